@@ -1,0 +1,30 @@
+//! keydrift keeps the books on an organization's API keys.
+//!
+//! Data flows one way, and each arrow is one module talking to the next:
+//!
+//! ```text
+//! commands ─▶ sync ─▶ openai (pages) ─▶ inventory (compare) ─▶ store (one transaction)
+//!                                                                │
+//!                commands · output  ◀────────── queries ─────────┘
+//! ```
+//!
+//! - [`openai`] knows HTTP and the provider's JSON, and nothing of SQLite.
+//! - [`inventory`] is pure: keys, events, comparing, replaying. No I/O, no clock.
+//! - [`store`] holds every line of SQL.
+//! - [`sync`] puts them together for one run of one organization.
+//! - [`commands`] has one file a subcommand; [`output`] is the only place that prints.
+//! - [`sim`] is a simulated organization that speaks the provider's HTTP on loopback.
+
+pub mod cli;
+pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod inventory;
+pub mod openai;
+pub mod output;
+pub mod secret;
+pub mod sim;
+pub mod store;
+pub mod sync;
+pub mod telemetry;
+pub mod when;

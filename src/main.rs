@@ -1,0 +1,2 @@
+//! The `keydrift` binary.
+fn main() {}
