@@ -1,1 +1,18 @@
-//! (work in progress)
+//! Keys, the differences between two snapshots of them, and what a difference means.
+//!
+//! Everything here is pure: no I/O, no clock, no SQL, no HTTP. Where keys come from is
+//! [`crate::openai`]'s business, where they are kept is [`crate::store`]'s.
+
+// mod compare;
+mod field;
+mod judge;
+mod key;
+mod mask;
+// mod replay;
+mod sighting;
+
+pub use field::{Column, FieldStates, Sent, Shape, join_path, parse_value, render_value};
+pub use judge::LookUp;
+pub use key::{InvalidKey, Key, KeyId, Other, Scope};
+pub use mask::{looks_like_secret, mask_secrets};
+pub use sighting::Sighting;
