@@ -215,7 +215,7 @@ impl FieldCensus {
 
     fn conclude_field(&self, field: &str, before: Option<Sent>) -> Option<Sent> {
         let sent = self.keys_where(|shape| shape.leaves.contains(field));
-        let path = Column::from_name(field).map_or(field, Column::api_path);
+        let path = Column::from_name(field).map_or(field, |column| column.api_path());
         let parent = parent_path(path);
         let expected =
             self.keys_where(|shape| parent.is_none_or(|path| shape.objects.contains(path)));
