@@ -22,6 +22,7 @@ pub mod config;
 pub mod inventory;
 pub mod openai;
 pub mod output;
+pub mod run;
 pub mod secret;
 pub mod sim;
 pub mod store;

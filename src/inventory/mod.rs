@@ -3,16 +3,23 @@
 //! Everything here is pure: no I/O, no clock, no SQL, no HTTP. Where keys come from is
 //! [`crate::openai`]'s business, where they are kept is [`crate::store`]'s.
 
-// mod compare;
+mod compare;
 mod field;
 mod judge;
 mod key;
 mod mask;
-// mod replay;
+mod replay;
 mod sighting;
 
+pub use compare::{
+    Alteration, Appearance, Changes, Comparison, Notice, NoticeKind, Snapshot, field_changes,
+};
 pub use field::{Column, FieldStates, Sent, Shape, join_path, parse_value, render_value};
-pub use judge::LookUp;
+pub use judge::{
+    Acceptance, Guards, Identity, LookUp, Removals, Stranger, Withheld, judge_identity,
+    judge_missing, plan_look_ups,
+};
 pub use key::{InvalidKey, Key, KeyId, Other, Scope};
 pub use mask::{looks_like_secret, mask_secrets};
+pub use replay::{EventKind, FieldChange, Inventory, PastEvent, ReplayError};
 pub use sighting::Sighting;

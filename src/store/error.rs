@@ -1,0 +1,118 @@
+//! What can go wrong with the database, by what somebody can do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::clock::Timestamp;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("there is no database at `{path}`")]
+    Missing { path: PathBuf },
+    #[error("`{path}` is no SQLite database")]
+    NotADatabase { path: PathBuf },
+    #[error("`{path}` is a SQLite database, but not one of keydrift's")]
+    NotOurs { path: PathBuf },
+    #[error(
+        "the database `{path}` was written by a newer keydrift (schema {found}, this one knows {known})"
+    )]
+    Newer { path: PathBuf, found: i64, known: i64 },
+    #[error(
+        "the database `{path}` was written by an older keydrift (schema {found}, this one reads {known})"
+    )]
+    Older { path: PathBuf, found: i64, known: i64 },
+    #[error("the database `{path}` cannot be written")]
+    ReadOnly { path: PathBuf },
+    #[error("the database `{path}` cannot be opened")]
+    CannotOpen { path: PathBuf, source: io::Error },
+    #[error("the disk that holds the database `{path}` is full")]
+    Full { path: PathBuf },
+    #[error("the database `{path}` is locked by another program")]
+    Busy { path: PathBuf },
+    #[error("the database `{path}` is damaged")]
+    Corrupt { path: PathBuf, source: sqlx::Error },
+    #[error("{holder} is using the database `{path}`")]
+    Held { path: PathBuf, holder: String },
+    #[error("the lock file `{path}` cannot be used")]
+    LockFile { path: PathBuf, source: io::Error },
+    #[error("`{table}.{column}` of row {row} is not what it must be")]
+    Inconsistent { table: &'static str, column: &'static str, row: String },
+    #[error("the history could not be replayed")]
+    Replay { source: crate::inventory::ReplayError },
+    #[error("nothing is known of the time before {first}")]
+    BeforeHistory { first: Timestamp },
+    #[error("the database `{path}` could not be used")]
+    Sqlite { path: PathBuf, source: sqlx::Error },
+    #[error("the schema of the database `{path}` could not be brought up to date")]
+    Migrate { path: PathBuf, source: sqlx::migrate::MigrateError },
+}
+
+impl Error {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Missing { .. } => {
+                "run `keydrift sync` first, or name the file with `--database`".to_owned()
+            }
+            Self::NotADatabase { .. } | Self::NotOurs { .. } => {
+                "name another file with `--database` or the setting `database.path`; this one was left as it is"
+                    .to_owned()
+            }
+            Self::Newer { .. } => "use the newer keydrift; the file was left as it is".to_owned(),
+            Self::Older { .. } => {
+                "`keydrift sync` brings the file up to date; reading commands never change it".to_owned()
+            }
+            Self::ReadOnly { path } => format!(
+                "make `{}` and its directory writable for this user; SQLite writes files beside it",
+                path.display()
+            ),
+            Self::CannotOpen { path, .. } => {
+                format!("check that the directory of `{}` is there and yours to use", path.display())
+            }
+            Self::Full { .. } => {
+                "free some space; nothing was changed, and the next run goes on from there".to_owned()
+            }
+            Self::Busy { .. } => {
+                "close the program that has it open for writing, such as a `sqlite3` shell, and try again"
+                    .to_owned()
+            }
+            Self::Corrupt { path, .. } => format!(
+                "keep a copy of `{}` as it is, then restore a backup; `sqlite3 FILE 'pragma integrity_check'` says more",
+                path.display()
+            ),
+            Self::Held { .. } => {
+                "wait for it to end, or let this one wait longer with the setting `database.lock_timeout`"
+                    .to_owned()
+            }
+            Self::LockFile { path, .. } => {
+                format!("make the directory of `{}` writable for this user", path.display())
+            }
+            Self::Inconsistent { .. } | Self::Replay { .. } => {
+                "the database was changed by something else than keydrift; restore a backup".to_owned()
+            }
+            Self::BeforeHistory { .. } => "ask for a later time".to_owned(),
+            Self::Sqlite { .. } | Self::Migrate { .. } => return None,
+        })
+    }
+
+    /// Sorts out what SQLite said about the database at `path`.
+    pub(super) fn from_sqlx(path: &Path, source: sqlx::Error) -> Self {
+        let path = path.to_owned();
+        let code = source.as_database_error().and_then(|error| error.code());
+        let code = code.and_then(|code| code.parse::<u32>().ok());
+        // SQLITE_IOERR_SHMSIZE is how a full disk shows when the shared memory file can't grow.
+        match code.map(|code| (code & 0xff, code)) {
+            Some((5 | 6, _)) => Self::Busy { path },
+            Some((8, _)) => Self::ReadOnly { path },
+            Some((13, _) | (_, 4874)) => Self::Full { path },
+            Some((11, _)) => Self::Corrupt { path, source },
+            Some((14, _)) => {
+                let reason = io::Error::other(source);
+                Self::CannotOpen { path, source: reason }
+            }
+            Some((26, _)) => Self::NotADatabase { path },
+            _ => Self::Sqlite { path, source },
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! One process at a time syncs into a database.
+//!
+//! The lock is on a file beside the database and is the kernel's, so that it goes with the process that
+//! holds it, however that ends. What the file says is a note for others: who holds the lock, and which run
+//! is in hand. A note that is still there when the lock is free tells of a run that was killed, or whose
+//! row could not be written: the next holder records it.
+
+use std::fmt;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::Error;
+use crate::clock::Timestamp;
+use crate::run::{Status, Tally, Trigger};
+
+/// The note always fills one block, so that writing it needs no space on the disk once it is there.
+const NOTE_BYTES: usize = 4096;
+const POLL: Duration = Duration::from_millis(50);
+
+/// The lock, held until it is dropped or the process ends.
+#[derive(Debug)]
+pub struct RunLock {
+    file: File,
+    path: PathBuf,
+}
+
+/// What a holder of the lock writes for others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Note {
+    pid: u32,
+    run: Option<RunNote>,
+}
+
+/// A run in hand, or one that is owed to the history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunNote {
+    pub organization: String,
+    pub trigger: Trigger,
+    /// Unix seconds.
+    pub started_at: i64,
+    /// Names the run, in the database too.
+    pub token: i64,
+    /// How it ended, where that could not be recorded.
+    pub owed: Option<Owed>,
+}
+
+/// The end of a run that could not be recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owed {
+    pub status: Status,
+    /// Unix seconds.
+    pub finished_at: i64,
+    pub tally: Tally,
+    pub error: String,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {}", self.pid)?;
+        let Some(run) = &self.run else { return Ok(()) };
+        write!(f, " (a sync of `{}`", run.organization)?;
+        match Timestamp::from_unix(run.started_at) {
+            Some(started_at) => write!(f, " since {started_at})"),
+            None => f.write_str(")"),
+        }
+    }
+}
+
+impl RunLock {
+    /// The file that is locked for the database at `database`. Links are followed, so that all names of
+    /// one database have one lock.
+    fn path_for(database: &Path) -> PathBuf {
+        let real = database.canonicalize().unwrap_or_else(|_| {
+            let name = database.file_name().unwrap_or_default();
+            let parent = database.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let parent = parent.unwrap_or_else(|| Path::new("."));
+            parent.canonicalize().unwrap_or_else(|_| parent.to_owned()).join(name)
+        });
+        let mut name = real.into_os_string();
+        name.push(".lock");
+        PathBuf::from(name)
+    }
+
+    /// Takes the lock for the database at `database`, waiting up to `wait` for another process, whose
+    /// description `on_wait` gets once.
+    pub async fn acquire(
+        database: &Path,
+        wait: Duration,
+        mut on_wait: impl FnMut(&str),
+    ) -> Result<Self, Error> {
+        let path = Self::path_for(database);
+        let unusable = |source| Error::LockFile { path: path.clone(), source };
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o640);
+        let file = options.open(&path).map_err(unusable)?;
+        let give_up = tokio::time::Instant::now() + wait;
+        let mut told = false;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { file, path }),
+                Err(TryLockError::Error(source)) => return Err(unusable(source)),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            let holder = match read_note(&file) {
+                Ok(Some(note)) => note.to_string(),
+                _ => "another process".to_owned(),
+            };
+            if tokio::time::Instant::now() >= give_up {
+                return Err(Error::Held { path: database.to_owned(), holder });
+            }
+            if !told {
+                on_wait(&holder);
+                told = true;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// The run that the holder before left without an end in the history. A note that can't be read
+    /// tells of none.
+    pub(super) fn leftover(&self) -> Option<RunNote> {
+        read_note(&self.file).ok().flatten().and_then(|note| note.run)
+    }
+
+    /// Says that this process holds the lock, and which run is in hand.
+    pub(super) fn write_note(&self, run: Option<&RunNote>) -> Result<(), Error> {
+        let note = Note { pid: std::process::id(), run: run.cloned() };
+        let write = || {
+            let mut block = serde_json::to_vec(&note)?;
+            if block.len() > NOTE_BYTES {
+                return Err(io::Error::other("the note is too long"));
+            }
+            block.resize(NOTE_BYTES, b'\n');
+            self.file.write_all_at(&block, 0)?;
+            self.file.sync_data()
+        };
+        write().map_err(|source| Error::LockFile { path: self.path.clone(), source })
+    }
+}
+
+fn read_note(mut file: &File) -> io::Result<Option<Note>> {
+    let mut text = String::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.take(NOTE_BYTES as u64).read_to_string(&mut text)?;
+    Ok(serde_json::from_str(&text).ok())
+}

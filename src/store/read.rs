@@ -1,0 +1,440 @@
+//! Questions to the database. Each answer is one consistent state of it, whatever is written meanwhile.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use futures_util::TryStreamExt;
+use sqlx::{Connection, SqliteConnection};
+
+use super::error::Error;
+use super::open;
+use super::rows::row;
+use crate::clock::Timestamp;
+use crate::inventory::{EventKind, Inventory, KeyId, PastEvent, Scope};
+
+/// A connection that can only read.
+#[derive(Debug)]
+pub struct Reader {
+    connection: SqliteConnection,
+    path: PathBuf,
+}
+
+row! {
+    /// A row of the view `all_keys`.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct KeyRow {
+        pub organization: String,
+        pub scope: String,
+        pub key_id: String,
+        pub name: Option<String>,
+        pub redacted_value: Option<String>,
+        pub project_id: Option<String>,
+        pub project_name: Option<String>,
+        pub owner_type: Option<String>,
+        pub owner_id: Option<String>,
+        pub owner_name: Option<String>,
+        pub owner_role: Option<String>,
+        pub created_at: Option<String>,
+        pub last_used_at: Option<String>,
+        pub expires_at: Option<String>,
+        pub other: String,
+        pub own_key: i64,
+        pub first_seen_at: String,
+        pub last_seen_at: String,
+        pub removed_at: Option<String>,
+    }
+}
+
+/// Which keys to list. Nothing set: all that are there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyFilter {
+    pub organization: Option<String>,
+    /// Keys that are gone, instead of those that are there.
+    pub removed: bool,
+    pub scope: Option<Scope>,
+    /// The owner's id or name.
+    pub owner: Option<String>,
+    /// Only keys not used since then, and created before.
+    pub unused_since: Option<Timestamp>,
+}
+
+row! {
+    /// A row of the view `audit_history`.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct EventRow {
+        pub event_id: i64,
+        pub run_id: i64,
+        pub observed_at: String,
+        pub previous_observed_at: Option<String>,
+        pub organization: String,
+        pub scope: String,
+        pub key_id: String,
+        pub key_name: Option<String>,
+        pub event: String,
+        pub field: Option<String>,
+        pub old_value: Option<String>,
+        pub new_value: Option<String>,
+    }
+}
+
+/// Which events to list. Nothing set: all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    pub organization: Option<String>,
+    /// Observed then or later.
+    pub since: Option<Timestamp>,
+    /// Observed earlier than then.
+    pub until: Option<Timestamp>,
+    pub key_id: Option<String>,
+    pub kinds: Vec<EventKind>,
+    /// Recorded after the event with this id.
+    pub after: Option<i64>,
+    /// The newest so many.
+    pub limit: Option<u32>,
+    /// Newest first.
+    pub reverse: bool,
+}
+
+row! {
+    /// A row of the view `run_history`.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct RunRow {
+        pub run_id: i64,
+        pub organization: String,
+        pub trigger: String,
+        pub started_at: String,
+        pub finished_at: String,
+        pub status: String,
+        pub keys_seen: i64,
+        pub baseline: i64,
+        pub added: i64,
+        pub restored: i64,
+        pub removed: i64,
+        pub used: i64,
+        pub changed: i64,
+        pub unconfirmed: i64,
+        pub skipped: i64,
+        pub pages: i64,
+        pub requests: i64,
+        pub retries: i64,
+        pub notice: Option<String>,
+        pub error: Option<String>,
+        pub digest: Option<String>,
+    }
+}
+
+impl Reader {
+    pub async fn open(path: &Path) -> Result<Self, Error> {
+        let connection = open::for_reading(path).await?;
+        Ok(Self { connection, path: path.to_owned() })
+    }
+
+    pub async fn close(self) -> Result<(), Error> {
+        let Self { connection, path } = self;
+        connection.close().await.map_err(|source| Error::from_sqlx(&path, source))
+    }
+
+    fn failed(&self, source: sqlx::Error) -> Error {
+        Error::from_sqlx(&self.path, source)
+    }
+
+    /// The names of all organizations that the database knows, sorted.
+    pub async fn list_organizations(&mut self) -> Result<Vec<String>, Error> {
+        sqlx::query_scalar("select name from organizations order by name")
+            .fetch_all(&mut self.connection)
+            .await
+            .map_err(|source| self.failed(source))
+    }
+
+    /// Calls `each` with the keys that `filter` lets through, by organization, creation and id.
+    pub async fn list_keys<E: From<Error>>(
+        &mut self,
+        filter: &KeyFilter,
+        mut each: impl FnMut(KeyRow) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let path = self.path.clone();
+        let mut rows = sqlx::query_as::<_, KeyRow>(
+            "select organization, scope, key_id, name, redacted_value, project_id, project_name,
+                    owner_type, owner_id, owner_name, owner_role, created_at, last_used_at, expires_at,
+                    other, own_key, first_seen_at, last_seen_at, removed_at
+             from all_keys
+             where (removed_at is not null) = ?1
+               and (?2 is null or organization = ?2)
+               and (?3 is null or scope = ?3)
+               and (?4 is null or owner_id = ?4 or owner_name = ?4)
+               and (?5 is null or coalesce(last_used_at, created_at, first_seen_at) < ?5)
+             order by organization, created_at, key_id",
+        )
+        .bind(filter.removed)
+        .bind(&filter.organization)
+        .bind(filter.scope.map(Scope::as_str))
+        .bind(&filter.owner)
+        .bind(filter.unused_since.map(|time| time.to_string()))
+        .fetch(&mut self.connection);
+        let failed = |source| E::from(Error::from_sqlx(&path, source));
+        while let Some(row) = rows.try_next().await.map_err(failed)? {
+            each(row)?;
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with the events that `filter` lets through, oldest first unless reversed.
+    pub async fn list_events<E: From<Error>>(
+        &mut self,
+        filter: &EventFilter,
+        mut each: impl FnMut(EventRow) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if filter.limit.is_some() && !filter.reverse {
+            // The newest ones, and yet oldest first: no more of them than were asked for.
+            let mut newest = Vec::new();
+            let reversed = EventFilter { reverse: true, ..filter.clone() };
+            self.fetch_events(&reversed, |row| {
+                newest.push(row);
+                Ok::<_, E>(())
+            })
+            .await?;
+            return newest.into_iter().rev().try_for_each(each);
+        }
+        self.fetch_events(filter, &mut each).await
+    }
+
+    async fn fetch_events<E: From<Error>>(
+        &mut self,
+        filter: &EventFilter,
+        mut each: impl FnMut(EventRow) -> Result<(), E>,
+    ) -> Result<(), E> {
+        const COLUMNS_AND_FILTER: &str =
+            "select event_id, run_id, observed_at, previous_observed_at, organization, scope, key_id,
+                    key_name, event, field, old_value, new_value
+             from audit_history
+             where event_id > ?1 and event_id <= ?2
+               and (?3 is null or organization = ?3)
+               and (?4 is null or key_id = ?4)
+               and (?5 is null or event in (select value from json_each(?5)))";
+        let (after, last) = self.event_ids(filter).await?;
+        let kinds: Vec<&str> = filter.kinds.iter().map(|kind| kind.as_str()).collect();
+        let kinds = (!kinds.is_empty()).then(|| serde_json::json!(kinds).to_string());
+        let order = if filter.reverse { "desc" } else { "asc" };
+        // Two fixed texts put together: no part of them comes from outside.
+        let sql = format!("{COLUMNS_AND_FILTER} order by event_id {order} limit ?6");
+        let path = self.path.clone();
+        let mut rows = sqlx::query_as::<_, EventRow>(sqlx::AssertSqlSafe(sql))
+            .bind(after)
+            .bind(last)
+            .bind(&filter.organization)
+            .bind(&filter.key_id)
+            .bind(kinds)
+            .bind(filter.limit.map_or(-1, i64::from))
+            .fetch(&mut self.connection);
+        let failed = |source| E::from(Error::from_sqlx(&path, source));
+        while let Some(row) = rows.try_next().await.map_err(failed)? {
+            each(row)?;
+        }
+        Ok(())
+    }
+
+    /// Runs never finish before the one before them, so that a span of time is a span of event ids: all
+    /// above the first number, up to the second.
+    async fn event_ids(&mut self, filter: &EventFilter) -> Result<(i64, i64), Error> {
+        let (since, until): (i64, i64) = sqlx::query_as(
+            "select ifnull((select last_event_id from runs where finished_at < ?1
+                            order by finished_at desc, run_id desc limit 1), 0),
+                    ifnull((select last_event_id from runs where finished_at < ?2
+                            order by finished_at desc, run_id desc limit 1), 0)",
+        )
+        .bind(filter.since.unwrap_or(Timestamp::MIN).unix())
+        .bind(filter.until.map_or(i64::MAX, Timestamp::unix))
+        .fetch_one(&mut self.connection)
+        .await
+        .map_err(|source| self.failed(source))?;
+        Ok((since.max(filter.after.unwrap_or(0)), until))
+    }
+
+    /// The id of the newest event; 0 if there is none.
+    pub async fn last_event_id(&mut self) -> Result<i64, Error> {
+        sqlx::query_scalar("select ifnull(max(event_id), 0) from audit")
+            .fetch_one(&mut self.connection)
+            .await
+            .map_err(|source| self.failed(source))
+    }
+
+    /// Calls `each` with the runs of an organization (or all), the newest `limit`, oldest first unless
+    /// reversed.
+    pub async fn list_runs<E: From<Error>>(
+        &mut self,
+        organization: Option<&str>,
+        limit: Option<u32>,
+        reverse: bool,
+        each: impl FnMut(RunRow) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut rows: Vec<RunRow> = sqlx::query_as(
+            "select run_id, organization, trigger, started_at, finished_at, status, keys_seen,
+                    baseline, added, restored, removed, used, changed, unconfirmed, skipped, pages,
+                    requests, retries, notice, error, digest
+             from run_history where ?1 is null or organization = ?1
+             order by run_id desc limit ?2",
+        )
+        .bind(organization)
+        .bind(limit.map_or(-1, i64::from))
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(|source| self.failed(source))?;
+        if !reverse {
+            rows.reverse();
+        }
+        rows.into_iter().try_for_each(each)
+    }
+
+    /// The keys that `key` may mean, best match first: the one with this id alone if there is one, else
+    /// all whose id begins with it, whose name it is, or whose redacted value ends as it does.
+    pub async fn find_keys(
+        &mut self,
+        organization: Option<&str>,
+        key: &str,
+    ) -> Result<Vec<KeyRow>, Error> {
+        let mut found = Vec::new();
+        for removed in [false, true] {
+            let filter = KeyFilter {
+                organization: organization.map(str::to_owned),
+                removed,
+                ..KeyFilter::default()
+            };
+            self.list_keys(&filter, |row| {
+                if row.is_meant_by(key) {
+                    found.push(row);
+                }
+                Ok::<_, Error>(())
+            })
+            .await?;
+        }
+        if found.iter().any(|row| row.key_id == key) {
+            found.retain(|row| row.key_id == key);
+        }
+        Ok(found)
+    }
+
+    /// The inventory of each organization as of a time, by replay of the history. An organization of which
+    /// nothing was known then is left out; if that is all of them, an error says since when there is
+    /// a history.
+    pub async fn replay(
+        &mut self,
+        organization: Option<&str>,
+        as_of: Timestamp,
+    ) -> Result<BTreeMap<String, Inventory>, Error> {
+        let states: Vec<(i64, String, i64)> = sqlx::query_as(
+            "select o.organization, o.name, max(r.run_id) from runs r
+             join organizations o on o.organization = r.organization
+             where r.status = 'ok' and r.finished_at <= ?1 and (?2 is null or o.name = ?2)
+             group by o.organization",
+        )
+        .bind(as_of.unix())
+        .bind(organization)
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(|source| self.failed(source))?;
+        if states.is_empty()
+            && let Some(first) = self.first_ok_run(organization).await?
+        {
+            return Err(Error::BeforeHistory { first });
+        }
+        let mut inventories = BTreeMap::new();
+        for (id, name, run_id) in states {
+            inventories.insert(name, self.replay_one(id, run_id).await?);
+        }
+        Ok(inventories)
+    }
+
+    async fn first_ok_run(
+        &mut self,
+        organization: Option<&str>,
+    ) -> Result<Option<Timestamp>, Error> {
+        let first: Option<i64> = sqlx::query_scalar(
+            "select min(r.finished_at) from runs r
+             join organizations o on o.organization = r.organization
+             where r.status = 'ok' and (?1 is null or o.name = ?1)",
+        )
+        .bind(organization)
+        .fetch_one(&mut self.connection)
+        .await
+        .map_err(|source| self.failed(source))?;
+        Ok(first.and_then(Timestamp::from_unix))
+    }
+
+    /// Events and notices of one organization, in the order of recording, up to and with a run.
+    async fn replay_one(&mut self, organization: i64, run_id: i64) -> Result<Inventory, Error> {
+        row! {
+            struct Step {
+                kind: String,
+                key_id: String,
+                scope: String,
+                field: Option<String>,
+                old_value: Option<String>,
+                new_value: Option<String>,
+            }
+        }
+        let path = self.path.clone();
+        // What a notice tells comes after the events of its run.
+        let mut steps = sqlx::query_as::<_, Step>(
+            "select event as kind, key_id, scope, field, old_value, new_value
+             from (
+                 select h.run_id, 0 as part, h.event_id as place, h.event, h.key_id, h.scope, h.field,
+                        h.old_value, h.new_value
+                 from audit_history h
+                 where h.organization = (select name from organizations where organization = ?1)
+                   and h.run_id <= ?2
+                 union all
+                 select n.run_id, 1, n.notice_id, 'notice', j.value ->> 0, '', n.field, null,
+                        j.value ->> 1
+                 from notices n join runs r on r.run_id = n.run_id, json_each(n.changes) j
+                 where r.organization = ?1 and n.run_id <= ?2 and n.kind <> 'own_key')
+             order by run_id, part, place",
+        )
+        .bind(organization)
+        .bind(run_id)
+        .fetch(&mut self.connection);
+        let mut inventory = Inventory::default();
+        while let Some(step) =
+            steps.try_next().await.map_err(|source| Error::from_sqlx(&path, source))?
+        {
+            let bad = |column| Error::Inconsistent {
+                table: "audit",
+                column,
+                row: format!("of key `{}`", step.key_id),
+            };
+            let key_id = KeyId::new(&step.key_id).ok_or_else(|| bad("key_id"))?;
+            let replayed = if step.kind == "notice" {
+                let field = step.field.as_deref().ok_or_else(|| bad("field"))?;
+                inventory.adopt(&key_id, field, step.new_value.as_deref())
+            } else {
+                inventory.apply(&PastEvent {
+                    key_id,
+                    scope: Scope::parse(&step.scope).ok_or_else(|| bad("scope"))?,
+                    kind: EventKind::parse(&step.kind).ok_or_else(|| bad("event"))?,
+                    field: step.field,
+                    old_value: step.old_value,
+                    new_value: step.new_value,
+                })
+            };
+            replayed.map_err(|source| Error::Replay { source })?;
+        }
+        Ok(inventory)
+    }
+}
+
+impl KeyRow {
+    /// Whether somebody who writes `text` may mean this key: its id, the beginning of its id, its name, or
+    /// the end of its value (longer or shorter than what the redacted value shows).
+    #[must_use]
+    pub fn is_meant_by(&self, text: &str) -> bool {
+        const SHORTEST_END: usize = 3;
+        let shown_end = self.redacted_value.as_deref().map(|redacted| {
+            redacted.rsplit(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_')).next()
+        });
+        let shown_end = shown_end.flatten().filter(|end| end.len() >= SHORTEST_END);
+        let by_end = shown_end.is_some_and(|end| {
+            text.len() >= SHORTEST_END && (end.ends_with(text) || text.ends_with(end))
+        });
+        !text.is_empty()
+            && (self.key_id.starts_with(text) || self.name.as_deref() == Some(text) || by_end)
+    }
+}
