@@ -6,20 +6,24 @@
 //!
 //! Nothing is fetched from globals: a [`Printer`] is made once, in `main`, and passed in.
 
+mod details;
 mod harmless;
 mod human;
 mod json;
+mod listing;
 mod paint;
 mod printer;
 mod progress;
 mod report;
 mod spreadsheet;
+mod table;
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub use harmless::{harmless, shortened};
 pub use human::{count, duration, grouped};
 pub use json::to_json;
+pub use listing::{Cell, Column, Format, Kind, ListingWriter};
 pub use printer::{Printer, Stream, Terminal};
 pub use progress::Progress;
 pub use report::is_closed;
