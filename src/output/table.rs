@@ -1,0 +1,232 @@
+//! Tables for people: aligned columns two spaces apart, a header, no frames.
+//!
+//! Our own rather than a crate's, because of what must hold here: ids are never cut and wrap
+//! without losing a character, or stand out of their column where lines have no limit; names are
+//! shortened instead, without tearing an escape; colour is decided by the stream that is passed
+//! in; and a long history is printed piece by piece.
+
+use std::io::Write;
+
+use super::harmless::{MARKS_MAX, harmless, shortened, width, wrapped};
+use super::human::grouped;
+use super::paint::{Style, paint};
+use super::printer::{Stream, Terminal};
+use super::{Cell, Column, Kind, Result, json};
+
+/// Names and other text are never wider than this.
+const TEXT_MAX: usize = 60;
+/// Enough characters to tell that a text is wider, whatever marks they have.
+const CHARS_MAX: usize = (TEXT_MAX + 1) * (1 + MARKS_MAX);
+/// Text is not shortened below this, unless it is shorter.
+const TEXT_MIN: usize = 8;
+/// An id that is longer stands out of its column rather than widen it for all rows.
+const ID_MAX: usize = 64;
+/// Ids are not wrapped more narrowly than this.
+const ID_MIN: usize = 16;
+/// Between two columns.
+const GAP: &str = "  ";
+/// How many rows decide on the widths, and how many are in memory at once.
+const ROWS_MAX: usize = 5_000;
+/// What stands for an unknown value.
+const NULL: &str = "-";
+
+/// A table in the making: its rows wait until its widths are known.
+pub(super) struct Table<'a> {
+    out: &'a mut Stream,
+    columns: &'a [Column],
+    /// The columns that a table shows.
+    shown: Vec<Column>,
+    /// Texts of the shown columns, made harmless when they are printed.
+    waiting: Vec<Vec<String>>,
+    /// Of the shown columns; empty until the first rows are printed.
+    widths: Vec<usize>,
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn new(out: &'a mut Stream, columns: &'a [Column]) -> Self {
+        let shown = columns
+            .iter()
+            .filter(|column| column.in_table)
+            .copied()
+            .collect();
+        Self {
+            out,
+            columns,
+            shown,
+            waiting: Vec::new(),
+            widths: Vec::new(),
+        }
+    }
+
+    pub(super) fn row(&mut self, cells: &[Cell]) -> Result<()> {
+        let shown = self
+            .columns
+            .iter()
+            .zip(cells)
+            .filter(|(column, _)| column.in_table);
+        let row = shown
+            .map(|(column, cell)| text_of(column.kind, cell))
+            .collect::<Result<_>>()?;
+        self.waiting.push(row);
+        if self.waiting.len() >= ROWS_MAX {
+            self.print_waiting()
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(super) fn flush(&mut self) -> Result<()> {
+        self.print_waiting()?;
+        self.out.writer.flush()?;
+        Ok(())
+    }
+
+    pub(super) fn finish(&mut self, summary: Option<&str>) -> Result<()> {
+        self.print_waiting()?;
+        if let (false, Some(summary)) = (self.widths.is_empty(), summary) {
+            writeln!(self.out.writer, "{}", harmless(summary))?;
+        }
+        Ok(())
+    }
+
+    /// Prints the rows so far, the first time under a header.
+    fn print_waiting(&mut self) -> Result<()> {
+        let rows = std::mem::take(&mut self.waiting);
+        if self.widths.is_empty() && !rows.is_empty() {
+            self.widths = fitting_widths(&self.shown, &rows, self.out.terminal.width);
+            let titles: Vec<_> = self
+                .shown
+                .iter()
+                .map(|column| column.title.to_owned())
+                .collect();
+            self.print_row(&titles, true)?;
+        }
+        rows.iter().try_for_each(|row| self.print_row(row, false))
+    }
+
+    /// Prints one row, on several lines where an id wraps.
+    fn print_row(&mut self, row: &[String], is_header: bool) -> Result<()> {
+        let Terminal {
+            colour,
+            width: limit,
+            ..
+        } = self.out.terminal;
+        let columns = || self.shown.iter().zip(&self.widths);
+        let lines_of = |((column, &width), text): ((&Column, &usize), &String)| match column.kind {
+            kind if is_shortened(kind) => vec![shortened(text, width).into_owned()],
+            Kind::Id if limit.is_some() => wrapped(text, width),
+            _ => vec![harmless(text).into_owned()],
+        };
+        let cells: Vec<Vec<String>> = columns().zip(row).map(lines_of).collect();
+        for index in 0..cells.iter().map(Vec::len).max().unwrap_or(0) {
+            let mut line = String::new();
+            // Blanks are owed until something follows them: no line ends with any.
+            let mut owed = 0;
+            for ((column, &column_width), lines) in columns().zip(&cells) {
+                let text = lines.get(index).map_or("", String::as_str);
+                let room = column_width.saturating_sub(width(text));
+                let (before, after) = if column.kind == Kind::Number {
+                    (room, 0)
+                } else {
+                    (0, room)
+                };
+                owed += before;
+                if !text.is_empty() {
+                    line.push_str(&" ".repeat(owed));
+                    line.push_str(&paint(text, style_of(column.kind, text, is_header), colour));
+                    owed = 0;
+                }
+                owed += after + GAP.len();
+            }
+            writeln!(self.out.writer, "{line}")?;
+        }
+        Ok(())
+    }
+}
+
+fn style_of(kind: Kind, text: &str, is_header: bool) -> Style {
+    match kind {
+        _ if is_header => Style::Heading,
+        _ if text == NULL => Style::Faint,
+        Kind::Word => Style::of_word(text),
+        _ => Style::Plain,
+    }
+}
+
+/// The text of a cell; what no table shows of it is left out.
+fn text_of(kind: Kind, cell: &Cell) -> Result<String> {
+    let text = match cell {
+        Cell::Null => NULL.to_owned(),
+        Cell::Text(text) => text.clone(),
+        Cell::Integer(number) if kind == Kind::Number => {
+            let sign = if *number < 0 { "-" } else { "" };
+            format!("{sign}{}", grouped(number.unsigned_abs()))
+        }
+        Cell::Integer(number) => number.to_string(),
+        Cell::Bool(flag) => if *flag { "yes" } else { "no" }.to_owned(),
+        Cell::Json(value) => json::to_json(value)?,
+    };
+    Ok(if is_shortened(kind) {
+        text.chars().take(CHARS_MAX).collect()
+    } else {
+        text
+    })
+}
+
+fn is_shortened(kind: Kind) -> bool {
+    matches!(kind, Kind::Text | Kind::Json)
+}
+
+/// The width of each column: as wide as its content, and where the terminal is narrower, text
+/// gives way first, the widest before the others, and then ids.
+fn fitting_widths(columns: &[Column], rows: &[Vec<String>], available: Option<u16>) -> Vec<usize> {
+    let mut widths: Vec<usize> = columns.iter().map(|column| width(column.title)).collect();
+    for row in rows {
+        for ((column_width, column), text) in widths.iter_mut().zip(columns).zip(row) {
+            let text_width = match width(text) {
+                wide if is_shortened(column.kind) => wide.min(TEXT_MAX),
+                wide => wide,
+            };
+            if column.kind != Kind::Id || text_width <= ID_MAX {
+                *column_width = text_width.max(*column_width);
+            } else if available.is_some() {
+                *column_width = ID_MAX.max(*column_width);
+            }
+        }
+    }
+    if let Some(available) = available {
+        let gaps = GAP.len() * columns.len().saturating_sub(1);
+        let available = usize::from(available).saturating_sub(gaps);
+        shrink(&mut widths, columns, available, is_shortened, TEXT_MIN);
+        shrink(
+            &mut widths,
+            columns,
+            available,
+            |kind| kind == Kind::Id,
+            ID_MIN,
+        );
+    }
+    widths
+}
+
+/// Takes what is too much from the widest of some columns, again and again, down to a minimum.
+fn shrink(
+    widths: &mut [usize],
+    columns: &[Column],
+    available: usize,
+    which: impl Fn(Kind) -> bool,
+    minimum: usize,
+) {
+    while widths.iter().sum::<usize>() > available {
+        let candidates = widths
+            .iter_mut()
+            .zip(columns)
+            .filter(|(_, column)| which(column.kind));
+        let can_shrink = candidates
+            .filter(|(column_width, column)| **column_width > minimum.max(width(column.title)));
+        let Some((widest, _)) = can_shrink.max_by_key(|(column_width, _)| **column_width) else {
+            return;
+        };
+        *widest -= 1;
+    }
+}
