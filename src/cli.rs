@@ -1,1 +1,319 @@
-//! (work in progress)
+//! The command line as it is written: arguments, help, examples. What they mean is decided elsewhere.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::inventory::{EventKind, Scope};
+use crate::output::Format;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed: the API, the database, a refused credential, or a held run
+  2  wrong command line, configuration or credential source
+  3  the answer is the bad one: it drifted (with --exit-code)
+  4  partly done: one organization at least is done, and one is not
+
+Try it without an account: keydrift demo";
+
+/// Keeps the books on an organization's API keys: what there is, what changed, and when.
+#[derive(Debug, Parser)]
+#[command(
+    name = "keydrift",
+    version,
+    styles = STYLES,
+    max_term_width = 100,
+    after_help = EXIT_CODES,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Read this configuration file [default: /etc/keydrift/keydrift.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE", env = "KEYDRIFT_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+    /// Use this database file [setting: database.path]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub database: Option<PathBuf>,
+    /// Log more to stderr; repeat for more still (`RUST_LOG` wins)
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+    /// Say nothing on stderr but errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Sync each organization now, and print what changed
+    Sync(Sync),
+    /// List the keys: the inventory, or what it was at another time
+    Keys(Keys),
+    /// List what changed: the audit history
+    Log(Log),
+    /// Tell one key's whole story
+    Show(Show),
+    /// List what differs between two times
+    Diff(Diff),
+    /// List the runs: when was looked, and what came of it
+    Runs(Runs),
+    /// Look at the configuration
+    #[command(subcommand, arg_required_else_help = true)]
+    Config(Config),
+    /// Play a fortnight of a simulated organization, with no account and no network
+    Demo(Demo),
+    /// Print a completion script for a shell
+    Completions(Completions),
+}
+
+const SYNC_EXAMPLES: &str = "\
+Examples:
+  OPENAI_ADMIN_KEY=… keydrift sync
+  keydrift sync --exit-code || mail -s 'keys drifted' security@example.com
+  keydrift sync --accept acme      take what the newest held run of `acme` recorded for true";
+
+#[derive(Debug, Args)]
+#[command(after_help = SYNC_EXAMPLES)]
+pub struct Sync {
+    #[command(flatten)]
+    pub organization: OrganizationArg,
+    /// Exit with 3 if anything drifted
+    #[arg(long)]
+    pub exit_code: bool,
+    /// Take what the newest held or refused run of this organization recorded for true
+    ///
+    /// Keys that were missing then are removed, unless they answer now. If more keys are missing than were
+    /// recorded, the run is held again.
+    #[arg(long, value_name = "NAME", conflicts_with = "organization")]
+    pub accept: Option<String>,
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+const KEYS_EXAMPLES: &str = "\
+Examples:
+  keydrift keys --stale 90d               not used for 90 days, or never in 90 days of life
+  keydrift keys --as-of 2026-10-01        as they were then
+  keydrift keys --removed --format csv";
+
+#[derive(Debug, Args)]
+#[command(after_help = KEYS_EXAMPLES)]
+pub struct Keys {
+    /// The keys as they were at this time
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["removed"])]
+    pub as_of: Option<String>,
+    /// The keys that are gone, instead of those that are there
+    #[arg(long)]
+    pub removed: bool,
+    /// Only keys not used for this long, such as `90d`; unused ones count from their creation
+    #[arg(long, value_name = "DURATION")]
+    pub stale: Option<String>,
+    /// Only admin keys, or only projects' keys
+    #[arg(long, value_name = "SCOPE")]
+    pub scope: Option<ScopeArg>,
+    /// Only keys of the owner with this id or name
+    #[arg(long, value_name = "OWNER")]
+    pub owner: Option<String>,
+    #[command(flatten)]
+    pub organization: OrganizationArg,
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+const LOG_EXAMPLES: &str = "\
+Examples:
+  keydrift log --since 7d
+  keydrift log --since 2026-10-01 --until 2026-11-01 --event added --event removed
+  keydrift log --key abcd --format ndjson
+  keydrift log --limit 20 --follow";
+
+#[derive(Debug, Args)]
+#[command(after_help = LOG_EXAMPLES)]
+pub struct Log {
+    /// Only what was observed at this time or later
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only what was observed before this time
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Only one key: its id, the beginning of its id, its name, or the end of its value
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// Only this kind of event; may be repeated, or be several with commas
+    #[arg(long, value_name = "EVENT", value_delimiter = ',')]
+    pub event: Vec<EventArg>,
+    /// Only the newest so many
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u32>,
+    /// The newest first
+    #[arg(long)]
+    pub reverse: bool,
+    /// Go on printing events as they are recorded, until interrupted
+    #[arg(long, conflicts_with_all = ["reverse", "until"])]
+    pub follow: bool,
+    #[command(flatten)]
+    pub organization: OrganizationArg,
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  keydrift show key_abc
+  keydrift show 'Main Admin Key'
+  keydrift show wxyz                the end of a leaked key";
+
+#[derive(Debug, Args)]
+#[command(after_help = SHOW_EXAMPLES)]
+pub struct Show {
+    /// The key's id, the beginning of its id, its name, or the end of its value
+    #[arg(value_name = "KEY")]
+    pub key: String,
+    #[command(flatten)]
+    pub organization: OrganizationArg,
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+const DIFF_EXAMPLES: &str = "\
+Examples:
+  keydrift diff 7d now
+  keydrift diff 2026-07-01 2026-10-01 --format csv";
+
+#[derive(Debug, Args)]
+#[command(after_help = DIFF_EXAMPLES)]
+pub struct Diff {
+    /// The earlier time
+    #[arg(value_name = "FROM")]
+    pub from: String,
+    /// The later time
+    #[arg(value_name = "TO")]
+    pub to: String,
+    #[command(flatten)]
+    pub organization: OrganizationArg,
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+const RUNS_EXAMPLES: &str = "\
+Examples:
+  keydrift runs --limit 10
+  keydrift runs --organization acme --format json";
+
+#[derive(Debug, Args)]
+#[command(after_help = RUNS_EXAMPLES)]
+pub struct Runs {
+    /// Only the newest so many
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u32>,
+    /// The newest first
+    #[arg(long)]
+    pub reverse: bool,
+    #[command(flatten)]
+    pub organization: OrganizationArg,
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Print the configuration in effect, secrets masked, or what is wrong with it and where
+    Check(ConfigCheck),
+}
+
+#[derive(Debug, Args)]
+pub struct ConfigCheck {
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  keydrift demo
+  keydrift demo --serve 127.0.0.1:8080    keep the simulated API up, to try the other commands on it";
+
+#[derive(Debug, Args)]
+#[command(after_help = DEMO_EXAMPLES)]
+pub struct Demo {
+    /// Keep the simulated organization's API up at this loopback address, until interrupted
+    #[arg(long, value_name = "ADDR")]
+    pub serve: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell to complete for
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct OrganizationArg {
+    /// Only this organization
+    #[arg(long = "organization", value_name = "NAME", id = "organization")]
+    pub name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct FormatArg {
+    /// How to print
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: Format,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum ScopeArg {
+    Admin,
+    Project,
+}
+
+impl From<ScopeArg> for Scope {
+    fn from(arg: ScopeArg) -> Self {
+        match arg {
+            ScopeArg::Admin => Self::Admin,
+            ScopeArg::Project => Self::Project,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum EventArg {
+    Baseline,
+    Added,
+    Removed,
+    Restored,
+    Used,
+    Changed,
+}
+
+impl From<EventArg> for EventKind {
+    fn from(arg: EventArg) -> Self {
+        match arg {
+            EventArg::Baseline => Self::Baseline,
+            EventArg::Added => Self::Added,
+            EventArg::Removed => Self::Removed,
+            EventArg::Restored => Self::Restored,
+            EventArg::Used => Self::Used,
+            EventArg::Changed => Self::Changed,
+        }
+    }
+}

@@ -1,1 +1,458 @@
-//! (work in progress)
+//! One run: sync one organization, from the credential to the commit.
+//!
+//! What is on the disk at each step:
+//!
+//! 1. The note beside the run lock says that the run began. If we die from here on, the next writer
+//!    records it as interrupted.
+//! 2. Listing, comparing and looking up write nothing.
+//! 3. One transaction holds the snapshot, the events and the run's row. Before it commits, nothing of the
+//!    run is in the history; after it, all of it is, and the note's token says so.
+//! 4. The note is cleared. If the transaction failed, the note says how the run ended instead, and the
+//!    next writer records that.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::clock::{Clock, Timestamp};
+use crate::config::{ApiSettings, OrganizationSettings, RemovalSettings};
+use crate::inventory::{
+    Acceptance, Changes, Comparison, Guards, Identity, KeyId, LookUp, NoticeKind, Removals, Stranger,
+    Withheld, judge_identity, judge_missing, plan_look_ups,
+};
+use crate::openai;
+use crate::run::{Status, Tally, Trigger};
+use crate::secret::{self, Credential, CredentialSource};
+use crate::store::{self, Accepted, Outcome, Recorded, RunDraft, RunNote, Withholding, Writer};
+
+/// How many listed keys may be asked for as a proof that look-ups work.
+const CONTROLS: usize = 3;
+
+/// What a run is to do.
+pub struct Request<'a> {
+    pub organization: &'a OrganizationSettings,
+    pub credential: &'a CredentialSource,
+    pub api: &'a ApiSettings,
+    pub removal: RemovalSettings,
+    pub trigger: Trigger,
+    /// Take what the newest held or refused run recorded for true.
+    pub accept: bool,
+    /// Called with the number of keys of the snapshot before, then as pages come in.
+    pub progress: &'a (dyn Fn(Progress) + Send + Sync),
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// So many keys are expected, if there is a snapshot.
+    Begun { expected: Option<u64> },
+    Listed { keys: u64, pages: u64 },
+    /// So many missing keys are being looked up.
+    LookingUp { missing: u64 },
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Report {
+    pub organization: String,
+    pub status: Status,
+    /// How it stands in the history. `None` if it could not be recorded.
+    pub recorded: Option<Recorded>,
+    pub tally: Tally,
+    pub duration: Duration,
+    /// Why it is not `ok`.
+    pub error: Option<Error>,
+}
+
+/// Why a run changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the credential could not be read")]
+    Credential(#[from] secret::Error),
+    #[error("the keys could not be listed")]
+    Api(#[from] openai::Error),
+    #[error("the database could not be used")]
+    Store(#[from] store::Error),
+    #[error("refused: this looks like another organization")]
+    Refused(#[from] Stranger),
+    #[error("held: nothing was changed")]
+    Held(#[from] Withheld),
+    #[error("there is no held or refused run to accept since the last good one")]
+    NothingToAccept,
+}
+
+impl Error {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self, organization: &str) -> Option<String> {
+        match self {
+            Self::Credential(error) => error.hint(),
+            Self::Api(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Refused(_) => Some(format!(
+                "check which organization the credential of `{organization}` belongs to; if the list is right, run `keydrift sync --accept {organization}`"
+            )),
+            Self::Held(_) => Some(format!(
+                "see which keys the provider's console shows; if they are gone, run `keydrift sync --accept {organization}`"
+            )),
+            Self::NothingToAccept => Some("run `keydrift sync` without `--accept`".to_owned()),
+        }
+    }
+
+    /// The whole chain of causes in one line, as the run history keeps it.
+    fn in_one_line(&self) -> String {
+        let mut line = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            let text = cause.to_string();
+            if !line.contains(&text) {
+                line.push_str(": ");
+                line.push_str(&text);
+            }
+            source = cause.source();
+        }
+        line
+    }
+}
+
+/// A run that ended without changes, and what it leaves.
+struct Failure {
+    error: Error,
+    withheld: Option<Withholding>,
+}
+
+impl<E: Into<Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), withheld: None }
+    }
+}
+
+/// What a run found out: everything that the transaction needs.
+struct Findings {
+    changes: Changes,
+    /// The `openai-organization` header of the answers.
+    header: Option<String>,
+}
+
+/// What is filled in as a run goes on, so that a failed one still tells what it met.
+#[derive(Default)]
+struct Ledger {
+    tally: Tally,
+    notices: Vec<String>,
+}
+
+/// Runs one sync of one organization and records it. A run that fails or is held is a report as well; it
+/// is an error only if it could not even begin.
+#[tracing::instrument(name = "sync.run", skip_all, fields(org.label = %request.organization.name))]
+pub async fn run(
+    writer: &mut Writer,
+    clock: &Arc<dyn Clock>,
+    request: &Request<'_>,
+) -> Result<Report, store::Error> {
+    let began = Instant::now();
+    let started_at = clock.now();
+    let token = i64::from(fastrand::u32(..)) << 31 | i64::from(fastrand::u32(..) >> 1);
+    let organization = request.organization.name.as_str();
+    writer.begin_run(&RunNote {
+        organization: organization.to_owned(),
+        trigger: request.trigger,
+        started_at: started_at.unix(),
+        token,
+        owed: None,
+    })?;
+    let mut ledger = Ledger::default();
+    let attempt = attempt(writer, clock, request, &mut ledger).await;
+    let draft = RunDraft {
+        organization: organization.to_owned(),
+        trigger: request.trigger,
+        started_at,
+        finished_at: clock.now(),
+        token,
+        tally: ledger.tally,
+        notices: ledger.notices,
+    };
+    let mut report = conclude(writer, draft, attempt).await;
+    report.duration = began.elapsed();
+    log(&report);
+    Ok(report)
+}
+
+async fn conclude(
+    writer: &mut Writer,
+    draft: RunDraft,
+    attempt: Result<Findings, Failure>,
+) -> Report {
+    let status = match &attempt {
+        Ok(_) => Status::Ok,
+        Err(Failure { error: Error::Held(_), .. }) => Status::Held,
+        Err(_) => Status::Failed,
+    };
+    let text = attempt.as_ref().err().map(|failure| failure.error.in_one_line());
+    let text = text.as_deref().unwrap_or_default();
+    let nothing = Withholding::default();
+    let outcome = match &attempt {
+        Ok(findings) => {
+            Outcome::Ok { changes: &findings.changes, header: findings.header.as_deref() }
+        }
+        Err(failure) if status == Status::Held => {
+            Outcome::Held { error: text, withheld: failure.withheld.as_ref().unwrap_or(&nothing) }
+        }
+        Err(failure) => Outcome::Failed { error: text, withheld: failure.withheld.as_ref() },
+    };
+    let recorded = writer.record_run(&draft, &outcome).await;
+    let mut report = Report {
+        organization: draft.organization.clone(),
+        status,
+        recorded: None,
+        tally: draft.tally,
+        duration: Duration::ZERO,
+        error: attempt.err().map(|failure| failure.error),
+    };
+    match recorded {
+        Ok(recorded) => report.recorded = Some(recorded),
+        Err(error) => owe(writer, &draft, &mut report, error),
+    }
+    report
+}
+
+/// The row of a run could not be written: the next writer will.
+fn owe(writer: &mut Writer, draft: &RunDraft, report: &mut Report, unwritten: store::Error) {
+    let error = report.error.take().unwrap_or(Error::Store(unwritten));
+    if report.status == Status::Ok {
+        report.status = Status::Failed;
+    }
+    match writer.owe_run(draft, report.status, &error.in_one_line()) {
+        Ok(()) => tracing::error!(
+            org.label = draft.organization,
+            "the run could not be recorded; the next one records it"
+        ),
+        Err(note) => tracing::error!(
+            org.label = draft.organization,
+            error = %note,
+            "the run could not be recorded, and no note of it could be left"
+        ),
+    }
+    report.error = Some(error);
+}
+
+/// Lists, judges and compares. Nothing is written.
+async fn attempt(
+    writer: &mut Writer,
+    clock: &Arc<dyn Clock>,
+    request: &Request<'_>,
+    ledger: &mut Ledger,
+) -> Result<Findings, Failure> {
+    let name = request.organization.name.as_str();
+    let credential = request.credential.read()?;
+    let accepted = load_accepted(writer, request).await?;
+    let (snapshot, header_before) = writer.load_snapshot(name).await?;
+    let expected = snapshot.exists.then_some(snapshot.keys.len() as u64);
+    (request.progress)(Progress::Begun { expected });
+    let mut comparison =
+        Comparison::new(snapshot, |redacted: &str| credential.matches_redacted(redacted));
+
+    let client = openai::Client::new(&options(request), credential.expose(), Arc::clone(clock))?;
+    let mut session = client.session();
+    let scanned = scan(&mut session, &mut comparison, request, ledger).await;
+    count_traffic(&session, &mut ledger.tally);
+    let scan = scanned?;
+    note_scan(&scan, ledger);
+
+    let acceptance = accepted.as_ref().map(|accepted| &accepted.acceptance);
+    identify(&comparison, header_before.as_deref(), &scan, acceptance, ledger)
+        .map_err(|error| refusal(error, &comparison, &scan))?;
+    let removals = find_removals(&session, &comparison, &scan, request, acceptance, ledger).await;
+    count_traffic(&session, &mut ledger.tally);
+    let removals = removals.map_err(|error| Failure {
+        error: error.into(),
+        withheld: Some(Withholding { missing: comparison.missing(), stranger: None }),
+    })?;
+    if let Some(accepted) = &accepted {
+        ledger.notices.push(format!(
+            "accepted what run {} had recorded, which was not taken over because: {}",
+            accepted.run_id, accepted.reason
+        ));
+    }
+    let returning = writer.load_gone(name, &comparison.appeared()).await?;
+    let changes = comparison.finish(&removals.gone, &returning);
+    ledger.tally.unconfirmed = changes.unconfirmed.len() as u64;
+    let told = changes.notices.iter().filter(|notice| notice.kind != NoticeKind::OwnKey);
+    ledger.notices.extend(told.map(ToString::to_string));
+    Ok(Findings { changes, header: scan.organization })
+}
+
+async fn load_accepted(
+    writer: &mut Writer,
+    request: &Request<'_>,
+) -> Result<Option<Accepted>, Error> {
+    if !request.accept {
+        return Ok(None);
+    }
+    let accepted = writer.load_accepted(request.organization.name.as_str()).await?;
+    accepted.map(Some).ok_or(Error::NothingToAccept)
+}
+
+fn options(request: &Request<'_>) -> openai::Options {
+    let ApiSettings {
+        page_size,
+        max_concurrency,
+        connect_timeout,
+        read_timeout,
+        request_timeout,
+        run_deadline,
+        max_attempts,
+        proxy,
+        tls_ca_file,
+    } = request.api.clone();
+    openai::Options {
+        base_url: request.organization.base_url.clone(),
+        organization_id: request.organization.organization_id.clone(),
+        page_size: page_size.into(),
+        max_concurrency,
+        connect_timeout,
+        read_timeout,
+        request_timeout,
+        run_deadline,
+        max_attempts,
+        proxy: proxy.map(|proxy| proxy.url().clone()),
+        tls_ca_file,
+    }
+}
+
+async fn scan(
+    session: &mut openai::Session,
+    comparison: &mut Comparison<'_>,
+    request: &Request<'_>,
+    ledger: &mut Ledger,
+) -> Result<openai::Scan, openai::Error> {
+    session
+        .scan(&mut |sightings, progress| {
+            ledger.tally.keys_seen += sightings.len() as u64;
+            for sighting in sightings {
+                comparison.observe(sighting);
+            }
+            (request.progress)(Progress::Listed {
+                keys: ledger.tally.keys_seen,
+                pages: progress.pages,
+            });
+        })
+        .await
+}
+
+fn count_traffic(session: &openai::Session, tally: &mut Tally) {
+    let traffic = session.traffic();
+    tally.pages = traffic.pages;
+    tally.requests = traffic.requests;
+    tally.retries = traffic.retries;
+}
+
+/// What a scan met that somebody may want to know.
+fn note_scan(scan: &openai::Scan, ledger: &mut Ledger) {
+    let mut note = |count: u64, text: &str| {
+        if count > 0 {
+            ledger.notices.push(text.replace("{}", &count.to_string()));
+        }
+    };
+    note(scan.shifts, "the list shifted {} times while it was read");
+    note(scan.lost_cursors, "the cursor was lost {} times");
+    note(scan.restarts, "the list was read again from the start {} times");
+    ledger.notices.extend(scan.warnings.iter().map(ToString::to_string));
+}
+
+fn identify(
+    comparison: &Comparison<'_>,
+    before: Option<&str>,
+    scan: &openai::Scan,
+    acceptance: Option<&Acceptance>,
+    ledger: &mut Ledger,
+) -> Result<(), Stranger> {
+    let now = scan.organization.as_deref();
+    let (snapshot, common) = (comparison.snapshot_keys(), comparison.common_keys());
+    match judge_identity(snapshot, common, before, now) {
+        Ok(Identity::Same) => Ok(()),
+        Ok(Identity::HeaderChanged { before, now }) => {
+            ledger.notices.push(format!(
+                "the answers come from organization `{now}` now, `{before}` before, with the same keys"
+            ));
+            Ok(())
+        }
+        Err(stranger) => {
+            let accepted = acceptance.and_then(|acceptance| acceptance.stranger.as_ref());
+            let as_accepted = accepted.is_some_and(|header| header.as_deref() == now);
+            if as_accepted { Ok(()) } else { Err(stranger) }
+        }
+    }
+}
+
+fn refusal(error: Stranger, comparison: &Comparison<'_>, scan: &openai::Scan) -> Failure {
+    let withheld = Withholding {
+        missing: comparison.missing(),
+        stranger: Some(scan.organization.clone()),
+    };
+    Failure { error: error.into(), withheld: Some(withheld) }
+}
+
+async fn find_removals(
+    session: &openai::Session,
+    comparison: &Comparison<'_>,
+    scan: &openai::Scan,
+    request: &Request<'_>,
+    acceptance: Option<&Acceptance>,
+    ledger: &mut Ledger,
+) -> Result<Removals, Withheld> {
+    let missing = comparison.missing();
+    let snapshot = comparison.snapshot_keys();
+    let guards = guards(request.removal);
+    ledger.tally.unconfirmed = missing.len() as u64;
+    let asked = plan_look_ups(&missing, snapshot, guards, acceptance)?;
+    let answers: HashMap<KeyId, LookUp> = if asked.is_empty() {
+        HashMap::new()
+    } else {
+        (request.progress)(Progress::LookingUp { missing: asked.len() as u64 });
+        let controls = comparison.some_listed(CONTROLS);
+        session.look_up(asked, &controls, scan.organization.as_deref()).await
+    };
+    judge_missing(&missing, &answers, snapshot, guards, acceptance)
+}
+
+fn guards(removal: RemovalSettings) -> Guards {
+    let count = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+    Guards {
+        keys: count(removal.guard_keys),
+        percent: usize::from(removal.guard_percent),
+        confirm_limit: count(removal.confirm_limit),
+    }
+}
+
+/// One line a run and organization.
+fn log(report: &Report) {
+    let tally = report.tally;
+    let error = report.error.as_ref().map(Error::in_one_line).unwrap_or_default();
+    let duration_ms = u64::try_from(report.duration.as_millis()).unwrap_or(u64::MAX);
+    let run_id = report.recorded.as_ref().map(|recorded| recorded.run_id);
+    let counts = report.recorded.as_ref().map(|recorded| recorded.counts).unwrap_or_default();
+    if report.status == Status::Ok {
+        tracing::info!(
+            org.label = report.organization,
+            run.id = run_id,
+            duration_ms,
+            keys.total = tally.keys_seen,
+            events.added = counts.added + counts.restored,
+            events.removed = counts.removed,
+            events.used = counts.used,
+            events.changed = counts.changed,
+            "synced"
+        );
+    } else {
+        // The command or the daemon tells people; this line is for whoever collects logs.
+        tracing::info!(
+            org.label = report.organization,
+            run.id = run_id,
+            duration_ms,
+            error,
+            "not synced"
+        );
+    }
+}
