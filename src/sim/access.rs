@@ -1,0 +1,72 @@
+//! Who may ask: the credentials that an organization knows, and how it refuses the others.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// What a credential opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// A full admin key.
+    Admin,
+    /// An admin key that was revoked: 401.
+    Revoked,
+    /// A project key where an admin key is wanted: 401.
+    ProjectKey,
+    /// An admin key without the scopes: this status (401 and 403 are both seen), and the envelope
+    /// whose `error` is a bare string.
+    MissingScopes {
+        /// The HTTP status of the refusal.
+        status: u16,
+    },
+}
+
+/// A secret that the organization knows.
+#[derive(Clone)]
+pub(super) struct Credential {
+    pub(super) secret: String,
+    pub(super) access: Access,
+    /// The key of the listing that this secret belongs to.
+    pub(super) key_id: Option<Arc<str>>,
+}
+
+/// Shows everything but the secret.
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential")
+            .field("secret", &"***")
+            .field("access", &self.access)
+            .field("key_id", &self.key_id)
+            .finish()
+    }
+}
+
+pub(super) const NO_KEY: &str = "You didn't provide an API key. You need to provide your API key \
+    in an Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY). You can \
+    obtain an API key from https://platform.openai.com/account/api-keys.";
+
+pub(super) const PROJECT_KEY: &str = "This endpoint requires an admin API key, and the key provided is a project API key. You can \
+     create an admin API key at https://platform.openai.com/settings/organization/admin-keys.";
+
+pub(super) const MISSING_SCOPES: &str = "You have insufficient permissions for this operation. \
+    Missing scopes: api.management.read. Check that you have the correct role in your \
+    organization (Reader, Writer, Owner), and if you're using a restricted API key, that it has \
+    the necessary scopes.";
+
+pub(super) const OTHER_ORGANIZATION: &str =
+    "OpenAI-Organization header should match organization for API key";
+
+/// As the API words it: the key's ends, stars between.
+pub(super) fn incorrect_key(secret: &str) -> String {
+    let characters: Vec<char> = secret.chars().collect();
+    let shown = if characters.len() > 16 {
+        let head: String = characters[..8].iter().collect();
+        let tail: String = characters[characters.len() - 4..].iter().collect();
+        format!("{head}{}{tail}", "*".repeat(characters.len() - 12))
+    } else {
+        "*".repeat(characters.len())
+    };
+    format!(
+        "Incorrect API key provided: {shown}. You can find your API key at \
+         https://platform.openai.com/account/api-keys."
+    )
+}
