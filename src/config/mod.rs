@@ -107,14 +107,12 @@ pub struct OrganizationSettings {
 
 impl OrganizationSettings {
     /// The base URL with further path segments, each percent-encoded as one.
+    ///
+    /// `None` where a segment is empty, `.` or `..`: a URL cannot carry those, in no encoding, and
+    /// would quietly mean another resource.
     #[must_use]
-    pub fn endpoint<'s>(&self, segments: impl IntoIterator<Item = &'s str>) -> Url {
-        let mut url = self.base_url.clone();
-        // Never an error: the schemes http and https always have path segments.
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(segments);
-        }
-        url
+    pub fn endpoint<'s>(&self, segments: impl IntoIterator<Item = &'s str>) -> Option<Url> {
+        url::append(&self.base_url, segments)
     }
 }
 

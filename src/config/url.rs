@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::{Host, Url};
 
 /// The proxy that every request goes through. It may hold a password: `Debug` and `Display` mask it.
@@ -95,6 +96,26 @@ fn parse(text: &str) -> Result<Url, &'static str> {
     Ok(url)
 }
 
+/// Appends path segments. Not with `Url::path_segments_mut`, which drops tabs and line feeds.
+pub(super) fn append<'s>(base: &Url, segments: impl IntoIterator<Item = &'s str>) -> Option<Url> {
+    const KEPT: AsciiSet = NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'_')
+        .remove(b'.')
+        .remove(b'~');
+    let mut path = base.path().trim_end_matches('/').to_owned();
+    for segment in segments {
+        if matches!(segment, "" | "." | "..") {
+            return None;
+        }
+        path.push('/');
+        path.extend(utf8_percent_encode(segment, &KEPT));
+    }
+    let mut url = base.clone();
+    url.set_path(&path);
+    Some(url)
+}
+
 fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
@@ -107,6 +128,7 @@ fn is_loopback(url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn base(text: &str) -> String {
         parse_base(text).map_or_else(|reason| format!("must {reason}"), String::from)
@@ -153,6 +175,31 @@ mod tests {
             "file:///etc/passwd",
         ] {
             assert!(base(text).starts_with("must "), "{text}: {}", base(text));
+        }
+    }
+
+    #[test]
+    fn a_segment_that_no_url_can_carry_is_refused() {
+        let base = parse_base("https://host/v1").unwrap();
+        for segment in ["", ".", ".."] {
+            assert_eq!(append(&base, ["keys", segment]), None);
+        }
+        let encoded = append(&base, ["keys", "%2e%2E"]).unwrap();
+        assert_eq!(encoded.as_str(), "https://host/v1/keys/%252e%252E");
+    }
+
+    proptest! {
+        #[test]
+        fn any_other_segment_arrives_as_it_is(segment in any::<String>()) {
+            prop_assume!(!matches!(segment.as_str(), "" | "." | ".."));
+            let base = parse_base("https://host/v1").unwrap();
+            let url = append(&base, ["keys", &segment]).unwrap();
+            let sent: Vec<&str> = url.path_segments().unwrap().collect();
+            prop_assert_eq!(&sent[..2], &["v1", "keys"]);
+            let arrived = percent_encoding::percent_decode_str(sent[2]).decode_utf8().unwrap();
+            prop_assert_eq!(arrived.as_ref(), segment.as_str());
+            prop_assert_eq!(sent.len(), 3);
+            prop_assert_eq!((url.query(), url.fragment()), (None, None));
         }
     }
 

@@ -374,10 +374,11 @@ fn endpoints_are_appended_with_each_segment_encoded() {
             .load()
             .unwrap();
         settings.organizations[0]
-            .endpoint(["organization", "a/b ?#%"])
+            .endpoint(["organization", "a/b ?#%\n"])
+            .unwrap()
             .to_string()
     };
-    let expected = "https://host/v1/organization/a%2Fb%20%3F%23%25";
+    let expected = "https://host/v1/organization/a%2Fb%20%3F%23%25%0A";
     assert_eq!(endpoint("https://host/v1"), expected);
     assert_eq!(endpoint("https://host/v1/"), expected);
     assert_eq!(endpoint("https://host"), expected.replace("/v1", ""));
