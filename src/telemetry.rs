@@ -1,1 +1,229 @@
-//! (work in progress)
+//! Logging: which lines are written to stderr, and how they look.
+//!
+//! What a line says belongs to the module that writes it.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::debug_fn;
+use tracing_subscriber::fmt::{FormatFields, MakeWriter};
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+use crate::config::Environment;
+
+/// How lines are to look and which are wanted, decided from flags, environment and terminal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    filter: String,
+    /// `RUST_LOG` as it was set, where it could not be used.
+    refused_filter: Option<String>,
+    timestamps: bool,
+    ansi: bool,
+}
+
+impl Options {
+    /// `verbose` counts `-v`; `quiet` is `-q`; `terminal` whether stderr is one.
+    #[must_use]
+    pub fn new(verbose: u8, quiet: bool, terminal: bool, environment: &Environment) -> Self {
+        // Libraries stay one or two levels quieter than we are: their lines are for the few who
+        // ask for them by name with RUST_LOG.
+        let level = match (quiet, verbose) {
+            (true, _) => "error",
+            (false, 0) => "warn",
+            (false, 1) => "warn,keydrift=info",
+            (false, 2) => "warn,keydrift=debug",
+            (false, _) => "info,keydrift=trace",
+        };
+        let wanted = environment
+            .get("RUST_LOG")
+            .map(|value| value.to_string_lossy());
+        let valid = wanted
+            .as_deref()
+            .filter(|filter| EnvFilter::try_new(filter).is_ok());
+        Self {
+            filter: valid.unwrap_or(level).to_owned(),
+            refused_filter: wanted
+                .as_deref()
+                .filter(|_| valid.is_none())
+                .map(str::to_owned),
+            timestamps: environment.get("JOURNAL_STREAM").is_none(),
+            ansi: terminal && environment.get("NO_COLOR").is_none(),
+        }
+    }
+}
+
+/// Starts logging to stderr for the whole process. An error means that it was started before.
+pub fn init(verbose: u8, quiet: bool, environment: &Environment) -> Result<(), TryInitError> {
+    let options = Options::new(verbose, quiet, std::io::stderr().is_terminal(), environment);
+    subscriber(&options, std::io::stderr).try_init()?;
+    warn_of_refused_filter(&options);
+    Ok(())
+}
+
+fn warn_of_refused_filter(options: &Options) {
+    if let Some(refused) = &options.refused_filter {
+        tracing::warn!(
+            RUST_LOG = refused.as_str(),
+            "RUST_LOG is not a valid filter and was left aside; write for instance `keydrift=debug`"
+        );
+    }
+}
+
+fn subscriber<W>(options: &Options, writer: W) -> Box<dyn tracing::Subscriber + Send + Sync>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(&options.filter))
+        .with_ansi(options.ansi)
+        .with_writer(writer)
+        .fmt_fields(harmless_fields());
+    if options.timestamps {
+        Box::new(builder.finish())
+    } else {
+        Box::new(builder.without_time().finish())
+    }
+}
+
+/// Fields as `name=value`, on one line whatever they hold.
+///
+/// The formatter that comes with the library escapes ANSI sequences, but lets a line feed in a
+/// displayed value through, and with it a forged line.
+fn harmless_fields() -> impl for<'w> FormatFields<'w> + Send + Sync + 'static {
+    debug_fn(|writer, field, value| {
+        let text = harmless(&format!("{value:?}"));
+        match field.name() {
+            "message" => writer.write_str(&text),
+            // Where a line came by the `log` crate, these repeat its target and file.
+            name if name.starts_with("log.") => Ok(()),
+            name => write!(writer, "{}={text}", name.trim_start_matches("r#")),
+        }
+    })
+    .delimited(" ")
+}
+
+/// Control characters, line separators and those that turn the direction of text, escaped.
+fn harmless(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if c.is_control() || turns {
+            safe.extend(c.escape_default());
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        variables.iter().copied().collect()
+    }
+
+    fn filter(verbose: u8, quiet: bool, rust_log: &str) -> String {
+        Options::new(
+            verbose,
+            quiet,
+            false,
+            &environment(&[("RUST_LOG", rust_log)]),
+        )
+        .filter
+    }
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What `act` logs under these options.
+    fn logged(options: &Options, act: impl FnOnce()) -> String {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        tracing::subscriber::with_default(subscriber(options, move || writer.clone()), act);
+        let bytes = buffer.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn under_the_journal(verbose: u8) -> Options {
+        Options::new(
+            verbose,
+            false,
+            false,
+            &environment(&[("JOURNAL_STREAM", "8:1")]),
+        )
+    }
+
+    #[test]
+    fn flags_choose_the_level_and_rust_log_wins() {
+        assert_eq!(filter(0, false, ""), "warn");
+        assert_eq!(filter(0, true, ""), "error");
+        assert_eq!(filter(1, false, ""), "warn,keydrift=info");
+        assert_eq!(filter(2, false, ""), "warn,keydrift=debug");
+        assert_eq!(filter(9, false, ""), "info,keydrift=trace");
+        assert_eq!(filter(1, true, "keydrift=trace"), "keydrift=trace");
+    }
+
+    #[test]
+    fn an_invalid_rust_log_is_a_warning_and_the_flags_hold() {
+        let variables = environment(&[
+            ("RUST_LOG", "keydrift=lod\x1b[31m"),
+            ("JOURNAL_STREAM", "8:1"),
+        ]);
+        let options = Options::new(1, false, false, &variables);
+        assert_eq!(options.filter, "warn,keydrift=info");
+        insta::assert_snapshot!(logged(&options, || warn_of_refused_filter(&options)), @r#" WARN keydrift::telemetry: RUST_LOG is not a valid filter and was left aside; write for instance `keydrift=debug` RUST_LOG="keydrift=lod\u{1b}[31m""#);
+    }
+
+    #[test]
+    fn colour_only_on_a_terminal_without_no_color() {
+        let ansi = |terminal, no_color| {
+            Options::new(0, false, terminal, &environment(&[("NO_COLOR", no_color)])).ansi
+        };
+        assert!(ansi(true, ""));
+        assert!(!ansi(true, "1"));
+        assert!(!ansi(false, ""));
+    }
+
+    #[test]
+    fn the_journal_gets_no_timestamp_of_ours() {
+        let line = logged(&under_the_journal(0), || tracing::warn!("a retry"));
+        insta::assert_snapshot!(line, @" WARN keydrift::telemetry::tests: a retry");
+        let plain = Options::new(0, false, false, &Environment::default());
+        let line = logged(&plain, || tracing::warn!("a retry"));
+        assert!(line.starts_with("20") && line.contains("WARN"), "{line}");
+    }
+
+    #[test]
+    fn hostile_text_stays_on_its_line_and_moves_no_cursor() {
+        let hostile = "evil\x1b[2J\nERROR forged\r\u{9b}31m\u{202e}\0";
+        let lines = logged(&under_the_journal(1), || {
+            let span = tracing::info_span!("sync", name = %hostile);
+            let _entered = span.enter();
+            tracing::info!(displayed = %hostile, debugged = ?hostile, plain = hostile, "said {hostile}");
+        });
+        assert_eq!(lines.lines().count(), 1, "{lines}");
+        let harmful = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!lines.contains(harmful), "{lines:?}");
+    }
+
+    #[test]
+    fn fields_read_as_name_and_value() {
+        let lines = logged(&under_the_journal(1), || {
+            tracing::info!(org.label = "acme", attempt = 2, r#type = true, "one run");
+        });
+        insta::assert_snapshot!(lines, @r#" INFO keydrift::telemetry::tests: one run org.label="acme" attempt=2 type=true"#);
+    }
+}

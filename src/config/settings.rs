@@ -1,0 +1,253 @@
+//! The one list of settings: names, defaults, and what each may hold.
+//!
+//! Everything that must agree (the unknown-setting check, the defaults, the annotated file and the
+//! documentation, by tests) reads this list.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::when::render_duration;
+
+/// One setting, as a section and a key in it.
+#[derive(Debug)]
+pub(super) struct Setting {
+    pub(super) section: &'static str,
+    pub(super) key: &'static str,
+    /// As written in the file, without quotes. `None`: unset, or worked out.
+    pub(super) default: Option<&'static str>,
+    pub(super) expects: Expects,
+}
+
+/// What a setting holds.
+#[derive(Debug)]
+pub(super) enum Expects {
+    Path,
+    Integer(RangeInclusive<u64>),
+    Duration(RangeInclusive<Duration>),
+    Url,
+    Text,
+}
+
+pub(super) const ORGANIZATIONS: &str = "organizations";
+pub(super) const SECTIONS: [&str; 4] = ["database", "api", "removal", ORGANIZATIONS];
+
+const fn path(section: &'static str, key: &'static str) -> Setting {
+    Setting {
+        section,
+        key,
+        default: None,
+        expects: Expects::Path,
+    }
+}
+
+const fn text(section: &'static str, key: &'static str, expects: Expects) -> Setting {
+    Setting {
+        section,
+        key,
+        default: None,
+        expects,
+    }
+}
+
+const fn integer(
+    section: &'static str,
+    key: &'static str,
+    default: &'static str,
+    range: RangeInclusive<u64>,
+) -> Setting {
+    Setting {
+        section,
+        key,
+        default: Some(default),
+        expects: Expects::Integer(range),
+    }
+}
+
+const fn duration(
+    section: &'static str,
+    key: &'static str,
+    default: &'static str,
+    shortest: Duration,
+    longest: Duration,
+) -> Setting {
+    let expects = Expects::Duration(RangeInclusive::new(shortest, longest));
+    Setting {
+        section,
+        key,
+        default: Some(default),
+        expects,
+    }
+}
+
+const TENTH: Duration = Duration::from_millis(100);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const MANY: u64 = 10_000_000;
+
+pub(super) const DATABASE_PATH: Setting = path("database", "path");
+pub(super) const LOCK_TIMEOUT: Setting =
+    duration("database", "lock_timeout", "30s", Duration::ZERO, HOUR);
+
+pub(super) const PAGE_SIZE: Setting = integer("api", "page_size", "100", 1..=1000);
+pub(super) const MAX_CONCURRENCY: Setting = integer("api", "max_concurrency", "8", 1..=64);
+pub(super) const CONNECT_TIMEOUT: Setting = duration(
+    "api",
+    "connect_timeout",
+    "10s",
+    TENTH,
+    MINUTE.saturating_mul(5),
+);
+pub(super) const READ_TIMEOUT: Setting = duration(
+    "api",
+    "read_timeout",
+    "30s",
+    TENTH,
+    MINUTE.saturating_mul(10),
+);
+pub(super) const REQUEST_TIMEOUT: Setting = duration(
+    "api",
+    "request_timeout",
+    "60s",
+    TENTH,
+    MINUTE.saturating_mul(30),
+);
+pub(super) const RUN_DEADLINE: Setting =
+    duration("api", "run_deadline", "15m", TENTH, HOUR.saturating_mul(24));
+pub(super) const MAX_ATTEMPTS: Setting = integer("api", "max_attempts", "5", 1..=20);
+pub(super) const PROXY: Setting = text("api", "proxy", Expects::Url);
+pub(super) const TLS_CA_FILE: Setting = path("api", "tls_ca_file");
+
+pub(super) const GUARD_KEYS: Setting = integer("removal", "guard_keys", "10", 0..=MANY);
+pub(super) const GUARD_PERCENT: Setting = integer("removal", "guard_percent", "30", 0..=100);
+pub(super) const CONFIRM_LIMIT: Setting = integer("removal", "confirm_limit", "5000", 0..=MANY);
+
+pub(super) const BASE_URL: Setting = Setting {
+    section: ORGANIZATIONS,
+    key: "base_url",
+    default: Some("https://api.openai.com/v1"),
+    expects: Expects::Url,
+};
+pub(super) const ADMIN_KEY_FILE: Setting = path(ORGANIZATIONS, "admin_key_file");
+pub(super) const ORGANIZATION_ID: Setting = text(ORGANIZATIONS, "organization_id", Expects::Text);
+
+pub(super) static SETTINGS: [Setting; 17] = [
+    DATABASE_PATH,
+    LOCK_TIMEOUT,
+    PAGE_SIZE,
+    MAX_CONCURRENCY,
+    CONNECT_TIMEOUT,
+    READ_TIMEOUT,
+    REQUEST_TIMEOUT,
+    RUN_DEADLINE,
+    MAX_ATTEMPTS,
+    PROXY,
+    TLS_CA_FILE,
+    GUARD_KEYS,
+    GUARD_PERCENT,
+    CONFIRM_LIMIT,
+    BASE_URL,
+    ADMIN_KEY_FILE,
+    ORGANIZATION_ID,
+];
+
+/// Completes "must be …".
+impl fmt::Display for Expects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path => f.write_str("the path of a file, in quotes"),
+            Self::Url => f.write_str("a URL, in quotes"),
+            Self::Text => f.write_str("text, in quotes"),
+            Self::Integer(range) => {
+                write!(
+                    f,
+                    "a whole number from {} to {}",
+                    range.start(),
+                    range.end()
+                )
+            }
+            Self::Duration(range) => write!(
+                f,
+                "a duration from {} to {}, such as \"30s\" or \"15m\"",
+                render_duration(*range.start()),
+                render_duration(*range.end())
+            ),
+        }
+    }
+}
+
+/// The setting of this name, if there is one.
+pub(super) fn find(section: &str, key: &str) -> Option<&'static Setting> {
+    SETTINGS
+        .iter()
+        .find(|setting| setting.section == section && setting.key == key)
+}
+
+/// What to write instead of an unknown setting: full keys (`api.page_size`) in, full key out.
+///
+/// `name` is the organization's name, where the unknown one is a setting of an organization.
+pub(super) fn nearest(unknown: &str, name: Option<&str>) -> Option<String> {
+    let leaf = last_segment(unknown);
+    let score = |candidate: &str| {
+        let whole = strsim::normalized_damerau_levenshtein(unknown, candidate);
+        let last = strsim::normalized_damerau_levenshtein(leaf, last_segment(candidate));
+        (whole.max(last), whole)
+    };
+    SETTINGS
+        .iter()
+        .map(|setting| match setting.section {
+            ORGANIZATIONS => format!("{ORGANIZATIONS}.{}.{}", name.unwrap_or("NAME"), setting.key),
+            section => format!("{section}.{}", setting.key),
+        })
+        .map(|candidate| (score(&candidate), candidate))
+        .filter(|((best, _), _)| *best >= 0.6)
+        .max_by(|(a, _), (b, _)| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)))
+        .map(|(_, candidate)| candidate)
+}
+
+/// The section that is meant by an unknown one.
+pub(super) fn nearest_section(unknown: &str) -> Option<&'static str> {
+    let score = |known| strsim::normalized_damerau_levenshtein(&unknown.to_lowercase(), known);
+    let near = SECTIONS.into_iter().filter(|known| score(known) >= 0.5);
+    near.max_by(|a, b| score(a).total_cmp(&score(b)))
+}
+
+fn last_segment(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or(key)
+}
+
+/// `api.page_size` as the variable that sets it.
+pub(super) fn variable(key: &str) -> String {
+    format!(
+        "{}{}",
+        super::layers::PREFIX,
+        key.replace('.', "__").to_uppercase()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_setting_is_found_also_in_another_section() {
+        let near = |unknown| nearest(unknown, Some("acme")).unwrap_or_default();
+        assert_eq!(near("api.page_sze"), "api.page_size");
+        assert_eq!(near("api.pagesize"), "api.page_size");
+        assert_eq!(near("database.page_size"), "api.page_size");
+        assert_eq!(near("page_size"), "api.page_size");
+        assert_eq!(
+            near("organizations.acme.base_ulr"),
+            "organizations.acme.base_url"
+        );
+        assert_eq!(near("api.xyzzy"), "");
+    }
+
+    #[test]
+    fn every_setting_is_in_a_known_section_and_found() {
+        for setting in &SETTINGS {
+            assert!(SECTIONS.contains(&setting.section));
+            assert!(find(setting.section, setting.key).is_some());
+        }
+    }
+}
