@@ -48,8 +48,8 @@ pub struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Read this configuration file [default: /etc/keydrift/keydrift.toml, if it is there]
-    #[arg(long, global = true, value_name = "FILE", env = "KEYDRIFT_CONFIG", hide_env_values = true)]
+    /// Read this configuration file [default: $KEYDRIFT_CONFIG, else /etc/keydrift/keydrift.toml if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Use this database file [setting: database.path]
     #[arg(long, global = true, value_name = "FILE")]

@@ -1,2 +1,56 @@
-//! The `keydrift` binary.
-fn main() {}
+//! The `keydrift` binary: parses, calls, prints the error, returns the exit code.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use keydrift::cli::{Cli, Command};
+use keydrift::clock::SystemClock;
+use keydrift::commands::{self, Context};
+use keydrift::config::Environment;
+use keydrift::output::{self, Printer};
+use keydrift::{secret, telemetry};
+
+fn main() -> ExitCode {
+    // Before the credential is anywhere in memory but where the kernel put it.
+    let dumpable = secret::forbid_core_dumps();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(message) => return usage(&message),
+    };
+    let environment = Environment::of_process();
+    let mut printer = Printer::standard(cli.global.quiet);
+    // The demo breaks things on purpose, and tells of it itself.
+    let quiet = cli.global.quiet || matches!(cli.command, Command::Demo(_)) && cli.global.verbose == 0;
+    if telemetry::init(cli.global.verbose, quiet, &environment).is_err() {
+        printer.warning("logging could not be started");
+    }
+    if let Err(error) = dumpable {
+        printer.warning(&format!("this process may leave a core dump: {error}"));
+    }
+    let mut context =
+        Context { printer, environment, clock: Arc::new(SystemClock), global: cli.global };
+    let done = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::new)
+        .and_then(|runtime| runtime.block_on(commands::run(&mut context, cli.command)))
+        .and_then(|exit| Ok(context.printer.flush().map(|()| exit)?));
+    match done {
+        Ok(exit) => exit.into(),
+        // Whoever read our output has seen enough.
+        Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            context.printer.report(&error, &commands::hints(&error));
+            commands::exit_of(&error).into()
+        }
+    }
+}
+
+/// Help and the version go to stdout, mistakes to stderr.
+fn usage(message: &clap::Error) -> ExitCode {
+    // A reader that went away is none of our business.
+    let _printed = message.print();
+    u8::try_from(message.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}

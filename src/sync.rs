@@ -10,13 +10,13 @@
 //! 4. The note is cleared. If the transaction failed, the note says how the run ended instead, and the
 //!    next writer records that.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::config::{ApiSettings, OrganizationSettings, RemovalSettings};
 use crate::inventory::{
     Acceptance, Changes, Comparison, Guards, Identity, KeyId, LookUp, NoticeKind, Removals, Stranger,
@@ -24,7 +24,7 @@ use crate::inventory::{
 };
 use crate::openai;
 use crate::run::{Status, Tally, Trigger};
-use crate::secret::{self, Credential, CredentialSource};
+use crate::secret::{self, CredentialSource};
 use crate::store::{self, Accepted, Outcome, Recorded, RunDraft, RunNote, Withholding, Writer};
 
 /// How many listed keys may be asked for as a proof that look-ups work.
@@ -39,15 +39,14 @@ pub struct Request<'a> {
     pub trigger: Trigger,
     /// Take what the newest held or refused run recorded for true.
     pub accept: bool,
-    /// Called with the number of keys of the snapshot before, then as pages come in.
+    /// Called as the run goes on.
     pub progress: &'a (dyn Fn(Progress) + Send + Sync),
 }
 
 /// How far a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// So many keys are expected, if there is a snapshot.
-    Begun { expected: Option<u64> },
+    /// So many keys have come in, on so many pages.
     Listed { keys: u64, pages: u64 },
     /// So many missing keys are being looked up.
     LookingUp { missing: u64 },
@@ -102,7 +101,8 @@ impl Error {
     }
 
     /// The whole chain of causes in one line, as the run history keeps it.
-    fn in_one_line(&self) -> String {
+    #[must_use]
+    pub fn in_one_line(&self) -> String {
         let mut line = self.to_string();
         let mut source = std::error::Error::source(self);
         while let Some(cause) = source {
@@ -248,14 +248,12 @@ async fn attempt(
     let credential = request.credential.read()?;
     let accepted = load_accepted(writer, request).await?;
     let (snapshot, header_before) = writer.load_snapshot(name).await?;
-    let expected = snapshot.exists.then_some(snapshot.keys.len() as u64);
-    (request.progress)(Progress::Begun { expected });
     let mut comparison =
         Comparison::new(snapshot, |redacted: &str| credential.matches_redacted(redacted));
 
-    let client = openai::Client::new(&options(request), credential.expose(), Arc::clone(clock))?;
-    let mut session = client.session();
-    let scanned = scan(&mut session, &mut comparison, request, ledger).await;
+    let client = openai::Client::new(options(request), credential.expose(), Arc::clone(clock))?;
+    let session = openai::Session::new(Arc::new(client));
+    let scanned = scan(&session, &mut comparison, request, ledger).await;
     count_traffic(&session, &mut ledger.tally);
     let scan = scanned?;
     note_scan(&scan, ledger);
@@ -316,13 +314,13 @@ fn options(request: &Request<'_>) -> openai::Options {
         request_timeout,
         run_deadline,
         max_attempts,
-        proxy: proxy.map(|proxy| proxy.url().clone()),
+        proxy: proxy.map(|proxy| proxy.expose().clone()),
         tls_ca_file,
     }
 }
 
 async fn scan(
-    session: &mut openai::Session,
+    session: &openai::Session,
     comparison: &mut Comparison<'_>,
     request: &Request<'_>,
     ledger: &mut Ledger,
@@ -357,8 +355,14 @@ fn note_scan(scan: &openai::Scan, ledger: &mut Ledger) {
     };
     note(scan.shifts, "the list shifted {} times while it was read");
     note(scan.lost_cursors, "the cursor was lost {} times");
-    note(scan.restarts, "the list was read again from the start {} times");
-    ledger.notices.extend(scan.warnings.iter().map(ToString::to_string));
+    note(scan.restarts.into(), "the list was read again from the start {} times");
+    note(
+        scan.warnings.values_dropped,
+        "the API sent the full secret of {} keys: dropped, and to be taken as leaked",
+    );
+    for (field, keys) in &scan.warnings.secrets_masked {
+        ledger.notices.push(format!("masked what looks like a secret in `{field}` of {keys} keys"));
+    }
 }
 
 fn identify(

@@ -1,1 +1,168 @@
-//! (work in progress)
+//! One file a subcommand, and what they share: the context, the exit codes, the advice.
+
+mod completions;
+mod config_check;
+mod demo;
+mod diff;
+mod events;
+mod keys;
+mod log;
+mod runs;
+mod show;
+mod sync;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::cli::{Command, Config, Global};
+use crate::clock::{Clock, Timestamp};
+use crate::config::{self, Environment, Inputs, Settings};
+use crate::output::Printer;
+use crate::store::{self, Reader};
+use crate::{openai, secret, when};
+
+/// What every command works with.
+pub struct Context {
+    pub printer: Printer,
+    pub environment: Environment,
+    pub clock: Arc<dyn Clock>,
+    pub global: Global,
+}
+
+/// How the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 0
+    Done,
+    /// 1: all that comes from the API or the database.
+    Failed,
+    /// 2: wrong command line, configuration or credential source.
+    Usage,
+    /// 3: the answer is the bad one.
+    Bad,
+    /// 4: at least one organization is done and one is not.
+    Partly,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Bad => 3,
+            Exit::Partly => 4,
+        })
+    }
+}
+
+/// Something on the command line that does not fit.
+#[derive(Debug, thiserror::Error)]
+pub enum Misuse {
+    #[error("`{argument}`: `{value}` cannot be read")]
+    Time { argument: &'static str, value: String, source: when::ParseError },
+    #[error("`{argument}`: `{value}` cannot be read")]
+    Duration { argument: &'static str, value: String, source: when::ParseDurationError },
+    #[error("`{from}` is not before `{to}`")]
+    Backwards { from: Timestamp, to: Timestamp },
+    #[error("there is no organization `{name}`")]
+    UnknownOrganization { name: String, known: Vec<String> },
+    #[error("{what}")]
+    Other { what: String, hint: String },
+}
+
+impl Misuse {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Time { .. } | Self::Duration { .. } => None,
+            Self::Backwards { .. } => Some("name the earlier time first".to_owned()),
+            Self::UnknownOrganization { known, .. } if known.is_empty() => None,
+            Self::UnknownOrganization { known, .. } => {
+                Some(format!("known: {}", known.join(", ")))
+            }
+            Self::Other { hint, .. } => Some(hint.clone()),
+        }
+    }
+}
+
+/// Runs one subcommand.
+pub async fn run(context: &mut Context, command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Sync(arguments) => sync::run(context, &arguments).await,
+        Command::Keys(arguments) => keys::run(context, &arguments).await,
+        Command::Log(arguments) => log::run(context, &arguments).await,
+        Command::Show(arguments) => show::run(context, &arguments).await,
+        Command::Diff(arguments) => diff::run(context, &arguments).await,
+        Command::Runs(arguments) => runs::run(context, &arguments).await,
+        Command::Config(Config::Check(arguments)) => config_check::run(context, &arguments),
+        Command::Demo(arguments) => demo::run(context, &arguments).await,
+        Command::Completions(arguments) => completions::run(context, &arguments),
+    }
+}
+
+/// The exit code that an error ends the process with.
+#[must_use]
+pub fn exit_of(error: &anyhow::Error) -> Exit {
+    let misuse = error.chain().any(|cause| {
+        cause.is::<Misuse>() || cause.is::<config::Error>() || cause.is::<secret::Error>()
+    });
+    if misuse { Exit::Usage } else { Exit::Failed }
+}
+
+/// What to do about an error, as its causes advise.
+#[must_use]
+pub fn hints(error: &anyhow::Error) -> Vec<String> {
+    let hint = |cause: &(dyn std::error::Error + 'static)| {
+        if let Some(error) = cause.downcast_ref::<Misuse>() {
+            error.hint()
+        } else if let Some(error) = cause.downcast_ref::<config::Error>() {
+            error.hint()
+        } else if let Some(error) = cause.downcast_ref::<secret::Error>() {
+            error.hint()
+        } else if let Some(error) = cause.downcast_ref::<store::Error>() {
+            error.hint()
+        } else if let Some(error) = cause.downcast_ref::<openai::Error>() {
+            error.hint()
+        } else {
+            cause.downcast_ref::<show::Meant>().and_then(show::Meant::hint)
+        }
+    };
+    error.chain().filter_map(hint).collect()
+}
+
+impl Context {
+    fn settings(&self) -> Result<Settings, config::Error> {
+        config::load(&Inputs {
+            config_path: self.global.config.as_deref(),
+            database: self.global.database.as_deref(),
+            environment: &self.environment,
+        })
+    }
+
+    /// Opens the database for reading, and makes sure that it knows the organization asked for.
+    async fn reader(&self, organization: Option<&str>) -> anyhow::Result<Reader> {
+        let settings = self.settings()?;
+        let mut reader = Reader::open(&settings.database.path).await?;
+        if let Some(name) = organization {
+            let known = reader.list_organizations().await?;
+            if !known.iter().any(|known| known == name) {
+                return Err(Misuse::UnknownOrganization { name: name.to_owned(), known }.into());
+            }
+        }
+        Ok(reader)
+    }
+
+    /// The time that an argument means.
+    fn time(&self, argument: &'static str, value: &str) -> Result<Timestamp, Misuse> {
+        when::parse(value, self.clock.now())
+            .map_err(|source| Misuse::Time { argument, value: value.to_owned(), source })
+    }
+
+    fn optional_time(
+        &self,
+        argument: &'static str,
+        value: Option<&String>,
+    ) -> Result<Option<Timestamp>, Misuse> {
+        value.map(|value| self.time(argument, value)).transpose()
+    }
+}

@@ -61,6 +61,8 @@ pub struct Settings {
 #[derive(Debug, Clone)]
 pub struct DatabaseSettings {
     pub path: PathBuf,
+    /// Whether nobody named the path: then its directory may have to be made.
+    pub is_default: bool,
     /// How long to wait for another process's run.
     pub lock_timeout: Duration,
 }
@@ -128,6 +130,11 @@ pub struct EffectiveSetting {
 /// Reads and validates the configuration.
 pub fn load(inputs: &Inputs<'_>) -> Result<Settings, Error> {
     load_with(inputs, Path::new(SYSTEM_FILE))
+}
+
+/// As [`load`], but the system's file is not looked at: for the demo, which is apart from everything.
+pub fn load_apart(inputs: &Inputs<'_>) -> Result<Settings, Error> {
+    load_with(inputs, Path::new(""))
 }
 
 fn load_with(inputs: &Inputs<'_>, system_file: &Path) -> Result<Settings, Error> {
@@ -209,8 +216,10 @@ fn validate<'a>(
     mut reader: Reader<'a>,
     config_file: Option<PathBuf>,
 ) -> Result<Settings, Error> {
+    let (path, is_default) = database_path(&mut reader, inputs);
     let database = DatabaseSettings {
-        path: database_path(&mut reader, inputs),
+        path,
+        is_default,
         lock_timeout: reader.duration(&settings::LOCK_TIMEOUT),
     };
     let api = api(&mut reader);
@@ -288,19 +297,19 @@ fn narrow<T: TryFrom<u64> + Default>(number: u64) -> T {
     T::try_from(number).unwrap_or_default()
 }
 
-fn database_path(reader: &mut Reader<'_>, inputs: &Inputs<'_>) -> PathBuf {
+fn database_path(reader: &mut Reader<'_>, inputs: &Inputs<'_>) -> (PathBuf, bool) {
     let key = reader.full_key(&settings::DATABASE_PATH);
     if let Some(path) = inputs.database {
         reader.note(key, path.display().to_string(), "--database");
-        return path.to_owned();
+        return (path.to_owned(), false);
     }
     let known = reader.problems.len();
     if let Some(path) = reader.path(&settings::DATABASE_PATH) {
-        return path;
+        return (path, false);
     }
     // `path` has noted that none is set, or a problem.
     if reader.problems.len() > known {
-        return PathBuf::new();
+        return (PathBuf::new(), false);
     }
     reader.effective.pop();
     if let Some((path, variable)) = default_database(inputs.environment) {
@@ -309,10 +318,10 @@ fn database_path(reader: &mut Reader<'_>, inputs: &Inputs<'_>) -> PathBuf {
             path.display().to_string(),
             &format!("default, from {variable}"),
         );
-        return path;
+        return (path, true);
     }
     reader.problems.push(Problem::NoDatabasePath);
-    PathBuf::new()
+    (PathBuf::new(), false)
 }
 
 /// `keydrift.db` in the state directory that systemd gives, else in the XDG data directory.

@@ -250,6 +250,19 @@ impl Reader {
         Ok((since.max(filter.after.unwrap_or(0)), until))
     }
 
+    /// How many keys the last snapshot of an organization has. `None` if there was no run.
+    pub async fn count_keys(&mut self, organization: &str) -> Result<Option<u64>, Error> {
+        let keys: Option<i64> = sqlx::query_scalar(
+            "select r.keys_after from runs r join organizations o on o.organization = r.organization
+             where o.name = ?1 order by r.run_id desc limit 1",
+        )
+        .bind(organization)
+        .fetch_optional(&mut self.connection)
+        .await
+        .map_err(|source| self.failed(source))?;
+        Ok(keys.and_then(|keys| u64::try_from(keys).ok()))
+    }
+
     /// The id of the newest event; 0 if there is none.
     pub async fn last_event_id(&mut self) -> Result<i64, Error> {
         sqlx::query_scalar("select ifnull(max(event_id), 0) from audit")

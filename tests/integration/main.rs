@@ -1,1 +1,7 @@
+//! Tests through the real binary, real HTTP and real SQLite files.
 
+#![expect(unreachable_pub, reason = "a test binary has no outside; `pub` says what a module offers")]
+
+mod support;
+
+mod listing;

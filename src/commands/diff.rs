@@ -1,0 +1,121 @@
+//! `keydrift diff`: what differs between two times.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Context, Exit, Misuse};
+use crate::cli::Diff;
+use crate::inventory::{EventKind, Inventory, Key, KeyId, field_changes};
+use crate::output::{self, Cell, Column, Kind};
+
+const COLUMNS: [Column; 8] = [
+    Column::hidden("organization", Kind::Id),
+    Column::hidden("scope", Kind::Word),
+    Column::new("key_id", "KEY", Kind::Id),
+    Column::new("key_name", "NAME", Kind::Text),
+    Column::new("event", "DIFFERENCE", Kind::Word),
+    Column::new("field", "FIELD", Kind::Text),
+    Column::new("old_value", "BEFORE", Kind::Text),
+    Column::new("new_value", "THEN", Kind::Text),
+];
+
+/// What differs of one key: the kind as in the history, and the values.
+struct Difference<'a> {
+    key: &'a Key,
+    kind: EventKind,
+    field: Option<String>,
+    old: Option<String>,
+    new: Option<String>,
+}
+
+pub(super) async fn run(context: &mut Context, arguments: &Diff) -> anyhow::Result<Exit> {
+    let from = context.time("FROM", &arguments.from)?;
+    let to = context.time("TO", &arguments.to)?;
+    if from > to {
+        return Err(Misuse::Backwards { from, to }.into());
+    }
+    let organization = arguments.organization.name.as_deref();
+    let mut reader = context.reader(organization).await?;
+    let before = reader.replay(organization, from).await?;
+    let after = reader.replay(organization, to).await?;
+    reader.close().await?;
+    for name in after.keys().filter(|name| !before.contains_key(*name)) {
+        context.printer.warning(&format!("nothing is known of `{name}` at {from}: left out"));
+    }
+    let mut columns = COLUMNS;
+    if after.len() > 1 {
+        columns[0] = Column::new("organization", "ORGANIZATION", Kind::Id);
+    }
+    let format = arguments.format.format;
+    let mut listing = context.printer.listing(format, &columns, "nothing differs")?;
+    let mut counts: BTreeMap<EventKind, u64> = BTreeMap::new();
+    for (name, before) in &before {
+        // What was once known stays known.
+        let Some(after) = after.get(name) else { continue };
+        for difference in differences(before, after) {
+            *counts.entry(difference.kind).or_default() += 1;
+            listing.row(&cells(name, difference, format == output::Format::Table))?;
+        }
+    }
+    let count = |kind| counts.get(&kind).copied().unwrap_or(0);
+    let summary = format!(
+        "{} added, {} removed, {} used, {} changed between {from} and {to}",
+        output::grouped(count(EventKind::Added)),
+        output::grouped(count(EventKind::Removed)),
+        output::grouped(count(EventKind::Used)),
+        output::grouped(count(EventKind::Changed)),
+    );
+    listing.finish(Some(&summary))?;
+    Ok(Exit::Done)
+}
+
+fn differences<'a>(before: &'a Inventory, after: &'a Inventory) -> Vec<Difference<'a>> {
+    let ids: BTreeSet<&KeyId> = before.keys.keys().chain(after.keys.keys()).collect();
+    let mut differences = Vec::new();
+    for id in ids {
+        let whole = |key: &Key| Some(output::to_json(&key.to_json()).unwrap_or_default());
+        match (before.keys.get(id), after.keys.get(id)) {
+            (None, Some(key)) => differences.push(Difference {
+                key,
+                kind: EventKind::Added,
+                field: None,
+                old: None,
+                new: whole(key),
+            }),
+            (Some(key), None) => differences.push(Difference {
+                key,
+                kind: EventKind::Removed,
+                field: None,
+                old: whole(key),
+                new: None,
+            }),
+            (Some(before), Some(key)) => {
+                differences.extend(field_changes(before, key).into_iter().map(|change| {
+                    let kind = change.kind();
+                    let (field, old, new) = (Some(change.field), change.old, change.new);
+                    Difference { key, kind, field, old, new }
+                }));
+            }
+            (None, None) => {}
+        }
+    }
+    differences
+}
+
+fn cells(organization: &str, difference: Difference<'_>, table: bool) -> Vec<Cell> {
+    let Difference { key, kind, field, old, new } = difference;
+    let brief = |value: Option<String>| match value {
+        Some(json) if table && field.is_none() => Cell::Text(super::events::summary(&json)),
+        value => value.into(),
+    };
+    let (old, new) = (brief(old), brief(new));
+    vec![
+        organization.into(),
+        key.scope.as_str().into(),
+        key.id.as_str().into(),
+        key.name.as_deref().into(),
+        kind.as_str().into(),
+        field.into(),
+        old,
+        new,
+    ]
+}

@@ -1,0 +1,154 @@
+//! Events as rows of a listing, the same for every command that prints them.
+
+use serde_json::Value;
+
+use crate::output::{Cell, Column, Format, Kind, ListingWriter, Printer, Result};
+use crate::store::EventRow;
+
+/// The columns of the view `audit_history`, for programs.
+const ALL: [Column; 12] = [
+    Column::new("event_id", "EVENT", Kind::Id),
+    Column::new("run_id", "RUN", Kind::Id),
+    Column::new("observed_at", "OBSERVED", Kind::Time),
+    Column::new("previous_observed_at", "AFTER", Kind::Time),
+    Column::new("organization", "ORGANIZATION", Kind::Id),
+    Column::new("scope", "SCOPE", Kind::Word),
+    Column::new("key_id", "KEY", Kind::Id),
+    Column::new("key_name", "NAME", Kind::Text),
+    Column::new("event", "EVENT", Kind::Word),
+    Column::new("field", "FIELD", Kind::Text),
+    Column::new("old_value", "BEFORE", Kind::Text),
+    Column::new("new_value", "NOW", Kind::Text),
+];
+
+/// What people read.
+const TABLE: [Column; 7] = [
+    Column::new("observed_at", "OBSERVED", Kind::Time),
+    Column::new("event", "EVENT", Kind::Word),
+    Column::new("key_id", "KEY", Kind::Id),
+    Column::new("key_name", "NAME", Kind::Text),
+    Column::new("field", "FIELD", Kind::Text),
+    Column::new("old_value", "BEFORE", Kind::Text),
+    Column::new("new_value", "NOW", Kind::Text),
+];
+
+/// The same, where there is more than one organization.
+const TABLE_WITH_ORGANIZATION: [Column; 8] = [
+    TABLE[0],
+    Column::new("organization", "ORGANIZATION", Kind::Id),
+    TABLE[1],
+    TABLE[2],
+    TABLE[3],
+    TABLE[4],
+    TABLE[5],
+    TABLE[6],
+];
+
+/// A listing of events.
+pub(super) struct EventListing<'a> {
+    listing: ListingWriter<'a>,
+    table: bool,
+    with_organization: bool,
+}
+
+impl<'a> EventListing<'a> {
+    pub(super) fn begin(
+        printer: &'a mut Printer,
+        format: Format,
+        with_organization: bool,
+        none: &'a str,
+    ) -> Result<Self> {
+        let table = format == Format::Table;
+        let columns: &[Column] = match (table, with_organization) {
+            (false, _) => &ALL,
+            (true, false) => &TABLE,
+            (true, true) => &TABLE_WITH_ORGANIZATION,
+        };
+        Ok(Self { listing: printer.listing(format, columns, none)?, table, with_organization })
+    }
+
+    pub(super) fn row(&mut self, event: EventRow) -> Result<()> {
+        let cells = if self.table {
+            table_cells(event, self.with_organization)
+        } else {
+            all_cells(event)
+        };
+        self.listing.row(&cells)
+    }
+
+    pub(super) fn flush(&mut self) -> Result<()> {
+        self.listing.flush()
+    }
+
+    pub(super) fn finish(self, summary: Option<&str>) -> Result<u64> {
+        self.listing.finish(summary)
+    }
+}
+
+fn all_cells(event: EventRow) -> Vec<Cell> {
+    vec![
+        event.event_id.into(),
+        event.run_id.into(),
+        event.observed_at.into(),
+        event.previous_observed_at.into(),
+        event.organization.into(),
+        event.scope.into(),
+        event.key_id.into(),
+        event.key_name.into(),
+        event.event.into(),
+        event.field.into(),
+        event.old_value.into(),
+        event.new_value.into(),
+    ]
+}
+
+fn table_cells(event: EventRow, with_organization: bool) -> Vec<Cell> {
+    let whole = event.field.is_none();
+    let value = |value: Option<String>| match value {
+        Some(json) if whole => Cell::Text(summary(&json)),
+        value => value.into(),
+    };
+    let mut cells = vec![
+        event.observed_at.into(),
+        event.event.into(),
+        event.key_id.into(),
+        event.key_name.into(),
+        event.field.into(),
+        value(event.old_value),
+        value(event.new_value),
+    ];
+    if with_organization {
+        cells.insert(1, event.organization.into());
+    }
+    cells
+}
+
+/// An event as JSON, by the view's column names.
+pub(super) fn event_json(event: EventRow) -> Value {
+    object(&ALL, all_cells(event))
+}
+
+/// One row as a JSON object.
+pub(super) fn object(columns: &[Column], cells: Vec<Cell>) -> Value {
+    let names = columns.iter().map(|column| column.name.to_owned());
+    let values = cells.into_iter().map(|cell| match cell {
+        Cell::Null => Value::Null,
+        Cell::Text(text) => Value::from(text),
+        Cell::Integer(number) => Value::from(number),
+        Cell::Bool(truth) => Value::from(truth),
+        Cell::Json(value) => value,
+    });
+    Value::Object(names.zip(values).collect())
+}
+
+/// A whole key in a few words: its redacted value and its owner.
+pub(super) fn summary(json: &str) -> String {
+    let key: Value = serde_json::from_str(json).unwrap_or_default();
+    let text = |field: &str| key.get(field).and_then(Value::as_str);
+    let owner = text("owner_name").or_else(|| text("owner_id"));
+    match (text("redacted_value"), owner) {
+        (Some(redacted), Some(owner)) => format!("{redacted} of {owner}"),
+        (Some(text), None) | (None, Some(text)) => text.to_owned(),
+        (None, None) => "a key".to_owned(),
+    }
+}

@@ -1,0 +1,90 @@
+//! `keydrift log`: the audit history.
+
+use std::time::Duration;
+
+use super::events::EventListing;
+use super::show::the_key;
+use super::{Context, Exit};
+use crate::cli::Log;
+use crate::inventory::EventKind;
+use crate::output;
+use crate::store::{EventFilter, Reader};
+
+/// How often `--follow` looks for new events.
+const POLL: Duration = Duration::from_millis(500);
+
+pub(super) async fn run(context: &mut Context, arguments: &Log) -> anyhow::Result<Exit> {
+    let since = context.optional_time("--since", arguments.since.as_ref())?;
+    let until = context.optional_time("--until", arguments.until.as_ref())?;
+    let organization = arguments.organization.name.clone();
+    let mut reader = context.reader(organization.as_deref()).await?;
+    let several = organization.is_none() && reader.list_organizations().await?.len() > 1;
+    let mut filter = EventFilter {
+        organization,
+        since,
+        until,
+        key_id: None,
+        kinds: arguments.event.iter().copied().map(EventKind::from).collect(),
+        after: None,
+        limit: arguments.limit,
+        reverse: arguments.reverse,
+    };
+    if let Some(key) = &arguments.key {
+        let row = the_key(&mut reader, filter.organization.as_deref(), key).await?;
+        filter.organization = Some(row.organization);
+        filter.key_id = Some(row.key_id);
+    }
+    let format = arguments.format.format;
+    let mut listing =
+        EventListing::begin(&mut context.printer, format, several, "no events match")?;
+    let newest = list(&mut reader, &filter, &mut listing).await?;
+    if arguments.follow {
+        filter.after = Some(newest);
+        filter.limit = None;
+        follow(&mut reader, filter, &mut listing).await?;
+        listing.finish(None)?;
+    } else {
+        let listed = listing.finish(None)?;
+        if listed > 0 {
+            context.printer.note(&output::count(listed, "event"));
+        }
+    }
+    reader.close().await?;
+    Ok(Exit::Done)
+}
+
+/// Prints the events that are there, and says up to which id there is nothing left to print.
+async fn list(
+    reader: &mut Reader,
+    filter: &EventFilter,
+    listing: &mut EventListing<'_>,
+) -> anyhow::Result<i64> {
+    let newest = reader.last_event_id().await?;
+    let mut printed = newest;
+    reader
+        .list_events(filter, |event| {
+            printed = printed.max(event.event_id);
+            listing.row(event).map_err(anyhow::Error::from)
+        })
+        .await?;
+    Ok(printed)
+}
+
+/// Prints events as they come, until interrupted.
+async fn follow(
+    reader: &mut Reader,
+    mut filter: EventFilter,
+    listing: &mut EventListing<'_>,
+) -> anyhow::Result<()> {
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
+    loop {
+        listing.flush()?;
+        tokio::select! {
+            signal = &mut interrupted => return Ok(signal?),
+            () = tokio::time::sleep(POLL) => {}
+        }
+        let newest = list(reader, &filter, listing).await?;
+        filter.after = Some(newest);
+    }
+}

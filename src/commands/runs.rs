@@ -1,0 +1,79 @@
+//! `keydrift runs`: the run history.
+
+use super::{Context, Exit};
+use crate::cli::Runs;
+use crate::output::{self, Cell, Column, Format, Kind};
+use crate::store::RunRow;
+
+/// The columns of the view `run_history`.
+const ALL: [Column; 21] = [
+    Column::new("run_id", "RUN", Kind::Id),
+    Column::hidden("organization", Kind::Id),
+    Column::new("trigger", "TRIGGER", Kind::Word),
+    Column::new("started_at", "STARTED", Kind::Time),
+    Column::hidden("finished_at", Kind::Time),
+    Column::new("status", "STATUS", Kind::Word),
+    Column::new("keys_seen", "KEYS", Kind::Number),
+    Column::hidden("baseline", Kind::Number),
+    Column::new("added", "ADDED", Kind::Number),
+    Column::hidden("restored", Kind::Number),
+    Column::new("removed", "REMOVED", Kind::Number),
+    Column::new("used", "USED", Kind::Number),
+    Column::new("changed", "CHANGED", Kind::Number),
+    Column::hidden("unconfirmed", Kind::Number),
+    Column::hidden("skipped", Kind::Number),
+    Column::hidden("pages", Kind::Number),
+    Column::hidden("requests", Kind::Number),
+    Column::hidden("retries", Kind::Number),
+    Column::new("notice", "NOTICE", Kind::Text),
+    Column::new("error", "ERROR", Kind::Text),
+    Column::hidden("digest", Kind::Id),
+];
+
+pub(super) async fn run(context: &mut Context, arguments: &Runs) -> anyhow::Result<Exit> {
+    let organization = arguments.organization.name.as_deref();
+    let mut reader = context.reader(organization).await?;
+    let mut columns = ALL;
+    if organization.is_none() && reader.list_organizations().await?.len() > 1 {
+        columns[1] = Column::new("organization", "ORGANIZATION", Kind::Id);
+    }
+    let format: Format = arguments.format.format;
+    let mut listing = context.printer.listing(format, &columns, "no runs")?;
+    reader
+        .list_runs(organization, arguments.limit, arguments.reverse, |row| {
+            listing.row(&cells(row)).map_err(anyhow::Error::from)
+        })
+        .await?;
+    reader.close().await?;
+    let runs = listing.finish(None)?;
+    if runs > 0 && format == Format::Table {
+        context.printer.note(&output::count(runs, "run"));
+    }
+    Ok(Exit::Done)
+}
+
+fn cells(row: RunRow) -> Vec<Cell> {
+    vec![
+        row.run_id.into(),
+        row.organization.into(),
+        row.trigger.into(),
+        row.started_at.into(),
+        row.finished_at.into(),
+        row.status.into(),
+        row.keys_seen.into(),
+        row.baseline.into(),
+        row.added.into(),
+        row.restored.into(),
+        row.removed.into(),
+        row.used.into(),
+        row.changed.into(),
+        row.unconfirmed.into(),
+        row.skipped.into(),
+        row.pages.into(),
+        row.requests.into(),
+        row.retries.into(),
+        row.notice.into(),
+        row.error.into(),
+        row.digest.into(),
+    ]
+}

@@ -1,0 +1,143 @@
+//! `keydrift show`: what is known of one key, and its whole story.
+
+use serde_json::{Value, json};
+
+use super::events::{EventListing, event_json, object};
+use super::{Context, Exit, keys};
+use crate::cli::Show;
+use crate::output::{Cell, Format};
+use crate::store::{EventFilter, EventRow, KeyRow, Reader};
+
+/// The one key that somebody means, or why it is not one.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Meant {
+    #[error("no key has the id, the beginning of an id, the name or the end of a value `{text}`")]
+    None { text: String },
+    #[error("`{text}` may mean {} keys: {}", .keys.len(), some(.keys))]
+    Several { text: String, keys: Vec<String> },
+}
+
+fn some(keys: &[String]) -> String {
+    const MOST: usize = 5;
+    let mut text = keys.iter().take(MOST).cloned().collect::<Vec<_>>().join(", ");
+    if keys.len() > MOST {
+        text.push_str(", …");
+    }
+    text
+}
+
+impl Meant {
+    pub(super) fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::None { .. } => {
+                "`keydrift keys` and `keydrift keys --removed` list all there are".to_owned()
+            }
+            Self::Several { .. } => {
+                "write the whole id, and `--organization NAME` if two have it".to_owned()
+            }
+        })
+    }
+}
+
+/// The one key that `text` means.
+pub(super) async fn the_key(
+    reader: &mut Reader,
+    organization: Option<&str>,
+    text: &str,
+) -> anyhow::Result<KeyRow> {
+    let mut found = reader.find_keys(organization, text).await?;
+    match (found.pop(), found.is_empty()) {
+        (Some(only), true) => Ok(only),
+        (Some(last), false) => {
+            found.push(last);
+            let names = found.iter().map(|row| format!("{}/{}", row.organization, row.key_id));
+            Err(Meant::Several { text: text.to_owned(), keys: names.collect() }.into())
+        }
+        (None, _) => Err(Meant::None { text: text.to_owned() }.into()),
+    }
+}
+
+pub(super) async fn run(context: &mut Context, arguments: &Show) -> anyhow::Result<Exit> {
+    let organization = arguments.organization.name.as_deref();
+    let mut reader = context.reader(organization).await?;
+    let key = the_key(&mut reader, organization, &arguments.key).await?;
+    let story = load_story(&mut reader, &key).await?;
+    reader.close().await?;
+    match arguments.format.format {
+        Format::Table => print_for_people(context, key, story)?,
+        Format::Json => {
+            let events = story.into_iter().map(event_json).collect::<Vec<_>>();
+            context.printer.json(&json!({ "key": key_json(key), "history": events }))?;
+        }
+        format => {
+            let mut listing = EventListing::begin(&mut context.printer, format, false, "")?;
+            story.into_iter().try_for_each(|event| listing.row(event))?;
+            listing.finish(None)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// The key's story as people read it.
+pub(super) async fn tell(
+    context: &mut Context,
+    reader: &mut Reader,
+    key: KeyRow,
+) -> anyhow::Result<()> {
+    let story = load_story(reader, &key).await?;
+    print_for_people(context, key, story)
+}
+
+async fn load_story(reader: &mut Reader, key: &KeyRow) -> anyhow::Result<Vec<EventRow>> {
+    let filter = EventFilter {
+        organization: Some(key.organization.clone()),
+        key_id: Some(key.key_id.clone()),
+        ..EventFilter::default()
+    };
+    let mut story = Vec::new();
+    reader
+        .list_events(&filter, |event| {
+            story.push(event);
+            Ok::<_, crate::store::Error>(())
+        })
+        .await?;
+    Ok(story)
+}
+
+fn print_for_people(
+    context: &mut Context,
+    key: KeyRow,
+    story: Vec<EventRow>,
+) -> anyhow::Result<()> {
+    let printer = &mut context.printer;
+    let state = match &key.removed_at {
+        Some(removed_at) => format!("removed, seen gone at {removed_at}"),
+        None if key.own_key == 1 => "there; keydrift's own credential".to_owned(),
+        None => "there".to_owned(),
+    };
+    printer.heading(&format!("key {}", key.key_id))?;
+    let mut rows = vec![("state", Cell::from(state))];
+    for (column, cell) in keys::columns().iter().zip(keys::cells(key)) {
+        // The heading and the state have said these, and what is empty says nothing.
+        let said = matches!(column.name, "key_id" | "own_key" | "removed_at");
+        let empty = match &cell {
+            Cell::Null => true,
+            Cell::Json(Value::Object(members)) => members.is_empty(),
+            _ => false,
+        };
+        if !said && !empty {
+            rows.push((column.name, cell));
+        }
+    }
+    printer.details(&rows)?;
+    printer.line("")?;
+    printer.heading("history")?;
+    let mut listing = EventListing::begin(printer, Format::Table, false, "no events")?;
+    story.into_iter().try_for_each(|event| listing.row(event))?;
+    listing.finish(None)?;
+    Ok(())
+}
+
+fn key_json(key: KeyRow) -> Value {
+    object(keys::columns(), keys::cells(key))
+}

@@ -1,0 +1,209 @@
+//! `keydrift sync`: one sync of each organization now.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use super::events::EventListing;
+use super::{Context, Exit, Misuse};
+use crate::cli::Sync;
+use crate::config::{OrganizationSettings, Settings};
+use crate::inventory::EventKind;
+use crate::output::{self, Format};
+use crate::run::{EventCounts, Status, Trigger};
+use crate::secret::CredentialSource;
+use crate::store::{EventFilter, EventRow, Reader, Writer};
+use crate::sync::{self, Progress, Report, Request};
+
+pub(super) async fn run(context: &mut Context, arguments: &Sync) -> anyhow::Result<Exit> {
+    let settings = context.settings()?;
+    let organizations = chosen(&settings, arguments)?;
+    let mut credentials = Vec::new();
+    for organization in &organizations {
+        credentials.push(settings.credential_source(&organization.name)?);
+    }
+    if let [only] = credentials.as_slice() {
+        // Nobody else is waiting: a credential that can't be read is a mistake, not a failed run.
+        only.read()?;
+    }
+    let mut writer = open(context, &settings).await?;
+    let mut reader = Reader::open(&settings.database.path).await?;
+    let format = arguments.format.format;
+    let first_seen = reader.last_event_id().await?;
+    let mut seen = first_seen;
+    let mut reports = Vec::new();
+    let accept = arguments.accept.is_some();
+    for (&organization, credential) in organizations.iter().zip(&credentials) {
+        let expected = reader.count_keys(organization.name.as_str()).await?;
+        let target = (organization, credential);
+        let mut report =
+            sync_one(context, &mut writer, &settings, target, accept, expected).await?;
+        if format == Format::Table {
+            list_drift(context, &mut reader, seen, format).await?;
+            seen = reader.last_event_id().await?;
+        }
+        conclude(context, &mut report, format)?;
+        reports.push(report);
+    }
+    if format != Format::Table {
+        // One document for all organizations.
+        list_drift(context, &mut reader, first_seen, format).await?;
+    }
+    reader.close().await?;
+    writer.close().await?;
+    Ok(exit(&reports, arguments.exit_code))
+}
+
+/// The organizations that the arguments name, or all.
+fn chosen<'a>(
+    settings: &'a Settings,
+    arguments: &Sync,
+) -> Result<Vec<&'a OrganizationSettings>, Misuse> {
+    let Some(name) = arguments.accept.as_ref().or(arguments.organization.name.as_ref()) else {
+        return Ok(settings.organizations.iter().collect());
+    };
+    let known = || settings.organizations.iter().map(|known| known.name.to_string()).collect();
+    let found = settings.organization(name);
+    let found = found
+        .ok_or_else(|| Misuse::UnknownOrganization { name: name.clone(), known: known() })?;
+    Ok(vec![found])
+}
+
+async fn open(context: &mut Context, settings: &Settings) -> anyhow::Result<Writer> {
+    let path = &settings.database.path;
+    if settings.database.is_default {
+        make_directory(path)?;
+    }
+    let printer = &mut context.printer;
+    let mut writer = Writer::open(path, settings.database.lock_timeout, |holder| {
+        printer.note(&format!("waiting for {holder}"));
+    })
+    .await?;
+    if let Some(run) = writer.settle_run(context.clock.now()).await? {
+        let how = if run.owed.is_some() { "could not be recorded then" } else { "was interrupted" };
+        context.printer.warning(&format!(
+            "an earlier run of `{}` {how}; it is in the run history now",
+            run.organization
+        ));
+    }
+    Ok(writer)
+}
+
+/// The default place may not be there yet; one that somebody named has to be.
+fn make_directory(path: &Path) -> anyhow::Result<()> {
+    let Some(directory) = path.parent() else { return Ok(()) };
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("could not create the directory `{}`", directory.display()))
+}
+
+async fn sync_one(
+    context: &mut Context,
+    writer: &mut Writer,
+    settings: &Settings,
+    (organization, credential): (&OrganizationSettings, &CredentialSource),
+    accept: bool,
+    expected: Option<u64>,
+) -> anyhow::Result<Report> {
+    let bar = context.printer.progress(organization.name.as_str(), expected);
+    let show = |progress: Progress| match progress {
+        Progress::Listed { keys, pages } => bar.advance(keys, pages),
+        Progress::LookingUp { missing } => {
+            bar.message(&format!("looking up {}", output::count(missing, "missing key")));
+        }
+    };
+    let request = Request {
+        organization,
+        credential,
+        api: &settings.api,
+        removal: settings.removal,
+        trigger: Trigger::Manual,
+        accept,
+        progress: &show,
+    };
+    let report = sync::run(writer, &context.clock, &request).await;
+    bar.finish();
+    Ok(report?)
+}
+
+/// Prints what was recorded after the event with id `seen`. Nobody else writes: we hold the run lock.
+async fn list_drift(
+    context: &mut Context,
+    reader: &mut Reader,
+    seen: i64,
+    format: Format,
+) -> anyhow::Result<()> {
+    let drift = EventKind::ALL.into_iter().filter(|kind| *kind != EventKind::Baseline);
+    let filter =
+        EventFilter { after: Some(seen), kinds: drift.collect(), ..EventFilter::default() };
+    let mut listing = EventListing::begin(&mut context.printer, format, false, "")?;
+    reader
+        .list_events(&filter, |event: EventRow| listing.row(event).map_err(anyhow::Error::from))
+        .await?;
+    listing.finish(None)?;
+    Ok(())
+}
+
+/// Says how one run went.
+fn conclude(context: &mut Context, report: &mut Report, format: Format) -> anyhow::Result<()> {
+    let organization = &report.organization;
+    let notice = report.recorded.as_ref().and_then(|recorded| recorded.notice.as_deref());
+    if let Some(notice) = notice {
+        context.printer.warning(&format!("{organization}: {notice}"));
+    }
+    if let Some(error) = report.error.take() {
+        let hint = error.hint(organization);
+        let what = match report.status {
+            Status::Held => format!("the sync of organization `{organization}` is held"),
+            Status::Ok | Status::Failed => format!("could not sync organization `{organization}`"),
+        };
+        let error = anyhow::Error::new(error).context(what);
+        context.printer.report(&error, &Vec::from_iter(hint));
+    }
+    if report.status == Status::Ok {
+        let line = summary(report);
+        if format == Format::Table {
+            context.printer.line(&line)?;
+        } else {
+            context.printer.note(&line);
+        }
+    }
+    Ok(())
+}
+
+/// `default: 1 204 keys, 2 added, 1 removed, 31 used, 0 changed in 1.4 s (13 requests)`
+fn summary(report: &Report) -> String {
+    let counts = report.recorded.as_ref().map(|recorded| recorded.counts).unwrap_or_default();
+    let EventCounts { added, restored, removed, used, changed, .. } = counts;
+    let mut line = format!(
+        "{}: {}, {} added",
+        report.organization,
+        output::count(report.tally.keys_seen, "key"),
+        output::grouped(added)
+    );
+    let mut more = |number: u64, what: &str, always: bool| {
+        if always || number > 0 {
+            line.push_str(&format!(", {} {what}", output::grouped(number)));
+        }
+    };
+    more(restored, "restored", false);
+    more(removed, "removed", true);
+    more(used, "used", true);
+    more(changed, "changed", true);
+    more(report.tally.unconfirmed, "unconfirmed", false);
+    let requests = output::count(report.tally.requests, "request");
+    format!("{line} in {} ({requests})", output::duration(report.duration))
+}
+
+fn exit(reports: &[Report], exit_code: bool) -> Exit {
+    let done = reports.iter().filter(|report| report.status == Status::Ok).count();
+    let drifted = reports
+        .iter()
+        .filter_map(|report| report.recorded.as_ref())
+        .any(|recorded| recorded.counts.is_drift());
+    match (done, reports.len() - done) {
+        (_, 0) if exit_code && drifted => Exit::Bad,
+        (_, 0) => Exit::Done,
+        (0, _) => Exit::Failed,
+        _ => Exit::Partly,
+    }
+}

@@ -1,0 +1,9 @@
+//! What the tests stand on: the binary, the simulated organization, raw SQL, and the oracle.
+
+pub mod binary;
+pub mod oracle;
+pub mod sql;
+pub mod world;
+
+pub use binary::{Keydrift, Ran};
+pub use world::World;

@@ -1,0 +1,62 @@
+//! Raw SQL on the file, as a user with `sqlite3` would ask it: none of keydrift's own code.
+
+use std::path::Path;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
+use sqlx::{AssertSqlSafe, Column, Connection, Row, SqliteConnection, TypeInfo, ValueRef};
+
+/// A value as SQLite gives it.
+pub type Value = serde_json::Value;
+
+/// Runs `statement` and gives the rows, each as an object by column name.
+#[track_caller]
+pub fn rows(database: &Path, statement: &str) -> Vec<serde_json::Map<String, Value>> {
+    try_rows(database, statement).unwrap_or_else(|error| panic!("{statement}: {error}"))
+}
+
+pub fn try_rows(
+    database: &Path,
+    statement: &str,
+) -> Result<Vec<serde_json::Map<String, Value>>, sqlx::Error> {
+    block_on(async {
+        let options = SqliteConnectOptions::new().filename(database).create_if_missing(false);
+        let mut connection = SqliteConnection::connect_with(&options).await?;
+        let found = sqlx::query(AssertSqlSafe(statement)).fetch_all(&mut connection).await?;
+        connection.close().await?;
+        Ok(found.iter().map(object).collect())
+    })
+}
+
+/// The one value that `statement` gives.
+#[track_caller]
+pub fn value(database: &Path, statement: &str) -> Value {
+    let rows = rows(database, statement);
+    assert_eq!(rows.len(), 1, "{statement}: {rows:?}");
+    rows[0].values().next().cloned().unwrap_or_default()
+}
+
+#[track_caller]
+pub fn integer(database: &Path, statement: &str) -> i64 {
+    value(database, statement).as_i64().unwrap_or_else(|| panic!("{statement}: no integer"))
+}
+
+fn object(row: &SqliteRow) -> serde_json::Map<String, Value> {
+    let get = |at: usize| {
+        let raw = row.try_get_raw(at).expect("a column");
+        match raw.type_info().name() {
+            _ if raw.is_null() => Value::Null,
+            "INTEGER" => row.get_unchecked::<i64, _>(at).into(),
+            "REAL" => row.get_unchecked::<f64, _>(at).into(),
+            _ => row.get_unchecked::<String, _>(at).into(),
+        }
+    };
+    row.columns().iter().map(|column| (column.name().to_owned(), get(column.ordinal()))).collect()
+}
+
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(future)
+}
