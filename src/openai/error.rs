@@ -230,6 +230,70 @@ impl Error {
         }
     }
 
+    /// Whether the connection was at fault, so that the same request may do better at once.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            // A certificate does not become valid within seconds.
+            Self::Unreachable { problem, .. } => !problem.contains("certificate"),
+            Self::TimedOut { .. } | Self::CutShort { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// The `x-request-id` of the answer that the error is about.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.origin().and_then(|at| at.request_id.as_deref())
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        match self {
+            Self::InvalidRequest { at }
+            | Self::Unreachable { at, .. }
+            | Self::TimedOut { at }
+            | Self::CutShort { at, .. }
+            | Self::MissingScopes { at, .. }
+            | Self::Unauthorized { at, .. }
+            | Self::Forbidden { at, .. }
+            | Self::RateLimited { at, .. }
+            | Self::ServerFault { at, .. }
+            | Self::Refused { at, .. }
+            | Self::Redirected { at, .. }
+            | Self::UnexpectedStatus { at, .. }
+            | Self::NotJson { at, .. }
+            | Self::BodyTooLarge { at, .. }
+            | Self::WrongJson { at, .. }
+            | Self::WrongPage { at, .. }
+            | Self::WrongItem { at, .. }
+            | Self::MixedOrganizations { at, .. }
+            | Self::LostCursor { at, .. }
+            | Self::WrongOrder { at }
+            | Self::DeadlineExceeded { at, .. } => Some(at),
+            Self::Deferred { cause, .. } => cause.origin(),
+            Self::InsecureUrl { .. }
+            | Self::InvalidUrl { .. }
+            | Self::InvalidCredential
+            | Self::InvalidOrganizationId
+            | Self::InvalidProxy
+            | Self::CaFile { .. }
+            | Self::NoCertificates
+            | Self::Setup { .. }
+            | Self::TooManyKeys { .. } => None,
+        }
+    }
+
+    /// The failure in a few words, with nothing that the other side said.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "could not be asked for: the API was not reached",
+            Self::TimedOut { .. } => "was not answered in time",
+            Self::CutShort { .. } => "was answered in part only",
+            Self::RateLimited { .. } => "was refused as too many requests",
+            Self::ServerFault { .. } => "failed at the API",
+            _ => "was refused",
+        }
+    }
+
     /// When to try again, if the API said so.
     #[must_use]
     pub fn deferred_until(&self) -> Option<Timestamp> {
