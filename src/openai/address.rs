@@ -55,15 +55,14 @@ impl Endpoints {
 
     /// The page of at most `limit` keys after `after`, oldest first.
     pub(super) fn list_url(&self, limit: Option<u32>, after: Option<&KeyId>) -> Url {
-        let mut query = "order=asc".to_owned();
-        if let Some(limit) = limit {
-            query.push_str(&format!("&limit={limit}"));
-        }
-        if let Some(after) = after {
-            query.push_str(&format!("&after={}", encode(after)));
-        }
+        let limit = limit
+            .map(|limit| format!("&limit={limit}"))
+            .unwrap_or_default();
+        let after = after
+            .map(|after| format!("&after={}", encode(after)))
+            .unwrap_or_default();
         let mut url = self.keys.clone();
-        url.set_query(Some(&query));
+        url.set_query(Some(&format!("order=asc{limit}{after}")));
         url
     }
 

@@ -321,3 +321,47 @@ async fn an_id_longer_than_any_url_is_an_error_and_no_panic() {
     assert!(matches!(error, Error::InvalidRequest { .. }), "{error:?}");
     assert!(error.to_string().len() < 300);
 }
+
+/// Runs one of the tests below in a process of its own that finds no certificates of the system.
+fn run_without_certificates(test: &str) {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            &format!("openai::client::tests::{test}"),
+            "--ignored",
+        ])
+        .env("SSL_CERT_FILE", "/nowhere/certificates.pem")
+        .env("SSL_CERT_DIR", "/nowhere")
+        .output()
+        .unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && shown.contains("1 passed"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_machine_without_certificates_is_told_so() {
+    run_without_certificates("without_certificates");
+}
+
+#[tokio::test]
+#[ignore = "run by `a_machine_without_certificates_is_told_so`, with its environment"]
+async fn without_certificates() {
+    let error = setup_error(|_| {}).unwrap();
+    assert_eq!(
+        error.to_string(),
+        "no CA certificates were found on this machine"
+    );
+    assert!(error.hint().unwrap().contains("ca-certificates"));
+    // Neither loopback nor a root of one's own needs any.
+    let server = Server::playing(vec![Reply::page(&["a"], false)]).await;
+    assert_eq!(scan(&server.session()).await.unwrap(), 1);
+    let (base, pem) = start_tls().await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), pem).unwrap();
+    let mut options = test_server::options(base);
+    options.tls_ca_file = Some(file.path().to_owned());
+    assert_eq!(scan(&test_server::session(options)).await.unwrap(), 1);
+}

@@ -37,6 +37,10 @@ pub struct Origin {
 }
 
 impl Origin {
+    #[expect(
+        clippy::unnecessary_box_returns,
+        reason = "every error holds it boxed, to stay small"
+    )]
     pub(super) fn new(subject: &Subject, request_id: Option<&str>) -> Box<Self> {
         Box::new(Self {
             subject: subject.clone(),
@@ -337,6 +341,11 @@ impl Error {
             }
             Self::Redirected { .. } | Self::NotJson { .. } => {
                 "check the base URL: it must be the API itself, with its `/v1`, not a page or a login in front of it"
+            }
+            Self::Refused {
+                at, status: 404, ..
+            } if matches!(at.subject, Subject::Page(_)) => {
+                "check the base URL: it is used as it stands, and `/v1` is not added to it"
             }
             Self::DeadlineExceeded { source, .. } => {
                 return source.as_ref().and_then(|cause| cause.hint()).or_else(|| {

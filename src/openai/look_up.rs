@@ -125,7 +125,8 @@ impl Session {
             );
             return (id, Asked::Answer(LookUp::Unknown));
         };
-        let outcome = self.fetch(url, &Subject::Key(id.clone())).await;
+        let subject = Subject::Key(id.clone());
+        let outcome = self.fetch(url, &subject).await;
         let asked = match &outcome {
             Err(Error::Deferred { .. } | Error::DeadlineExceeded { .. }) => Asked::Stop,
             Err(error) => {

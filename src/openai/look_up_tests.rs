@@ -1,3 +1,4 @@
+use LookUp::{Gone, Present, Unknown};
 use serde_json::json;
 
 use super::super::test_server::{self, Reply, Request, Server, key};
@@ -40,7 +41,6 @@ fn with_listed(mut others: impl FnMut(&str) -> Reply) -> impl FnMut(&Request) ->
 
 #[tokio::test]
 async fn the_three_answers() {
-    use LookUp::{Gone, Present, Unknown};
     let missing = [
         "here",
         "gone",
@@ -124,7 +124,6 @@ async fn ids_that_are_no_segment_are_unknown_and_odd_ones_are_encoded() {
     let long = "k".repeat(10_000);
     let missing = [".", "..", "../../x", "a/b c\"", &long];
     let (answers, server) = look_up_with(&missing, with_listed(|_| gone())).await;
-    use LookUp::{Gone, Unknown};
     assert_eq!(answers, [Unknown, Unknown, Gone, Gone, Gone]);
     for request in server.requests() {
         let id = request

@@ -1,4 +1,4 @@
-//! The client of the provider's admin API: HTTP and the provider's JSON, and nothing of SQLite.
+//! The client of the provider's admin API: HTTP and the provider's JSON, and nothing of the database.
 //!
 //! Its one public act is to yield the keys of a complete scan, or to say why it could not; and to look
 //! up single keys that a scan did not list. A [`Session`] is one run's conversation:

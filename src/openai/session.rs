@@ -70,11 +70,10 @@ impl Session {
             let Ok(outcome) = tokio::time::timeout_at(self.deadline, asking).await else {
                 return Err(self.overdue(subject, last_failure));
             };
-            let failure = match Failure::of(outcome) {
-                Ok(settled) => return settled,
-                Err(failure) => failure,
+            let Some(cause) = Cause::of(&outcome) else {
+                return outcome;
             };
-            match self.wait(failure, attempt, subject).await {
+            match self.wait(outcome, cause, attempt, subject).await {
                 Ok(error) => last_failure = Some(Box::new(error)),
                 Err(settled) => return settled,
             }
@@ -86,11 +85,15 @@ impl Session {
     /// Waits before the next attempt and gives back what made it necessary, or settles for what there is.
     async fn wait(
         &self,
-        failure: Failure,
+        outcome: Result<Answer, Error>,
+        cause: Cause,
         attempt: u32,
         subject: &Subject,
     ) -> Result<Error, Result<Answer, Error>> {
-        let (status, asked) = (failure.status, failure.wait);
+        let Cause {
+            status,
+            wait: asked,
+        } = cause;
         let left = self.deadline.saturating_duration_since(Instant::now());
         let tries_left = attempt < self.client.options.max_attempts;
         if let Some(wait) = asked
@@ -102,13 +105,13 @@ impl Session {
                 .clock
                 .now()
                 .saturating_add(wait + Duration::from_millis(999));
-            let cause = Box::new(failure.into_error(subject));
+            let cause = Box::new(into_error(outcome, subject));
             return Err(Err(Error::Deferred { until, cause }));
         }
         if !tries_left {
-            return Err(failure.outcome);
+            return Err(outcome);
         }
-        let error = failure.into_error(subject);
+        let error = into_error(outcome, subject);
         let wait = asked.unwrap_or_else(|| self.client.backoff.wait(attempt));
         if wait > left {
             return Err(Err(self.overdue(subject, Some(Box::new(error)))));
@@ -138,44 +141,40 @@ impl Session {
 /// Longer than any run; short enough for the arithmetic of instants.
 const FOR_EVER: Duration = Duration::from_hours(365 * 24);
 
-/// An attempt that is worth repeating.
-struct Failure {
-    outcome: Result<Answer, Error>,
+/// What makes an attempt worth repeating.
+#[derive(Clone, Copy)]
+struct Cause {
     status: Option<u16>,
+    /// The wait that the API asks for.
     wait: Option<Duration>,
 }
 
-impl Failure {
-    /// `Ok` holds what repeating would not change.
-    fn of(outcome: Result<Answer, Error>) -> Result<Result<Answer, Error>, Self> {
-        match &outcome {
-            Ok(Answer::Refused(refusal)) if is_worth_repeating(refusal.status, refusal.advice) => {
-                let (status, wait) = (Some(refusal.status), refusal.advice.wait);
-                Err(Self {
-                    outcome,
-                    status,
-                    wait,
-                })
-            }
-            Err(error) if error.is_passing() => Err(Self {
-                outcome,
+impl Cause {
+    fn of(outcome: &Result<Answer, Error>) -> Option<Self> {
+        match outcome {
+            Ok(Answer::Refused(refusal)) => is_worth_repeating(refusal.status, refusal.advice)
+                .then_some(Self {
+                    status: Some(refusal.status),
+                    wait: refusal.advice.wait,
+                }),
+            Ok(Answer::Found(_)) => None,
+            Err(error) => error.is_passing().then_some(Self {
                 status: None,
                 wait: None,
             }),
-            _ => Ok(outcome),
         }
     }
+}
 
-    fn into_error(self, subject: &Subject) -> Error {
-        match self.outcome {
-            Ok(Answer::Refused(refusal)) => refusal.into_error(subject),
-            // Only refusals and errors fail.
-            Ok(Answer::Found(found)) => Error::UnexpectedStatus {
-                at: Origin::new(subject, found.request_id.as_deref()),
-                status: 200,
-            },
-            Err(error) => error,
+/// The failure as an error. Nothing that was found has failed.
+fn into_error(outcome: Result<Answer, Error>, subject: &Subject) -> Error {
+    match outcome {
+        Ok(Answer::Refused(refusal)) => refusal.into_error(subject),
+        Ok(Answer::Found(found)) => {
+            let at = Origin::new(subject, found.request_id.as_deref());
+            Error::UnexpectedStatus { at, status: 200 }
         }
+        Err(error) => error,
     }
 }
 

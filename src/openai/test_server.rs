@@ -1,5 +1,6 @@
 //! A scripted HTTP server on loopback, close to the bytes.
 
+use std::fmt::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -118,9 +119,9 @@ impl Reply {
     fn bytes(&self) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {} Whatever\r\nconnection: close\r\n", self.status);
         for (name, value) in &self.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            write!(head, "{name}: {value}\r\n").unwrap();
         }
-        head.push_str(&format!("content-length: {}\r\n\r\n", self.body.len()));
+        write!(head, "content-length: {}\r\n\r\n", self.body.len()).unwrap();
         let mut bytes = head.into_bytes();
         bytes.extend_from_slice(&self.body[..self.body.len() - self.cut]);
         bytes
@@ -219,7 +220,7 @@ pub(super) fn options(base_url: Url) -> Options {
         connect_timeout: Duration::from_secs(5),
         read_timeout: Duration::from_secs(20),
         request_timeout: Duration::from_secs(20),
-        run_deadline: Duration::from_secs(60),
+        run_deadline: Duration::from_mins(1),
         max_attempts: 3,
         proxy: None,
         tls_ca_file: None,

@@ -49,7 +49,7 @@ pub(super) enum Verdict {
 }
 
 /// The walk cannot go on.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stuck {
     Lost(Lost),
     WrongOrder,
@@ -250,3 +250,7 @@ fn is_descending(items: &[Item]) -> bool {
 #[cfg(test)]
 #[path = "walk_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "walk_law.rs"]
+mod law;

@@ -94,6 +94,15 @@ fn arrays_of_scalars_are_sets_and_others_stay() {
 }
 
 #[test]
+fn objects_nested_without_end_are_kept_as_one_value() {
+    let deep = (0..100).fold(json!(SECRET), |inner, _| json!({ "x": inner }));
+    let (seen, _) = parse_one(&json!({ "id": "k", "deep": deep }));
+    let (path, value) = seen.key.other.first_key_value().unwrap();
+    assert_eq!(path.matches(".x").count(), 16);
+    assert!(value.to_string().contains("sk-proj-****6789"));
+}
+
+#[test]
 fn a_full_value_is_dropped_and_leaves_no_trace() {
     let (seen, warnings) = parse_one(&json!({ "id": "k", "value": SECRET }));
     assert_eq!(warnings.values_dropped, 1);
