@@ -87,6 +87,7 @@ impl Session {
             Answer::Refused(refusal) => (refusal.status, None, &refusal.request_id),
         };
         tracing::debug!(
+            page.index = listing.pages + 1,
             page.keys = keys,
             http.status = status,
             http.request_id = request_id.as_deref(),

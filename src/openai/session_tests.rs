@@ -1,6 +1,9 @@
+use std::io::Write;
+use std::sync::Mutex;
+
 use serde_json::json;
 
-use super::super::test_server::{self, NOW, Reply, Server};
+use super::super::test_server::{self, CREDENTIAL, NOW, Reply, Server};
 use super::*;
 
 async fn scan(session: &Session) -> Result<usize, Error> {
@@ -134,4 +137,54 @@ async fn the_deadline_ends_a_run_that_hangs_and_names_the_page() {
         Err(Error::DeadlineExceeded { .. })
     ));
     assert_eq!(server.requests().len(), requests);
+}
+
+/// What is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_log_tells_of_pages_and_retries_and_of_no_secret() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    let echo = format!("no, {CREDENTIAL}");
+    let server = Server::playing(vec![
+        Reply::error(500, &echo).with("retry-after-ms", "2"),
+        Reply::page(&["a"], true),
+        Reply::error(404, &echo),
+        Reply::error(401, &echo),
+    ])
+    .await;
+    let session = server.session();
+    let error = scan(&session).await.unwrap_err();
+    drop(guard);
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(!text.contains("OWNcredential"), "{text}");
+    assert!(!format!("{error} {error:?}").contains("OWNcredential"));
+    for part in [
+        "openai.list_page{page.index=1}",
+        "page 1 of the admin keys failed at the API, trying again http.status=500 \
+         http.request_id=\"req_1\" attempt=1 retry_after_ms=2",
+        "page.index=1 page.keys=1 http.status=200 http.request_id=\"req_1\" duration_ms=",
+        "the cursor was refused, as if its key were gone; going back",
+    ] {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
 }
