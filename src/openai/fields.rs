@@ -1,0 +1,202 @@
+//! From one JSON object of the listing to a [`Sighting`].
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::Hash;
+use std::sync::Arc;
+
+use serde_json::{Map, Number, Value};
+
+use super::mask::Mask;
+use crate::clock::Timestamp;
+use crate::inventory::{Column, Key, KeyId, Other, Scope, Shape, Sighting, join_path};
+
+/// Objects nested deeper than this are kept as one value: their paths would grow without bound.
+const MAX_DEPTH: usize = 16;
+/// Caches of shared values are emptied when they hold this many.
+const MAX_CACHED: usize = 4096;
+/// How many different fields are named in the warnings.
+const MAX_WARNED_FIELDS: usize = 100;
+
+/// What the API sent that it should not have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Warnings {
+    /// Keys that came with their full secret in `value`, which was dropped.
+    pub values_dropped: u64,
+    /// Keys with something like a secret in another field, which was masked, by that field.
+    pub secrets_masked: BTreeMap<String, u64>,
+}
+
+impl Warnings {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.values_dropped == 0 && self.secrets_masked.is_empty()
+    }
+
+    fn count_masked(&mut self, field: &str) {
+        if let Some(count) = self.secrets_masked.get_mut(field) {
+            *count += 1;
+        } else if self.secrets_masked.len() < MAX_WARNED_FIELDS {
+            self.secrets_masked.insert(field.to_owned(), 1);
+        }
+    }
+}
+
+/// Values that many keys share, so that they are kept once.
+#[derive(Debug, Default)]
+pub(super) struct Interned {
+    texts: HashSet<Arc<str>>,
+    others: HashSet<Arc<Other>>,
+    shapes: HashSet<Arc<Shape>>,
+}
+
+impl Interned {
+    fn text(&mut self, text: String) -> Arc<str> {
+        if let Some(known) = self.texts.get(text.as_str()) {
+            return Arc::clone(known);
+        }
+        remember(&mut self.texts, Arc::from(text))
+    }
+}
+
+fn intern<T: Eq + Hash>(known: &mut HashSet<Arc<T>>, value: T) -> Arc<T> {
+    match known.get(&value) {
+        Some(known) => Arc::clone(known),
+        None => remember(known, Arc::new(value)),
+    }
+}
+
+fn remember<T: Eq + Hash + ?Sized>(known: &mut HashSet<Arc<T>>, value: Arc<T>) -> Arc<T> {
+    if known.len() >= MAX_CACHED {
+        known.clear();
+    }
+    known.insert(Arc::clone(&value));
+    value
+}
+
+/// Takes the members of one key apart.
+pub(super) struct Reader<'a> {
+    mask: &'a Mask,
+    interned: &'a mut Interned,
+    warnings: &'a mut Warnings,
+    key: Key,
+    other: Other,
+    shape: Shape,
+}
+
+impl<'a> Reader<'a> {
+    /// The key with this id and these other members.
+    pub(super) fn read(
+        id: KeyId,
+        mut members: Map<String, Value>,
+        mask: &'a Mask,
+        interned: &'a mut Interned,
+        warnings: &'a mut Warnings,
+    ) -> Sighting {
+        members.remove("id");
+        // The full secret, if it is sent: nothing of it is kept, not even that the field was there.
+        if members
+            .remove("value")
+            .is_some_and(|value| !value.is_null())
+        {
+            warnings.values_dropped += 1;
+        }
+        let mut reader = Self {
+            mask,
+            interned,
+            warnings,
+            key: Key::new(id, Scope::Admin),
+            other: Other::new(),
+            shape: Shape::default(),
+        };
+        reader.read_members("", members, 0);
+        reader.key.other = intern(&mut reader.interned.others, reader.other);
+        let shape = intern(&mut reader.interned.shapes, reader.shape);
+        Sighting::new(reader.key, shape)
+    }
+
+    fn read_members(&mut self, parent: &str, members: Map<String, Value>, depth: usize) {
+        for (mut name, value) in members {
+            let name_masked = self.mask.apply(&mut name);
+            let path = join_path(parent, &name);
+            if name_masked {
+                self.warnings.count_masked(&path);
+            }
+            match value {
+                Value::Object(inner) if !inner.is_empty() && depth < MAX_DEPTH => {
+                    self.read_members(&path, inner, depth + 1);
+                    self.shape.objects.insert(path);
+                }
+                value => self.read_leaf(path, value),
+            }
+        }
+    }
+
+    fn read_leaf(&mut self, path: String, mut value: Value) {
+        let column = Column::from_api_path(&path);
+        let field = column.map_or(path.as_str(), |column| column.name());
+        if self.mask.apply_to_value(&mut value) {
+            self.warnings.count_masked(field);
+        }
+        self.shape.leaves.insert(field.to_owned());
+        match (column, value) {
+            (_, Value::Null) => {}
+            (Some(column), Value::String(text)) if !column.is_time() => {
+                let text = match column {
+                    // These differ from key to key.
+                    Column::Name | Column::RedactedValue => Arc::from(text),
+                    _ => self.interned.text(text),
+                };
+                self.key.set_text(column, Some(text));
+            }
+            (Some(column), value) if column.is_time() => match parse_time(&value) {
+                Some(time) => self.key.set_time(column, Some(time)),
+                None => self.keep(path, value),
+            },
+            (_, value) => self.keep(path, value),
+        }
+    }
+
+    fn keep(&mut self, path: String, mut value: Value) {
+        if let Value::Array(items) = &mut value
+            && items.iter().all(is_scalar)
+        {
+            items.sort_by(compare_scalars);
+            items.dedup();
+        }
+        self.other.insert(path, value);
+    }
+}
+
+fn parse_time(value: &Value) -> Option<Timestamp> {
+    value.as_i64().and_then(Timestamp::from_unix)
+}
+
+const fn is_scalar(value: &Value) -> bool {
+    !matches!(value, Value::Array(_) | Value::Object(_))
+}
+
+/// A total order over JSON's scalars that agrees with equality.
+fn compare_scalars(a: &Value, b: &Value) -> Ordering {
+    let rank = |value: &Value| match value {
+        Value::Null => 0,
+        Value::Bool(_) => 1,
+        Value::Number(_) => 2,
+        Value::String(_) => 3,
+        Value::Array(_) | Value::Object(_) => 4,
+    };
+    match (a, b) {
+        (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
+        (Value::String(a), Value::String(b)) => a.cmp(b),
+        (Value::Number(a), Value::Number(b)) => compare_numbers(a, b),
+        _ => rank(a).cmp(&rank(b)),
+    }
+}
+
+fn compare_numbers(a: &Number, b: &Number) -> Ordering {
+    let float = |number: &Number| number.as_f64().unwrap_or(f64::MAX);
+    // Large integers share a float, and 1 and 1.0 do: their digits tell them apart.
+    float(a)
+        .total_cmp(&float(b))
+        .then_with(|| a.to_string().cmp(&b.to_string()))
+}

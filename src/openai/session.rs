@@ -1,0 +1,183 @@
+//! One run's conversation with the API: its deadline, its retries, what it cost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use url::Url;
+
+use super::client::{Answer, Client};
+use super::error::{Error, Origin, Subject};
+use super::retry::{LONGEST_WAIT, is_worth_repeating};
+
+/// What a run has cost so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Attempts included.
+    pub requests: u64,
+    pub retries: u64,
+    /// Pages that were read, repeated ones included.
+    pub pages: u64,
+}
+
+/// One run: its clock is running from the moment it is made.
+pub struct Session {
+    pub(super) client: Arc<Client>,
+    deadline: Instant,
+    requests: AtomicU64,
+    retries: AtomicU64,
+    pages: AtomicU64,
+}
+
+impl Session {
+    #[must_use]
+    pub fn new(client: Arc<Client>) -> Self {
+        let deadline = Instant::now() + client.options.run_deadline.min(FOR_EVER);
+        let zero = || AtomicU64::new(0);
+        Self {
+            client,
+            deadline,
+            requests: zero(),
+            retries: zero(),
+            pages: zero(),
+        }
+    }
+
+    /// What the run has cost so far, also after it failed.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        Traffic {
+            requests: self.requests.load(Ordering::Relaxed),
+            retries: self.retries.load(Ordering::Relaxed),
+            pages: self.pages.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(super) fn count_page(&self) {
+        self.pages.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Asks, and asks again while that is worth it and there is time.
+    pub(super) async fn fetch(&self, url: Url, subject: &Subject) -> Result<Answer, Error> {
+        let mut last_failure = None;
+        for attempt in 1.. {
+            if Instant::now() >= self.deadline {
+                return Err(self.overdue(subject, last_failure));
+            }
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            let asking = self.client.get(url.clone(), subject);
+            let Ok(outcome) = tokio::time::timeout_at(self.deadline, asking).await else {
+                return Err(self.overdue(subject, last_failure));
+            };
+            let Some(cause) = Cause::of(&outcome) else {
+                return outcome;
+            };
+            match self.wait(outcome, cause, attempt, subject).await {
+                Ok(error) => last_failure = Some(Box::new(error)),
+                Err(settled) => return settled,
+            }
+            self.retries.fetch_add(1, Ordering::Relaxed);
+        }
+        Err(self.overdue(subject, last_failure))
+    }
+
+    /// Waits before the next attempt and gives back what made it necessary, or settles for what there is.
+    async fn wait(
+        &self,
+        outcome: Result<Answer, Error>,
+        cause: Cause,
+        attempt: u32,
+        subject: &Subject,
+    ) -> Result<Error, Result<Answer, Error>> {
+        let Cause {
+            status,
+            wait: asked,
+        } = cause;
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let tries_left = attempt < self.client.options.max_attempts;
+        if let Some(wait) = asked
+            && (wait > LONGEST_WAIT || (tries_left && wait > left))
+        {
+            // Rounded up: whoever comes back early is refused again.
+            let until = self
+                .client
+                .clock
+                .now()
+                .saturating_add(wait + Duration::from_millis(999));
+            let cause = Box::new(into_error(outcome, subject));
+            return Err(Err(Error::Deferred { until, cause }));
+        }
+        if !tries_left {
+            return Err(outcome);
+        }
+        let error = into_error(outcome, subject);
+        let wait = asked.unwrap_or_else(|| self.client.backoff.wait(attempt));
+        if wait > left {
+            return Err(Err(self.overdue(subject, Some(Box::new(error)))));
+        }
+        tracing::warn!(
+            http.status = status,
+            http.request_id = error.request_id(),
+            attempt,
+            retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+            "{subject} {}, trying again",
+            error.kind(),
+        );
+        tokio::time::sleep(wait).await;
+        Ok(error)
+    }
+
+    fn overdue(&self, subject: &Subject, source: Option<Box<Error>>) -> Error {
+        let limit = self.client.options.run_deadline;
+        Error::DeadlineExceeded {
+            at: Origin::new(subject, None),
+            limit,
+            source,
+        }
+    }
+}
+
+/// Longer than any run; short enough for the arithmetic of instants.
+const FOR_EVER: Duration = Duration::from_hours(365 * 24);
+
+/// What makes an attempt worth repeating.
+#[derive(Clone, Copy)]
+struct Cause {
+    status: Option<u16>,
+    /// The wait that the API asks for.
+    wait: Option<Duration>,
+}
+
+impl Cause {
+    fn of(outcome: &Result<Answer, Error>) -> Option<Self> {
+        match outcome {
+            Ok(Answer::Refused(refusal)) => is_worth_repeating(refusal.status, refusal.advice)
+                .then_some(Self {
+                    status: Some(refusal.status),
+                    wait: refusal.advice.wait,
+                }),
+            Ok(Answer::Found(_)) => None,
+            Err(error) => error.is_passing().then_some(Self {
+                status: None,
+                wait: None,
+            }),
+        }
+    }
+}
+
+/// The failure as an error. Nothing that was found has failed.
+fn into_error(outcome: Result<Answer, Error>, subject: &Subject) -> Error {
+    match outcome {
+        Ok(Answer::Refused(refusal)) => refusal.into_error(subject),
+        Ok(Answer::Found(found)) => {
+            let at = Origin::new(subject, found.request_id.as_deref());
+            Error::UnexpectedStatus { at, status: 200 }
+        }
+        Err(error) => error,
+    }
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;
