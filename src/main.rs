@@ -21,7 +21,8 @@ fn main() -> ExitCode {
     let environment = Environment::of_process();
     let mut printer = Printer::standard(cli.global.quiet);
     // The demo breaks things on purpose, and tells of it itself.
-    let quiet = cli.global.quiet || matches!(cli.command, Command::Demo(_)) && cli.global.verbose == 0;
+    let quiet =
+        cli.global.quiet || matches!(cli.command, Command::Demo(_)) && cli.global.verbose == 0;
     if telemetry::init(cli.global.verbose, quiet, &environment).is_err() {
         printer.warning("logging could not be started");
     }

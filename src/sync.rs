@@ -19,8 +19,8 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::config::{ApiSettings, OrganizationSettings, RemovalSettings};
 use crate::inventory::{
-    Acceptance, Changes, Comparison, Guards, Identity, KeyId, LookUp, NoticeKind, Removals, Stranger,
-    Withheld, judge_identity, judge_missing, plan_look_ups,
+    Acceptance, Changes, Comparison, Guards, Identity, KeyId, LookUp, NoticeKind, Removals,
+    Stranger, Withheld, judge_identity, judge_missing, plan_look_ups,
 };
 use crate::openai;
 use crate::run::{Status, Tally, Trigger};
@@ -391,10 +391,8 @@ fn identify(
 }
 
 fn refusal(error: Stranger, comparison: &Comparison<'_>, scan: &openai::Scan) -> Failure {
-    let withheld = Withholding {
-        missing: comparison.missing(),
-        stranger: Some(scan.organization.clone()),
-    };
+    let withheld =
+        Withholding { missing: comparison.missing(), stranger: Some(scan.organization.clone()) };
     Failure { error: error.into(), withheld: Some(withheld) }
 }
 

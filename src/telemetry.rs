@@ -35,18 +35,11 @@ impl Options {
             (false, 2) => "warn,keydrift=debug",
             (false, _) => "info,keydrift=trace",
         };
-        let wanted = environment
-            .get("RUST_LOG")
-            .map(|value| value.to_string_lossy());
-        let valid = wanted
-            .as_deref()
-            .filter(|filter| EnvFilter::try_new(filter).is_ok());
+        let wanted = environment.get("RUST_LOG").map(|value| value.to_string_lossy());
+        let valid = wanted.as_deref().filter(|filter| EnvFilter::try_new(filter).is_ok());
         Self {
             filter: valid.unwrap_or(level).to_owned(),
-            refused_filter: wanted
-                .as_deref()
-                .filter(|_| valid.is_none())
-                .map(str::to_owned),
+            refused_filter: wanted.as_deref().filter(|_| valid.is_none()).map(str::to_owned),
             timestamps: environment.get("JOURNAL_STREAM").is_none(),
             ansi: terminal && environment.get("NO_COLOR").is_none(),
         }
@@ -127,13 +120,7 @@ mod tests {
     }
 
     fn filter(verbose: u8, quiet: bool, rust_log: &str) -> String {
-        Options::new(
-            verbose,
-            quiet,
-            false,
-            &environment(&[("RUST_LOG", rust_log)]),
-        )
-        .filter
+        Options::new(verbose, quiet, false, &environment(&[("RUST_LOG", rust_log)])).filter
     }
 
     #[derive(Clone, Default)]
@@ -158,12 +145,7 @@ mod tests {
     }
 
     fn under_the_journal(verbose: u8) -> Options {
-        Options::new(
-            verbose,
-            false,
-            false,
-            &environment(&[("JOURNAL_STREAM", "8:1")]),
-        )
+        Options::new(verbose, false, false, &environment(&[("JOURNAL_STREAM", "8:1")]))
     }
 
     #[test]
@@ -178,10 +160,8 @@ mod tests {
 
     #[test]
     fn an_invalid_rust_log_is_a_warning_and_the_flags_hold() {
-        let variables = environment(&[
-            ("RUST_LOG", "keydrift=lod\x1b[31m"),
-            ("JOURNAL_STREAM", "8:1"),
-        ]);
+        let variables =
+            environment(&[("RUST_LOG", "keydrift=lod\x1b[31m"), ("JOURNAL_STREAM", "8:1")]);
         let options = Options::new(1, false, false, &variables);
         assert_eq!(options.filter, "warn,keydrift=info");
         insta::assert_snapshot!(logged(&options, || warn_of_refused_filter(&options)), @r#" WARN keydrift::telemetry: RUST_LOG is not a valid filter and was left aside; write for instance `keydrift=debug` RUST_LOG="keydrift=lod\u{1b}[31m""#);

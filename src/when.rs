@@ -44,19 +44,14 @@ pub fn parse(text: &str, now: Timestamp) -> Result<Timestamp, ParseError> {
     if let Ok(ago) = parse_duration(text) {
         return Ok(now.saturating_sub(ago));
     }
-    parse_without_zone(text)
-        .and_then(Timestamp::from_unix)
-        .ok_or(ParseError)
+    parse_without_zone(text).and_then(Timestamp::from_unix).ok_or(ParseError)
 }
 
 /// Unix seconds of `2026-10-01`, `2026-10-01T12:00` or `2026-10-01T12:00:30`; a blank may stand for
 /// the `T`, and a `Z` may follow a time.
 fn parse_without_zone(text: &str) -> Option<i64> {
     // chrono alone would also take `+2026-1-1`: let only the full form through.
-    let shape: String = text
-        .chars()
-        .map(|c| if c.is_ascii_digit() { '0' } else { c })
-        .collect();
+    let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     let full = match shape.trim_end_matches('Z').replacen(' ', "T", 1).as_str() {
         "0000-00-00" if !text.ends_with('Z') => format!("{text}T00:00:00"),
         "0000-00-00T00:00" => format!("{}:00", text.trim_end_matches('Z')),
@@ -86,10 +81,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, ParseDurationError> {
 pub fn render_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let units = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
-    match units
-        .iter()
-        .find(|(unit, _)| seconds >= *unit && seconds.is_multiple_of(*unit))
-    {
+    match units.iter().find(|(unit, _)| seconds >= *unit && seconds.is_multiple_of(*unit)) {
         Some((unit, name)) if duration.subsec_nanos() == 0 => format!("{}{name}", seconds / unit),
         _ => humantime::format_duration(duration).to_string(),
     }

@@ -25,4 +25,3 @@ pub(super) fn run(context: &mut Context, arguments: &ConfigCheck) -> anyhow::Res
     }
     Ok(Exit::Done)
 }
-

@@ -68,11 +68,8 @@ impl<'a> EventListing<'a> {
     }
 
     pub(super) fn row(&mut self, event: EventRow) -> Result<()> {
-        let cells = if self.table {
-            table_cells(event, self.with_organization)
-        } else {
-            all_cells(event)
-        };
+        let cells =
+            if self.table { table_cells(event, self.with_organization) } else { all_cells(event) };
         self.listing.row(&cells)
     }
 

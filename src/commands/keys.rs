@@ -92,10 +92,7 @@ fn stale(value: Option<&str>, at: Timestamp) -> Result<Option<Timestamp>, Misuse
 }
 
 /// All keys that are there, as a table.
-pub(super) async fn list_present(
-    context: &mut Context,
-    reader: &mut Reader,
-) -> anyhow::Result<()> {
+pub(super) async fn list_present(context: &mut Context, reader: &mut Reader) -> anyhow::Result<()> {
     let columns = &COLUMNS[..PRESENT];
     let mut listing = context.printer.listing(Format::Table, columns, "no keys")?;
     let each = |row| listing.row(&cells(row)[..PRESENT]).map_err(anyhow::Error::from);

@@ -77,9 +77,7 @@ impl Misuse {
             Self::Time { .. } | Self::Duration { .. } => None,
             Self::Backwards { .. } => Some("name the earlier time first".to_owned()),
             Self::UnknownOrganization { known, .. } if known.is_empty() => None,
-            Self::UnknownOrganization { known, .. } => {
-                Some(format!("known: {}", known.join(", ")))
-            }
+            Self::UnknownOrganization { known, .. } => Some(format!("known: {}", known.join(", "))),
             Self::Other { hint, .. } => Some(hint.clone()),
         }
     }
@@ -154,8 +152,11 @@ impl Context {
 
     /// The time that an argument means.
     fn time(&self, argument: &'static str, value: &str) -> Result<Timestamp, Misuse> {
-        when::parse(value, self.clock.now())
-            .map_err(|source| Misuse::Time { argument, value: value.to_owned(), source })
+        when::parse(value, self.clock.now()).map_err(|source| Misuse::Time {
+            argument,
+            value: value.to_owned(),
+            source,
+        })
     }
 
     fn optional_time(

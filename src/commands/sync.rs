@@ -64,8 +64,8 @@ fn chosen<'a>(
     };
     let known = || settings.organizations.iter().map(|known| known.name.to_string()).collect();
     let found = settings.organization(name);
-    let found = found
-        .ok_or_else(|| Misuse::UnknownOrganization { name: name.clone(), known: known() })?;
+    let found =
+        found.ok_or_else(|| Misuse::UnknownOrganization { name: name.clone(), known: known() })?;
     Ok(vec![found])
 }
 

@@ -30,29 +30,20 @@ impl Environment {
 
     /// Every variable with its value, empty ones too, by name.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_os_str(), OsStr::from_bytes(value)))
+        self.0.iter().map(|(name, value)| (name.as_os_str(), OsStr::from_bytes(value)))
     }
 }
 
 impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
         let wiped = |value: V| Zeroizing::new(value.into().into_vec());
-        Self(
-            variables
-                .into_iter()
-                .map(|(name, value)| (name.into(), wiped(value)))
-                .collect(),
-        )
+        Self(variables.into_iter().map(|(name, value)| (name.into(), wiped(value))).collect())
     }
 }
 
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Environment")
-            .field(&self.0.keys().collect::<Vec<_>>())
-            .finish()
+        f.debug_tuple("Environment").field(&self.0.keys().collect::<Vec<_>>()).finish()
     }
 }
 

@@ -14,19 +14,10 @@ pub enum Error {
     #[error("the configuration file `{}` is larger than 1 MiB", path.display())]
     TooLarge { path: PathBuf },
     #[error("the configuration file `{}` is not UTF-8: line {line}, column {column}", path.display())]
-    NotUtf8 {
-        path: PathBuf,
-        line: usize,
-        column: usize,
-    },
+    NotUtf8 { path: PathBuf, line: usize, column: usize },
     /// `message` is the parser's word on the place, without the text that stands there.
     #[error("the configuration file `{}` is not TOML: line {line}, column {column}: {message}", path.display())]
-    Syntax {
-        path: PathBuf,
-        line: usize,
-        column: usize,
-        message: String,
-    },
+    Syntax { path: PathBuf, line: usize, column: usize, message: String },
     /// All that was found: unknown names first, then wrong values.
     #[error("{}", list(.0))]
     Invalid(Vec<Problem>),
@@ -75,14 +66,10 @@ pub enum Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown {
-                kind, name, origin, ..
-            } if name == origin => {
+            Self::Unknown { kind, name, origin, .. } if name == origin => {
                 write!(f, "unknown {kind} `{name}`")
             }
-            Self::Unknown {
-                kind, name, origin, ..
-            } => {
+            Self::Unknown { kind, name, origin, .. } => {
                 write!(f, "unknown {kind} `{name}` (in `{origin}`)")
             }
             Self::Invalid { key, origin, must } => {
@@ -102,17 +89,8 @@ impl fmt::Display for Problem {
                     "`{key}` holds a credential, which has no place there (set by `{origin}`)"
                 )
             }
-            Self::Unreadable {
-                key,
-                origin,
-                path,
-                reason,
-            } => {
-                write!(
-                    f,
-                    "`{key}` (set by `{origin}`): `{}` {reason}",
-                    path.display()
-                )
+            Self::Unreadable { key, origin, path, reason } => {
+                write!(f, "`{key}` (set by `{origin}`): `{}` {reason}", path.display())
             }
             Self::NoDatabasePath => f.write_str("there is no directory for the database"),
         }
@@ -190,12 +168,7 @@ pub(super) fn label(name: &str) -> String {
     if name.to_lowercase().contains("sk-") {
         return "***".to_owned();
     }
-    let mut shown: String = name
-        .chars()
-        .take(LONGEST)
-        .collect::<String>()
-        .escape_debug()
-        .collect();
+    let mut shown: String = name.chars().take(LONGEST).collect::<String>().escape_debug().collect();
     if name.chars().nth(LONGEST).is_some() {
         shown.push('…');
     }

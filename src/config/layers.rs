@@ -51,11 +51,7 @@ impl Layer {
 /// Reads the settings of a file's text.
 pub(super) fn of_file(document: &Document, problems: &mut Vec<Problem>) -> Result<Layer, Error> {
     let parsed = DeTable::parse(&document.text).map_err(|error| document.syntax_error(&error))?;
-    let mut reader = FileReader {
-        document,
-        layer: Layer::default(),
-        problems,
-    };
+    let mut reader = FileReader { document, layer: Layer::default(), problems };
     for (name, value) in in_order(parsed.get_ref()) {
         let at = document.origin(name.span().start);
         let section = name.get_ref().as_ref();
@@ -83,10 +79,9 @@ impl FileReader<'_> {
         for (name, value) in in_order(organizations) {
             let origin = self.document.origin(name.span().start);
             match (OrgName::new(name.get_ref()), value.get_ref()) {
-                (None, DeValue::Table(_)) => self.problems.push(Problem::OrganizationName {
-                    name: label(name.get_ref()),
-                    origin,
-                }),
+                (None, DeValue::Table(_)) => self
+                    .problems
+                    .push(Problem::OrganizationName { name: label(name.get_ref()), origin }),
                 (Some(name), DeValue::Table(keys)) => {
                     let section = [ORGANIZATIONS, name.as_str()];
                     self.layer.organizations.insert(name.to_string());
@@ -126,31 +121,20 @@ impl FileReader<'_> {
 
     fn not_a_section(&mut self, name: &str, value: &DeValue<'_>, origin: String) {
         let shown = label(name);
-        self.problems.push(
-            if let Some(problem) = credential(name, value, &shown, &origin) {
-                problem
-            } else if SECTIONS.contains(&name) {
-                let part = if name == ORGANIZATIONS { ".NAME" } else { "" };
-                Problem::Invalid {
-                    key: shown,
-                    origin,
-                    must: format!("be a section, `[{name}{part}]`"),
-                }
-            } else if matches!(value, DeValue::Table(_)) {
-                let advice = match settings::nearest_section(name) {
-                    Some(near) => format!("did you mean `[{near}]`?"),
-                    None => format!("the sections are {}", backticked(&SECTIONS)),
-                };
-                Problem::Unknown {
-                    kind: "section",
-                    name: format!("[{shown}]"),
-                    origin,
-                    advice,
-                }
-            } else {
-                unknown_setting(&shown, None, origin)
-            },
-        );
+        self.problems.push(if let Some(problem) = credential(name, value, &shown, &origin) {
+            problem
+        } else if SECTIONS.contains(&name) {
+            let part = if name == ORGANIZATIONS { ".NAME" } else { "" };
+            Problem::Invalid { key: shown, origin, must: format!("be a section, `[{name}{part}]`") }
+        } else if matches!(value, DeValue::Table(_)) {
+            let advice = match settings::nearest_section(name) {
+                Some(near) => format!("did you mean `[{near}]`?"),
+                None => format!("the sections are {}", backticked(&SECTIONS)),
+            };
+            Problem::Unknown { kind: "section", name: format!("[{shown}]"), origin, advice }
+        } else {
+            unknown_setting(&shown, None, origin)
+        });
     }
 }
 
@@ -186,10 +170,7 @@ pub(super) fn of_environment(
         match (setting, name) {
             (None, _) => problems.push(unknown_variable(&full, name, text, origin)),
             (_, Some(name)) if OrgName::new(name).is_none() => {
-                problems.push(Problem::OrganizationName {
-                    name: label(name),
-                    origin,
-                });
+                problems.push(Problem::OrganizationName { name: label(name), origin });
             }
             // As with the other variables, an empty one is not set.
             (Some(_), _) if value.is_empty() => {}
@@ -208,10 +189,7 @@ fn meant<'a>(name: &'a str, organizations: &'a BTreeSet<String>) -> &'a str {
     if organizations.contains(name) {
         return name;
     }
-    organizations
-        .iter()
-        .find(|known| known.replace('-', "_") == name)
-        .map_or(name, String::as_str)
+    organizations.iter().find(|known| known.replace('-', "_") == name).map_or(name, String::as_str)
 }
 
 fn unknown_variable(
@@ -238,21 +216,14 @@ fn unknown_variable(
             backticked(&SECTIONS)
         ),
     };
-    Problem::Unknown {
-        kind: "variable",
-        name: origin.clone(),
-        origin,
-        advice,
-    }
+    Problem::Unknown { kind: "variable", name: origin.clone(), origin, advice }
 }
 
 fn unknown_setting(full: &str, organization: Option<&str>, origin: String) -> Problem {
     let advice = settings::nearest(full, organization).map_or_else(
         || {
             let section = full.split('.').next().unwrap_or_default();
-            let of_section = settings::SETTINGS
-                .iter()
-                .filter(|known| known.section == section);
+            let of_section = settings::SETTINGS.iter().filter(|known| known.section == section);
             let keys: Vec<&str> = of_section.map(|known| known.key).collect();
             if keys.is_empty() {
                 format!("the sections are {}", backticked(&SECTIONS))
@@ -262,12 +233,7 @@ fn unknown_setting(full: &str, organization: Option<&str>, origin: String) -> Pr
         },
         |near| format!("did you mean `{near}`?"),
     );
-    Problem::Unknown {
-        kind: "setting",
-        name: full.to_owned(),
-        origin,
-        advice,
-    }
+    Problem::Unknown { kind: "setting", name: full.to_owned(), origin, advice }
 }
 
 /// The problem of a credential in the file, whatever the setting is called.
@@ -289,14 +255,8 @@ fn credential(key: &str, value: &DeValue<'_>, full: &str, origin: &str) -> Optio
 
 /// Whether an unknown setting is meant to hold a credential, by its name or by its value.
 fn is_credential(key: &str, text: Option<&str>) -> bool {
-    const NAMES: [&str; 6] = [
-        "admin_key",
-        "api_key",
-        "key",
-        "credential",
-        "openai_admin_key",
-        "openai_api_key",
-    ];
+    const NAMES: [&str; 6] =
+        ["admin_key", "api_key", "key", "credential", "openai_admin_key", "openai_api_key"];
     text.is_some_and(super::looks_like_credential) || NAMES.contains(&key)
 }
 
@@ -330,11 +290,7 @@ fn in_order<'t, 'i>(table: &'t DeTable<'i>) -> Vec<Entry<'t, 'i>> {
 }
 
 fn backticked(names: &[&str]) -> String {
-    names
-        .iter()
-        .map(|name| format!("`{name}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// Reads a file into a layer; no file is an empty layer.
@@ -342,8 +298,5 @@ pub(super) fn of_optional_file(
     document: Option<&Document>,
     problems: &mut Vec<Problem>,
 ) -> Result<Layer, Error> {
-    document.map_or_else(
-        || Ok(Layer::default()),
-        |document| of_file(document, problems),
-    )
+    document.map_or_else(|| Ok(Layer::default()), |document| of_file(document, problems))
 }

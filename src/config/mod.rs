@@ -162,14 +162,8 @@ fn load_with(inputs: &Inputs<'_>, system_file: &Path) -> Result<Settings, Error>
 }
 
 fn organization_names(file: &Layer, variables: &Layer, clean: bool) -> Vec<OrgName> {
-    let all: BTreeSet<&String> = file
-        .organizations()
-        .union(variables.organizations())
-        .collect();
-    let mut names: Vec<OrgName> = all
-        .into_iter()
-        .filter_map(|name| OrgName::new(name))
-        .collect();
+    let all: BTreeSet<&String> = file.organizations().union(variables.organizations()).collect();
+    let mut names: Vec<OrgName> = all.into_iter().filter_map(|name| OrgName::new(name)).collect();
     // A refused one may have been meant to be the only one: then there is nothing to check.
     if names.is_empty() && clean {
         names.push(OrgName::default());
@@ -196,10 +190,9 @@ fn defaults(names: &[OrgName], environment: &Environment) -> Layer {
         }
     }
     if let [only] = names {
-        for (variable, setting) in [
-            ("OPENAI_BASE_URL", settings::BASE_URL),
-            ("OPENAI_ORG_ID", settings::ORGANIZATION_ID),
-        ] {
+        for (variable, setting) in
+            [("OPENAI_BASE_URL", settings::BASE_URL), ("OPENAI_ORG_ID", settings::ORGANIZATION_ID)]
+        {
             if let Some(value) = environment.get(variable) {
                 let text = value.to_str().map_or(ValueKind::Nil, ValueKind::from);
                 let value = Value::new(Some(&variable.to_owned()), text);
@@ -233,24 +226,12 @@ fn validate<'a>(
     for name in names {
         organizations.extend(organization(name, &mut reader, &mut key_files));
     }
-    let Reader {
-        problems,
-        effective,
-        ..
-    } = reader;
+    let Reader { problems, effective, .. } = reader;
     if !problems.is_empty() {
         return Err(Error::Invalid(problems));
     }
     let credentials = CredentialSources::new(key_files, inputs.environment);
-    Ok(Settings {
-        config_file,
-        database,
-        api,
-        removal,
-        organizations,
-        credentials,
-        effective,
-    })
+    Ok(Settings { config_file, database, api, removal, organizations, credentials, effective })
 }
 
 fn api(reader: &mut Reader<'_>) -> ApiSettings {
@@ -275,21 +256,10 @@ fn organization<'n>(
     reader.turn_to(name);
     let base_url = reader.base_url(&settings::BASE_URL);
     let path = reader.path(&settings::ADMIN_KEY_FILE);
-    let origin = reader
-        .effective
-        .last()
-        .map(|row| row.origin.clone())
-        .unwrap_or_default();
-    key_files.push((
-        name.clone(),
-        path.map(|path| secret::KeyFile { path, origin }),
-    ));
+    let origin = reader.effective.last().map(|row| row.origin.clone()).unwrap_or_default();
+    key_files.push((name.clone(), path.map(|path| secret::KeyFile { path, origin })));
     let organization_id = reader.header_text(&settings::ORGANIZATION_ID);
-    Some(OrganizationSettings {
-        name: name.clone(),
-        base_url: base_url?,
-        organization_id,
-    })
+    Some(OrganizationSettings { name: name.clone(), base_url: base_url?, organization_id })
 }
 
 /// The ranges of the settings keep every value within the type that holds it.
@@ -313,11 +283,7 @@ fn database_path(reader: &mut Reader<'_>, inputs: &Inputs<'_>) -> (PathBuf, bool
     }
     reader.effective.pop();
     if let Some((path, variable)) = default_database(inputs.environment) {
-        reader.note(
-            key,
-            path.display().to_string(),
-            &format!("default, from {variable}"),
-        );
+        reader.note(key, path.display().to_string(), &format!("default, from {variable}"));
         return (path, true);
     }
     reader.problems.push(Problem::NoDatabasePath);
@@ -327,12 +293,7 @@ fn database_path(reader: &mut Reader<'_>, inputs: &Inputs<'_>) -> (PathBuf, bool
 /// `keydrift.db` in the state directory that systemd gives, else in the XDG data directory.
 fn default_database(environment: &Environment) -> Option<(PathBuf, &'static str)> {
     use std::os::unix::ffi::OsStrExt;
-    let directory = |name| {
-        environment
-            .get(name)
-            .map(Path::new)
-            .filter(|path| path.is_absolute())
-    };
+    let directory = |name| environment.get(name).map(Path::new).filter(|path| path.is_absolute());
     let first = environment.get("STATE_DIRECTORY").and_then(|list| {
         let first = list.as_bytes().split(|byte| *byte == b':').next()?;
         Some(Path::new(std::ffi::OsStr::from_bytes(first))).filter(|path| path.is_absolute())
@@ -356,9 +317,7 @@ impl Settings {
     /// The settings of an organization.
     #[must_use]
     pub fn organization(&self, name: &str) -> Option<&OrganizationSettings> {
-        self.organizations
-            .iter()
-            .find(|organization| organization.name.as_str() == name)
+        self.organizations.iter().find(|organization| organization.name.as_str() == name)
     }
 
     /// Where an organization's credential comes from as things stand now. It is not read yet.
@@ -373,16 +332,12 @@ impl Settings {
         for organization in &self.organizations {
             let key = format!("{ORGANIZATIONS}.{}.credential", organization.name);
             rows.push(match self.credentials.resolve(&organization.name) {
-                Ok(source) => EffectiveSetting {
-                    key,
-                    value: source.to_string(),
-                    origin: source.origin(),
-                },
-                Err(error) => EffectiveSetting {
-                    key,
-                    value: "(none)".to_owned(),
-                    origin: error.to_string(),
-                },
+                Ok(source) => {
+                    EffectiveSetting { key, value: source.to_string(), origin: source.origin() }
+                }
+                Err(error) => {
+                    EffectiveSetting { key, value: "(none)".to_owned(), origin: error.to_string() }
+                }
             });
         }
         rows

@@ -52,17 +52,7 @@ mod tests {
     #[test]
     fn what_is_no_name_is_refused() {
         let long = "a".repeat(64);
-        for name in [
-            "",
-            "-a",
-            "_a",
-            "Acme",
-            "acme.eu",
-            "a b",
-            "ä",
-            "a\n",
-            long.as_str(),
-        ] {
+        for name in ["", "-a", "_a", "Acme", "acme.eu", "a b", "ä", "a\n", long.as_str()] {
             assert_eq!(OrgName::new(name), None, "{name:?}");
         }
     }

@@ -44,22 +44,13 @@ impl Found {
 
     fn must(&self, must: impl Into<String>) -> Problem {
         let (key, origin) = (self.key.clone(), self.origin.clone());
-        Problem::Invalid {
-            key,
-            origin,
-            must: must.into(),
-        }
+        Problem::Invalid { key, origin, must: must.into() }
     }
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(merged: &'a Map<String, Value>, problems: Vec<Problem>) -> Self {
-        Self {
-            merged,
-            organization: None,
-            problems,
-            effective: Vec::new(),
-        }
+        Self { merged, organization: None, problems, effective: Vec::new() }
     }
 
     /// The organization whose settings are read from here on.
@@ -88,11 +79,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn note(&mut self, key: String, value: String, origin: &str) {
-        self.effective.push(EffectiveSetting {
-            key,
-            value,
-            origin: origin.to_owned(),
-        });
+        self.effective.push(EffectiveSetting { key, value, origin: origin.to_owned() });
     }
 
     fn note_none(&mut self, setting: &Setting) {
@@ -113,8 +100,7 @@ impl<'a> Reader<'a> {
             self.note(found.key, render(&value), &found.origin);
             return value;
         }
-        self.problems
-            .push(found.must(format!("be {}", setting.expects)));
+        self.problems.push(found.must(format!("be {}", setting.expects)));
         T::default()
     }
 
@@ -180,11 +166,7 @@ impl<'a> Reader<'a> {
         let name = self.organization.map_or("NAME", OrgName::as_str);
         let file_key = format!("{ORGANIZATIONS}.{name}.admin_key_file");
         let Found { key, origin, .. } = found;
-        self.problems.push(Problem::Credential {
-            key,
-            origin,
-            file_key,
-        });
+        self.problems.push(Problem::Credential { key, origin, file_key });
     }
 
     pub(super) fn path(&mut self, setting: &Setting) -> Option<PathBuf> {
@@ -198,19 +180,11 @@ impl<'a> Reader<'a> {
 
     /// The path of a file of PEM certificates, which is looked into.
     pub(super) fn certificates(&mut self, setting: &Setting) -> Option<PathBuf> {
-        let origin = self
-            .find(setting)
-            .map(|found| found.origin)
-            .unwrap_or_default();
+        let origin = self.find(setting).map(|found| found.origin).unwrap_or_default();
         let path = self.path(setting)?;
         if let Err(reason) = holds_certificates(&path) {
             let key = self.full_key(setting);
-            self.problems.push(Problem::Unreadable {
-                key,
-                origin,
-                path,
-                reason,
-            });
+            self.problems.push(Problem::Unreadable { key, origin, path, reason });
             return None;
         }
         Some(path)
@@ -263,11 +237,7 @@ fn holds_certificates(path: &Path) -> Result<(), String> {
     if !is_file {
         return Err("is not a file".to_owned());
     }
-    File::open(path)
-        .map_err(fault)?
-        .take(MAX_BYTES)
-        .read_to_end(&mut pem)
-        .map_err(fault)?;
+    File::open(path).map_err(fault)?.take(MAX_BYTES).read_to_end(&mut pem).map_err(fault)?;
     let marker = b"-----BEGIN CERTIFICATE-----";
     if pem.windows(marker.len()).any(|window| window == marker) {
         Ok(())

@@ -33,21 +33,11 @@ pub(super) const ORGANIZATIONS: &str = "organizations";
 pub(super) const SECTIONS: [&str; 4] = ["database", "api", "removal", ORGANIZATIONS];
 
 const fn path(section: &'static str, key: &'static str) -> Setting {
-    Setting {
-        section,
-        key,
-        default: None,
-        expects: Expects::Path,
-    }
+    Setting { section, key, default: None, expects: Expects::Path }
 }
 
 const fn text(section: &'static str, key: &'static str, expects: Expects) -> Setting {
-    Setting {
-        section,
-        key,
-        default: None,
-        expects,
-    }
+    Setting { section, key, default: None, expects }
 }
 
 const fn integer(
@@ -56,12 +46,7 @@ const fn integer(
     default: &'static str,
     range: RangeInclusive<u64>,
 ) -> Setting {
-    Setting {
-        section,
-        key,
-        default: Some(default),
-        expects: Expects::Integer(range),
-    }
+    Setting { section, key, default: Some(default), expects: Expects::Integer(range) }
 }
 
 const fn duration(
@@ -72,12 +57,7 @@ const fn duration(
     longest: Duration,
 ) -> Setting {
     let expects = Expects::Duration(RangeInclusive::new(shortest, longest));
-    Setting {
-        section,
-        key,
-        default: Some(default),
-        expects,
-    }
+    Setting { section, key, default: Some(default), expects }
 }
 
 const TENTH: Duration = Duration::from_millis(100);
@@ -91,27 +71,12 @@ pub(super) const LOCK_TIMEOUT: Setting =
 
 pub(super) const PAGE_SIZE: Setting = integer("api", "page_size", "100", 1..=1000);
 pub(super) const MAX_CONCURRENCY: Setting = integer("api", "max_concurrency", "8", 1..=64);
-pub(super) const CONNECT_TIMEOUT: Setting = duration(
-    "api",
-    "connect_timeout",
-    "10s",
-    TENTH,
-    MINUTE.saturating_mul(5),
-);
-pub(super) const READ_TIMEOUT: Setting = duration(
-    "api",
-    "read_timeout",
-    "30s",
-    TENTH,
-    MINUTE.saturating_mul(10),
-);
-pub(super) const REQUEST_TIMEOUT: Setting = duration(
-    "api",
-    "request_timeout",
-    "60s",
-    TENTH,
-    MINUTE.saturating_mul(30),
-);
+pub(super) const CONNECT_TIMEOUT: Setting =
+    duration("api", "connect_timeout", "10s", TENTH, MINUTE.saturating_mul(5));
+pub(super) const READ_TIMEOUT: Setting =
+    duration("api", "read_timeout", "30s", TENTH, MINUTE.saturating_mul(10));
+pub(super) const REQUEST_TIMEOUT: Setting =
+    duration("api", "request_timeout", "60s", TENTH, MINUTE.saturating_mul(30));
 pub(super) const RUN_DEADLINE: Setting =
     duration("api", "run_deadline", "15m", TENTH, HOUR.saturating_mul(24));
 pub(super) const MAX_ATTEMPTS: Setting = integer("api", "max_attempts", "5", 1..=20);
@@ -159,12 +124,7 @@ impl fmt::Display for Expects {
             Self::Url => f.write_str("a URL, in quotes"),
             Self::Text => f.write_str("text, in quotes"),
             Self::Integer(range) => {
-                write!(
-                    f,
-                    "a whole number from {} to {}",
-                    range.start(),
-                    range.end()
-                )
+                write!(f, "a whole number from {} to {}", range.start(), range.end())
             }
             Self::Duration(range) => write!(
                 f,
@@ -178,9 +138,7 @@ impl fmt::Display for Expects {
 
 /// The setting of this name, if there is one.
 pub(super) fn find(section: &str, key: &str) -> Option<&'static Setting> {
-    SETTINGS
-        .iter()
-        .find(|setting| setting.section == section && setting.key == key)
+    SETTINGS.iter().find(|setting| setting.section == section && setting.key == key)
 }
 
 /// What to write instead of an unknown setting: full keys (`api.page_size`) in, full key out.
@@ -218,11 +176,7 @@ fn last_segment(key: &str) -> &str {
 
 /// `api.page_size` as the variable that sets it.
 pub(super) fn variable(key: &str) -> String {
-    format!(
-        "{}{}",
-        super::layers::PREFIX,
-        key.replace('.', "__").to_uppercase()
-    )
+    format!("{}{}", super::layers::PREFIX, key.replace('.', "__").to_uppercase())
 }
 
 #[cfg(test)]
@@ -236,10 +190,7 @@ mod tests {
         assert_eq!(near("api.pagesize"), "api.page_size");
         assert_eq!(near("database.page_size"), "api.page_size");
         assert_eq!(near("page_size"), "api.page_size");
-        assert_eq!(
-            near("organizations.acme.base_ulr"),
-            "organizations.acme.base_url"
-        );
+        assert_eq!(near("organizations.acme.base_ulr"), "organizations.acme.base_url");
         assert_eq!(near("api.xyzzy"), "");
     }
 

@@ -24,17 +24,8 @@ impl fmt::Display for ProxyUrl {
         } else {
             "***:***@"
         };
-        let port = self
-            .0
-            .port()
-            .map(|port| format!(":{port}"))
-            .unwrap_or_default();
-        write!(
-            f,
-            "{}://{user}{}{port}",
-            self.0.scheme(),
-            self.0.host_str().unwrap_or_default()
-        )
+        let port = self.0.port().map(|port| format!(":{port}")).unwrap_or_default();
+        write!(f, "{}://{user}{}{port}", self.0.scheme(), self.0.host_str().unwrap_or_default())
     }
 }
 
@@ -98,11 +89,7 @@ fn parse(text: &str) -> Result<Url, &'static str> {
 
 /// Appends path segments. Not with `Url::path_segments_mut`, which drops tabs and line feeds.
 pub(super) fn append<'s>(base: &Url, segments: impl IntoIterator<Item = &'s str>) -> Option<Url> {
-    const KEPT: AsciiSet = NON_ALPHANUMERIC
-        .remove(b'-')
-        .remove(b'_')
-        .remove(b'.')
-        .remove(b'~');
+    const KEPT: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
     let mut path = base.path().trim_end_matches('/').to_owned();
     for segment in segments {
         if matches!(segment, "" | "." | "..") {
@@ -139,10 +126,7 @@ mod tests {
         for (text, expected) in [
             ("https://api.openai.com/v1", "https://api.openai.com/v1"),
             ("https://api.openai.com/v1/", "https://api.openai.com/v1"),
-            (
-                "https://gateway.example:8443/a/b//",
-                "https://gateway.example:8443/a/b",
-            ),
+            ("https://gateway.example:8443/a/b//", "https://gateway.example:8443/a/b"),
             ("https://host.example", "https://host.example/"),
             ("http://localhost:8080/v1", "http://localhost:8080/v1"),
             ("http://127.9.9.9/v1", "http://127.9.9.9/v1"),
@@ -207,25 +191,14 @@ mod tests {
     fn a_proxy_is_shown_without_its_password() {
         let proxy = parse_proxy("http://robot:hunter2@proxy.example:3128").unwrap();
         assert_eq!(proxy.to_string(), "http://***:***@proxy.example:3128");
-        assert_eq!(
-            format!("{proxy:?}"),
-            "ProxyUrl(http://***:***@proxy.example:3128)"
-        );
+        assert_eq!(format!("{proxy:?}"), "ProxyUrl(http://***:***@proxy.example:3128)");
         assert_eq!(proxy.expose().password(), Some("hunter2"));
-        assert_eq!(
-            parse_proxy("http://proxy:3128/").unwrap().to_string(),
-            "http://proxy:3128"
-        );
+        assert_eq!(parse_proxy("http://proxy:3128/").unwrap().to_string(), "http://proxy:3128");
     }
 
     #[test]
     fn what_is_no_proxy_is_refused() {
-        for text in [
-            "proxy:3128",
-            "socks5://proxy:1080",
-            "http://proxy/path",
-            "http://proxy?a",
-        ] {
+        for text in ["proxy:3128", "socks5://proxy:1080", "http://proxy/path", "http://proxy?a"] {
             assert!(parse_proxy(text).is_err(), "{text}");
         }
     }

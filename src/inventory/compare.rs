@@ -263,7 +263,9 @@ impl<'a> Comparison<'a> {
     fn own_key(&self) -> Option<KeyId> {
         match self.own.as_slice() {
             [only] => Some(only.clone()),
-            several => several.iter().find(|id| Some(*id) == self.snapshot.own_key.as_ref()).cloned(),
+            several => {
+                several.iter().find(|id| Some(*id) == self.snapshot.own_key.as_ref()).cloned()
+            }
         }
     }
 
@@ -276,7 +278,8 @@ impl<'a> Comparison<'a> {
                 before.shown(Column::RedactedValue) != sighting.key.shown(Column::RedactedValue)
             })
         };
-        self.common_keys() >= 2 && self.differing.iter().filter(differs).count() == self.common_keys()
+        self.common_keys() >= 2
+            && self.differing.iter().filter(differs).count() == self.common_keys()
     }
 }
 
@@ -299,7 +302,8 @@ impl Silent {
                 Some(Sent::Sometimes) => false,
             })
         };
-        let notice = |kind, field: &str| Notice { kind, field: field.to_owned(), values: Vec::new() };
+        let notice =
+            |kind, field: &str| Notice { kind, field: field.to_owned(), values: Vec::new() };
         let known = comparison.snapshot.exists;
         let started = newly(Sent::Always).filter(|_| known);
         let redacted_value = Column::RedactedValue.name();

@@ -10,11 +10,7 @@ use crate::inventory::KeyId;
 
 /// All but RFC 3986's unreserved characters. Stricter than the `url` crate, whose setters let tabs and
 /// newlines vanish, so that one id would be asked for as another.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The API's endpoints under one base URL.
 #[derive(Debug, Clone)]
@@ -55,12 +51,8 @@ impl Endpoints {
 
     /// The page of at most `limit` keys after `after`, oldest first.
     pub(super) fn list_url(&self, limit: Option<u32>, after: Option<&KeyId>) -> Url {
-        let limit = limit
-            .map(|limit| format!("&limit={limit}"))
-            .unwrap_or_default();
-        let after = after
-            .map(|after| format!("&after={}", encode(after)))
-            .unwrap_or_default();
+        let limit = limit.map(|limit| format!("&limit={limit}")).unwrap_or_default();
+        let after = after.map(|after| format!("&after={}", encode(after))).unwrap_or_default();
         let mut url = self.keys.clone();
         url.set_query(Some(&format!("order=asc{limit}{after}")));
         url
@@ -116,9 +108,7 @@ mod tests {
                 "https://api.example/v1/organization/admin_api_keys?order=asc&limit=100"
             );
         }
-        let url = endpoints("https://api.example")
-            .unwrap()
-            .list_url(None, Some(&id("a b&c")));
+        let url = endpoints("https://api.example").unwrap().list_url(None, Some(&id("a b&c")));
         assert_eq!(
             url.as_str(),
             "https://api.example/organization/admin_api_keys?order=asc&after=a%20b%26c"
@@ -146,21 +136,11 @@ mod tests {
             "http://[::2]",
             "http://127.0.0.1.example",
         ] {
-            assert!(
-                matches!(endpoints(base), Err(Error::InsecureUrl { .. })),
-                "{base}"
-            );
+            assert!(matches!(endpoints(base), Err(Error::InsecureUrl { .. })), "{base}");
         }
-        for base in [
-            "ftp://localhost",
-            "https://u@api.example",
-            "https://api.example?x",
-            "data:x",
-        ] {
-            assert!(
-                matches!(endpoints(base), Err(Error::InvalidUrl { .. })),
-                "{base}"
-            );
+        for base in ["ftp://localhost", "https://u@api.example", "https://api.example?x", "data:x"]
+        {
+            assert!(matches!(endpoints(base), Err(Error::InvalidUrl { .. })), "{base}");
         }
     }
 
@@ -170,12 +150,7 @@ mod tests {
         let path = |text: &str| {
             let url = endpoints.key_url(&id(text))?;
             assert!(url.query().is_none() && url.fragment().is_none());
-            Some(
-                url.path()
-                    .strip_prefix("/v1/organization/admin_api_keys/")
-                    .unwrap()
-                    .to_owned(),
-            )
+            Some(url.path().strip_prefix("/v1/organization/admin_api_keys/").unwrap().to_owned())
         };
         for (text, encoded) in [
             ("key_a-b.c~", "key_a-b.c~"),
@@ -190,10 +165,7 @@ mod tests {
         ] {
             assert_eq!(path(text).as_deref(), Some(encoded), "{text}");
         }
-        assert_eq!(
-            path(&"k".repeat(10_000)).map(|path| path.len()),
-            Some(10_000)
-        );
+        assert_eq!(path(&"k".repeat(10_000)).map(|path| path.len()), Some(10_000));
         assert_eq!((path("."), path("..")), (None, None));
     }
 }

@@ -101,14 +101,7 @@ impl Client {
         let builder = set_up_tls(builder, &options, &endpoints)?;
         let http = builder.build().map_err(|error| explain_setup(&error))?;
         let mask = Mask::new(credential);
-        Ok(Self {
-            http,
-            endpoints,
-            options,
-            mask,
-            clock,
-            backoff: Backoff::default(),
-        })
+        Ok(Self { http, endpoints, options, mask, clock, backoff: Backoff::default() })
     }
 
     /// One attempt.
@@ -120,15 +113,9 @@ impl Client {
         let origin = || Origin::new(subject, request_id.as_deref());
         match status {
             200 => self.read_found(response, subject).await.map(Answer::Found),
-            300..=399 => Err(Error::Redirected {
-                at: origin(),
-                target: target(&response, &url),
-            }),
+            300..=399 => Err(Error::Redirected { at: origin(), target: target(&response, &url) }),
             400.. => Ok(Answer::Refused(self.read_refusal(response).await)),
-            _ => Err(Error::UnexpectedStatus {
-                at: origin(),
-                status,
-            }),
+            _ => Err(Error::UnexpectedStatus { at: origin(), status }),
         }
     }
 
@@ -138,19 +125,13 @@ impl Client {
         let origin = || Origin::new(subject, request_id.as_deref());
         if !is_json(&response) {
             let content_type = text_header(&response, CONTENT_TYPE.as_str());
-            return Err(Error::NotJson {
-                at: origin(),
-                content_type,
-            });
+            return Err(Error::NotJson { at: origin(), content_type });
         }
         let mut body = Vec::new();
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) if body.len() + chunk.len() > MAX_BODY_BYTES => {
-                    return Err(Error::BodyTooLarge {
-                        at: origin(),
-                        limit: MAX_BODY_BYTES,
-                    });
+                    return Err(Error::BodyTooLarge { at: origin(), limit: MAX_BODY_BYTES });
                 }
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) => break,
@@ -158,25 +139,14 @@ impl Client {
             }
         }
         match serde_json::from_slice(&body) {
-            Ok(json) => Ok(Found {
-                json,
-                request_id,
-                organization,
-            }),
+            Ok(json) => Ok(Found { json, request_id, organization }),
             Err(error) if error.is_eof() => {
                 let problem = format!("its JSON breaks off after {} bytes", body.len());
-                Err(Error::CutShort {
-                    at: origin(),
-                    problem,
-                })
+                Err(Error::CutShort { at: origin(), problem })
             }
             Err(error) => {
                 let (line, column) = (error.line(), error.column());
-                Err(Error::WrongJson {
-                    at: origin(),
-                    line,
-                    column,
-                })
+                Err(Error::WrongJson { at: origin(), line, column })
             }
         }
     }
@@ -221,25 +191,15 @@ impl Refusal {
     pub(super) fn into_error(self, subject: &Subject) -> Error {
         let at = Origin::new(subject, self.request_id.as_deref());
         let status = self.status;
-        let ErrorBody {
-            message, scopes, ..
-        } = self.error;
+        let ErrorBody { message, scopes, .. } = self.error;
         match status {
             // The message first: a missing scope comes as 401 and as 403.
             _ if !scopes.is_empty() => Error::MissingScopes { at, status, scopes },
             401 => Error::Unauthorized { at, message },
             403 => Error::Forbidden { at, message },
             429 => Error::RateLimited { at, message },
-            500.. => Error::ServerFault {
-                at,
-                status,
-                message,
-            },
-            _ => Error::Refused {
-                at,
-                status,
-                message,
-            },
+            500.. => Error::ServerFault { at, status, message },
+            _ => Error::Refused { at, status, message },
         }
     }
 }
@@ -283,12 +243,7 @@ fn set_up_tls(
     options: &Options,
     endpoints: &Endpoints,
 ) -> Result<ClientBuilder, Error> {
-    let roots = options
-        .tls_ca_file
-        .as_deref()
-        .map(load_roots)
-        .transpose()?
-        .unwrap_or_default();
+    let roots = options.tls_ca_file.as_deref().map(load_roots).transpose()?.unwrap_or_default();
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // An error means that another thread was faster.
         drop(rustls::crypto::ring::default_provider().install_default());
@@ -301,10 +256,7 @@ fn set_up_tls(
 }
 
 fn load_roots(path: &Path) -> Result<Vec<Certificate>, Error> {
-    let fail = |problem: String| Error::CaFile {
-        path: path.to_owned(),
-        problem,
-    };
+    let fail = |problem: String| Error::CaFile { path: path.to_owned(), problem };
     let pem = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
     let roots = Certificate::from_pem_bundle(&pem).map_err(|_| fail("it is not PEM".to_owned()))?;
     if roots.is_empty() {
@@ -337,13 +289,8 @@ fn text_header(response: &Response, name: &str) -> Option<String> {
 }
 
 fn is_json(response: &Response) -> bool {
-    let value = response
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let essence = value
-        .and_then(|value| value.split(';').next())
-        .unwrap_or_default();
+    let value = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
     let essence = essence.trim().to_ascii_lowercase();
     essence == "application/json" || essence.ends_with("+json")
 }
@@ -353,11 +300,7 @@ fn target(response: &Response, url: &Url) -> Option<String> {
     let location = response.headers().get(LOCATION)?.to_str().ok()?;
     let target = url.join(location).ok()?;
     let host = target.host_str()?;
-    Some(
-        target
-            .port()
-            .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")),
-    )
+    Some(target.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
 }
 
 #[cfg(test)]

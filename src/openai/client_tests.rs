@@ -29,14 +29,8 @@ async fn a_request_carries_the_credential_and_names_its_sender() {
     options.organization_id = Some("org-1".to_owned());
     scan(&test_server::session(options)).await.unwrap();
     let request = &server.requests()[0];
-    assert_eq!(
-        request.target,
-        "/v1/organization/admin_api_keys?order=asc&limit=100"
-    );
-    assert_eq!(
-        request.header("authorization").unwrap(),
-        format!("Bearer {CREDENTIAL}")
-    );
+    assert_eq!(request.target, "/v1/organization/admin_api_keys?order=asc&limit=100");
+    assert_eq!(request.header("authorization").unwrap(), format!("Bearer {CREDENTIAL}"));
     assert_eq!(request.header("openai-organization").unwrap(), "org-1");
     assert_eq!(request.header("accept-encoding").unwrap(), "gzip");
     let agent = request.header("user-agent").unwrap();
@@ -50,10 +44,7 @@ fn the_authorization_header_is_sensitive_and_bad_credentials_are_refused() {
     assert!(headers[AUTHORIZATION].is_sensitive());
     assert!(!format!("{headers:?}").contains("OWNcredential"));
     for bad in ["", "line\nbreak", "nul\0"] {
-        assert!(matches!(
-            default_headers(&options, bad),
-            Err(Error::InvalidCredential)
-        ));
+        assert!(matches!(default_headers(&options, bad), Err(Error::InvalidCredential)));
     }
 }
 
@@ -94,11 +85,9 @@ async fn only_json_with_status_200_is_an_answer() {
         let (error, _) = scan_error(Reply::json(status, &json!({ "data": [] }))).await;
         assert!(matches!(error, Error::UnexpectedStatus { .. }), "{error}");
     }
-    for content_type in [
-        "application/json",
-        "Application/JSON ; charset=x",
-        "application/problem+json",
-    ] {
+    for content_type in
+        ["application/json", "Application/JSON ; charset=x", "application/problem+json"]
+    {
         let body = json!({ "data": [], "has_more": false }).to_string();
         let server = Server::playing(vec![Reply::raw(200, content_type, body)]).await;
         assert_eq!(scan(&server.session()).await.unwrap(), 0, "{content_type}");
@@ -119,11 +108,8 @@ async fn wrong_json_is_placed_but_not_repeated() {
         error.to_string(),
         "page 1 of the admin keys is not a list of keys (request req_1): it has no `data`"
     );
-    let (error, _) = scan_error(Reply::json(
-        200,
-        &json!({ "data": [key("a"), { "id": 7 }] }),
-    ))
-    .await;
+    let (error, _) =
+        scan_error(Reply::json(200, &json!({ "data": [key("a"), { "id": 7 }] }))).await;
     assert_eq!(
         error.to_string(),
         "item 2 of page 1 of the admin keys is not a key (request req_1): its `id` is not a string"
@@ -148,11 +134,10 @@ fn gzip_of_spaces(count: usize) -> Vec<u8> {
     }
     push(0, 7, true);
     let mut bytes = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
-    bytes.extend(bits.chunks(8).map(|byte| {
-        byte.iter()
-            .enumerate()
-            .fold(0, |sum, (n, bit)| sum | u8::from(*bit) << n)
-    }));
+    bytes
+        .extend(bits.chunks(8).map(|byte| {
+            byte.iter().enumerate().fold(0, |sum, (n, bit)| sum | u8::from(*bit) << n)
+        }));
     bytes
 }
 
@@ -167,12 +152,8 @@ async fn the_cap_on_the_body_counts_decoded_bytes() {
         "the answer to page 1 of the admin keys is larger than 8388608 bytes (request req_1)"
     );
     assert_eq!(server.requests().len(), 1);
-    let (error, _) = scan_error(Reply::raw(
-        200,
-        "application/json",
-        " ".repeat(MAX_BODY_BYTES + 1),
-    ))
-    .await;
+    let (error, _) =
+        scan_error(Reply::raw(200, "application/json", " ".repeat(MAX_BODY_BYTES + 1))).await;
     assert!(matches!(error, Error::BodyTooLarge { .. }), "{error}");
 }
 
@@ -190,21 +171,12 @@ async fn each_refusal_has_its_own_error() {
     let bare = json!({ "error": "You have insufficient permissions. Missing scopes: api.management.read." });
     for status in [401, 403] {
         let (error, _) = scan_error(Reply::json(status, &bare)).await;
-        assert!(
-            error
-                .to_string()
-                .ends_with("lacks the scope `api.management.read`"),
-            "{error}"
-        );
+        assert!(error.to_string().ends_with("lacks the scope `api.management.read`"), "{error}");
         assert!(error.hint().unwrap().contains("create a new admin key"));
     }
     let (error, server) = scan_error(Reply::error(403, "No.").with("x-should-retry", "true")).await;
     assert!(matches!(error, Error::Forbidden { .. }), "{error}");
-    assert_eq!(
-        server.requests().len(),
-        1,
-        "a refused credential is never tried again"
-    );
+    assert_eq!(server.requests().len(), 1, "a refused credential is never tried again");
 
     let page = "<html><title>Bad Gateway</title></html>";
     let (error, _) = scan_error(Reply::raw(502, "text/html", page)).await;
@@ -217,10 +189,7 @@ async fn each_refusal_has_its_own_error() {
     assert!(matches!(error, Error::RateLimited { .. }), "{error}");
     assert!(!format!("{error:?}").contains("OWNcredential"));
     let (error, _) = scan_error(Reply::error(418, "teapot")).await;
-    assert!(
-        matches!(error, Error::Refused { status: 418, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, Error::Refused { status: 418, .. }), "{error}");
 }
 
 #[tokio::test]
@@ -230,12 +199,7 @@ async fn nobody_listening_is_unreachable() {
     drop(listener);
     let session = test_server::session(test_server::options(base.parse().unwrap()));
     let error = scan(&session).await.unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("could not reach the API for page 1"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("could not reach the API for page 1"), "{error}");
     assert!(error.to_string().contains("refused"), "{error}");
     assert_eq!(session.traffic().requests, 3);
     assert_eq!(session.traffic().retries, 2);
@@ -245,10 +209,7 @@ async fn nobody_listening_is_unreachable() {
 fn what_cannot_be_used_is_said_when_the_client_is_made() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let error = setup_error(|options| options.tls_ca_file = Some(file.path().to_owned())).unwrap();
-    assert!(
-        error.to_string().ends_with("it holds no certificate"),
-        "{error}"
-    );
+    assert!(error.to_string().ends_with("it holds no certificate"), "{error}");
     let error = setup_error(|options| options.tls_ca_file = Some("/nowhere.pem".into())).unwrap();
     assert!(error.to_string().contains("/nowhere.pem"), "{error}");
     let error = setup_error(|options| options.organization_id = Some("a\nb".to_owned())).unwrap();
@@ -264,13 +225,8 @@ async fn start_tls() -> (Url, String) {
     let config = rustls::ServerConfig::builder_with_provider(Arc::new(
         rustls::crypto::ring::default_provider(),
     ));
-    let config = config
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth();
-    let config = config
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let config = config.with_single_cert(vec![made.cert.der().clone()], key).unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("https://{}/v1", listener.local_addr().unwrap());
@@ -292,10 +248,7 @@ async fn a_private_root_is_trusted_if_it_is_configured_and_not_otherwise() {
     std::fs::write(file.path(), pem).unwrap();
     let mut options = test_server::options(base);
     options.tls_ca_file = Some(file.path().to_owned());
-    assert_eq!(
-        scan(&test_server::session(options.clone())).await.unwrap(),
-        1
-    );
+    assert_eq!(scan(&test_server::session(options.clone())).await.unwrap(), 1);
 
     let (other_base, other_pem) = start_tls().await;
     options.base_url = other_base;
@@ -325,20 +278,13 @@ async fn an_id_longer_than_any_url_is_an_error_and_no_panic() {
 /// Runs one of the tests below in a process of its own that finds no certificates of the system.
 fn run_without_certificates(test: &str) {
     let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            &format!("openai::client::tests::{test}"),
-            "--ignored",
-        ])
+        .args(["--exact", &format!("openai::client::tests::{test}"), "--ignored"])
         .env("SSL_CERT_FILE", "/nowhere/certificates.pem")
         .env("SSL_CERT_DIR", "/nowhere")
         .output()
         .unwrap();
     let shown = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && shown.contains("1 passed"),
-        "{shown}"
-    );
+    assert!(output.status.success() && shown.contains("1 passed"), "{shown}");
 }
 
 #[test]
@@ -350,10 +296,7 @@ fn a_machine_without_certificates_is_told_so() {
 #[ignore = "run by `a_machine_without_certificates_is_told_so`, with its environment"]
 async fn without_certificates() {
     let error = setup_error(|_| {}).unwrap();
-    assert_eq!(
-        error.to_string(),
-        "no CA certificates were found on this machine"
-    );
+    assert_eq!(error.to_string(), "no CA certificates were found on this machine");
     assert!(error.hint().unwrap().contains("ca-certificates"));
     // Neither loopback nor a root of one's own needs any.
     let server = Server::playing(vec![Reply::page(&["a"], false)]).await;

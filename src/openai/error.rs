@@ -37,15 +37,9 @@ pub struct Origin {
 }
 
 impl Origin {
-    #[expect(
-        clippy::unnecessary_box_returns,
-        reason = "every error holds it boxed, to stay small"
-    )]
+    #[expect(clippy::unnecessary_box_returns, reason = "every error holds it boxed, to stay small")]
     pub(super) fn new(subject: &Subject, request_id: Option<&str>) -> Box<Self> {
-        Box::new(Self {
-            subject: subject.clone(),
-            request_id: request_id.map(str::to_owned),
-        })
+        Box::new(Self { subject: subject.clone(), request_id: request_id.map(str::to_owned) })
     }
 
     /// ` (request req_abc)`, or nothing where the answer had no id.
@@ -114,11 +108,7 @@ pub enum Error {
         "{} was refused with status {status}{}: the credential lacks the {} {}",
         .at.subject, .at.request(), plural(.scopes.len(), "scope", "scopes"), quote_all(.scopes)
     )]
-    MissingScopes {
-        at: Box<Origin>,
-        status: u16,
-        scopes: Vec<String>,
-    },
+    MissingScopes { at: Box<Origin>, status: u16, scopes: Vec<String> },
     #[error("{} was refused with status 401{}: {message}", .at.subject, .at.request())]
     Unauthorized { at: Box<Origin>, message: String },
     #[error("{} was refused with status 403{}: {message}", .at.subject, .at.request())]
@@ -126,76 +116,43 @@ pub enum Error {
     #[error("{} was refused with status 429{}: {message}", .at.subject, .at.request())]
     RateLimited { at: Box<Origin>, message: String },
     #[error("{} failed with status {status}{}: {message}", .at.subject, .at.request())]
-    ServerFault {
-        at: Box<Origin>,
-        status: u16,
-        message: String,
-    },
+    ServerFault { at: Box<Origin>, status: u16, message: String },
     #[error("{} was refused with status {status}{}: {message}", .at.subject, .at.request())]
-    Refused {
-        at: Box<Origin>,
-        status: u16,
-        message: String,
-    },
+    Refused { at: Box<Origin>, status: u16, message: String },
 
     #[error(
         "{} was answered with a redirect{} to {}, which is not followed",
         .at.subject, .at.request(), .target.as_deref().map_or("nowhere".to_owned(), |t| format!("`{}`", shorten(t)))
     )]
-    Redirected {
-        at: Box<Origin>,
-        target: Option<String>,
-    },
+    Redirected { at: Box<Origin>, target: Option<String> },
     #[error("{} was answered with status {status}{}, not with 200", .at.subject, .at.request())]
     UnexpectedStatus { at: Box<Origin>, status: u16 },
     #[error(
         "{} was answered{} with {} instead of JSON",
         .at.subject, .at.request(), .content_type.as_deref().map_or("no content type".to_owned(), |t| format!("content type `{}`", shorten(t)))
     )]
-    NotJson {
-        at: Box<Origin>,
-        content_type: Option<String>,
-    },
+    NotJson { at: Box<Origin>, content_type: Option<String> },
     #[error("the answer to {} is larger than {limit} bytes{}", .at.subject, .at.request())]
     BodyTooLarge { at: Box<Origin>, limit: usize },
     #[error("{} is not valid JSON{}: line {line}, column {column}", .at.subject, .at.request())]
-    WrongJson {
-        at: Box<Origin>,
-        line: usize,
-        column: usize,
-    },
+    WrongJson { at: Box<Origin>, line: usize, column: usize },
     #[error("{} is not a list of keys{}: {problem}", .at.subject, .at.request())]
-    WrongPage {
-        at: Box<Origin>,
-        problem: &'static str,
-    },
+    WrongPage { at: Box<Origin>, problem: &'static str },
     /// `item` counts from 1.
     #[error("item {item} of {} is not a key{}: {problem}", .at.subject, .at.request())]
-    WrongItem {
-        at: Box<Origin>,
-        item: usize,
-        problem: &'static str,
-    },
+    WrongItem { at: Box<Origin>, item: usize, problem: &'static str },
 
     #[error(
         "{} came from organization `{}`, the pages before it from `{}`{}",
         .at.subject, shorten(.found), shorten(.first), .at.request()
     )]
-    MixedOrganizations {
-        at: Box<Origin>,
-        first: String,
-        found: String,
-    },
+    MixedOrganizations { at: Box<Origin>, first: String, found: String },
     #[error(
         "the list could not be followed past {}: at {}{}, {lost}, and going back did not help",
         .cursor.as_ref().map_or("its start".to_owned(), |id| format!("key `{}`", shorten(id.as_str()))),
         .at.subject, .at.request()
     )]
-    LostCursor {
-        at: Box<Origin>,
-        cursor: Option<KeyId>,
-        lost: Lost,
-    },
+    LostCursor { at: Box<Origin>, cursor: Option<KeyId>, lost: Lost },
     #[error("{} lists the newest key first although the oldest was asked for{}", .at.subject, .at.request())]
     WrongOrder { at: Box<Origin> },
     #[error("the list holds more than {limit} keys")]
@@ -342,9 +299,7 @@ impl Error {
             Self::Redirected { .. } | Self::NotJson { .. } => {
                 "check the base URL: it must be the API itself, with its `/v1`, not a page or a login in front of it"
             }
-            Self::Refused {
-                at, status: 404, ..
-            } if matches!(at.subject, Subject::Page(_)) => {
+            Self::Refused { at, status: 404, .. } if matches!(at.subject, Subject::Page(_)) => {
                 "check the base URL: it is used as it stands, and `/v1` is not added to it"
             }
             Self::DeadlineExceeded { source, .. } => {

@@ -95,10 +95,7 @@ impl<'a> Reader<'a> {
     ) -> Sighting {
         members.remove("id");
         // The full secret, if it is sent: nothing of it is kept, not even that the field was there.
-        if members
-            .remove("value")
-            .is_some_and(|value| !value.is_null())
-        {
+        if members.remove("value").is_some_and(|value| !value.is_null()) {
             warnings.values_dropped += 1;
         }
         let mut reader = Self {
@@ -196,7 +193,5 @@ fn compare_scalars(a: &Value, b: &Value) -> Ordering {
 fn compare_numbers(a: &Number, b: &Number) -> Ordering {
     let float = |number: &Number| number.as_f64().unwrap_or(f64::MAX);
     // Large integers share a float, and 1 and 1.0 do: their digits tell them apart.
-    float(a)
-        .total_cmp(&float(b))
-        .then_with(|| a.to_string().cmp(&b.to_string()))
+    float(a).total_cmp(&float(b)).then_with(|| a.to_string().cmp(&b.to_string()))
 }

@@ -42,10 +42,8 @@ impl Session {
         listed: &[KeyId],
         organization: Option<&str>,
     ) -> HashMap<KeyId, LookUp> {
-        let mut answers: HashMap<KeyId, LookUp> = missing
-            .iter()
-            .map(|id| (id.clone(), LookUp::Unknown))
-            .collect();
+        let mut answers: HashMap<KeyId, LookUp> =
+            missing.iter().map(|id| (id.clone(), LookUp::Unknown)).collect();
         if missing.is_empty() {
             return answers;
         }
@@ -58,10 +56,7 @@ impl Session {
         let gone = answers.values().any(|answer| *answer == LookUp::Gone);
         if gone && !self.knows_any(&controls, organization).await {
             tracing::warn!("listed keys can no longer be looked up, so no 404 is believed");
-            for answer in answers
-                .values_mut()
-                .filter(|answer| **answer == LookUp::Gone)
-            {
+            for answer in answers.values_mut().filter(|answer| **answer == LookUp::Gone) {
                 *answer = LookUp::Unknown;
             }
         }
@@ -87,26 +82,17 @@ impl Session {
         answers: &mut HashMap<KeyId, LookUp>,
     ) {
         let mut seen = HashSet::new();
-        let unique: Vec<KeyId> = missing
-            .iter()
-            .filter(|id| seen.insert(*id))
-            .cloned()
-            .collect();
+        let unique: Vec<KeyId> = missing.iter().filter(|id| seen.insert(*id)).cloned().collect();
         let at_once = self.client.options.max_concurrency.max(1);
-        let mut asked = stream::iter(unique)
-            .map(|id| self.ask(id, organization))
-            .buffer_unordered(at_once);
+        let mut asked =
+            stream::iter(unique).map(|id| self.ask(id, organization)).buffer_unordered(at_once);
         let mut unknown_in_a_row = 0;
         while let Some((id, asked)) = asked.next().await {
             let Asked::Answer(answer) = asked else {
                 tracing::warn!("look-ups end before the last missing key");
                 return;
             };
-            unknown_in_a_row = if answer == LookUp::Unknown {
-                unknown_in_a_row + 1
-            } else {
-                0
-            };
+            unknown_in_a_row = if answer == LookUp::Unknown { unknown_in_a_row + 1 } else { 0 };
             answers.insert(id, answer);
             if unknown_in_a_row == MAX_UNKNOWN_IN_A_ROW {
                 tracing::warn!(
@@ -130,10 +116,7 @@ impl Session {
         let asked = match &outcome {
             Err(Error::Deferred { .. } | Error::DeadlineExceeded { .. }) => Asked::Stop,
             Err(error) => {
-                tracing::warn!(
-                    http.request_id = error.request_id(),
-                    "a look-up failed: {error}"
-                );
+                tracing::warn!(http.request_id = error.request_id(), "a look-up failed: {error}");
                 Asked::Answer(LookUp::Unknown)
             }
             Ok(answer) => Asked::Answer(interpret(answer, &id, organization)),

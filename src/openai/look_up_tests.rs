@@ -24,10 +24,7 @@ async fn look_up_with(
     let server = Server::start(script).await;
     let missing = ids(missing);
     let listed = ids(&["l1", "l2", "l3"]);
-    let answers = server
-        .session()
-        .look_up(&missing, &listed, Some("org-1"))
-        .await;
+    let answers = server.session().look_up(&missing, &listed, Some("org-1")).await;
     (missing.iter().map(|id| answers[id]).collect(), server)
 }
 
@@ -67,9 +64,7 @@ async fn the_three_answers() {
         }),
     )
     .await;
-    let told = [
-        Present, Gone, Gone, Unknown, Unknown, Unknown, Unknown, Unknown, Unknown,
-    ];
+    let told = [Present, Gone, Gone, Unknown, Unknown, Unknown, Unknown, Unknown, Unknown];
     assert_eq!(answers, told);
 }
 
@@ -77,11 +72,7 @@ async fn the_three_answers() {
 async fn an_endpoint_that_always_says_404_is_not_believed() {
     let (answers, server) = look_up_with(&["a", "b"], |_| gone()).await;
     assert_eq!(answers, [LookUp::Unknown; 2]);
-    assert_eq!(
-        server.requests().len(),
-        3,
-        "three listed keys, and no missing one"
-    );
+    assert_eq!(server.requests().len(), 3, "three listed keys, and no missing one");
 }
 
 #[tokio::test]
@@ -126,10 +117,7 @@ async fn ids_that_are_no_segment_are_unknown_and_odd_ones_are_encoded() {
     let (answers, server) = look_up_with(&missing, with_listed(|_| gone())).await;
     assert_eq!(answers, [Unknown, Unknown, Gone, Gone, Gone]);
     for request in server.requests() {
-        let id = request
-            .target
-            .strip_prefix("/v1/organization/admin_api_keys/")
-            .unwrap();
+        let id = request.target.strip_prefix("/v1/organization/admin_api_keys/").unwrap();
         assert!(!id.contains('/') && id != "." && id != "..", "{id}");
     }
 }
@@ -169,9 +157,7 @@ async fn after_the_deadline_the_rest_is_unknown() {
     let mut options = server.options();
     options.run_deadline = std::time::Duration::from_millis(200);
     let session = test_server::session(options);
-    let answers = session
-        .look_up(&ids(&["a", "b"]), &ids(&["l1"]), None)
-        .await;
+    let answers = session.look_up(&ids(&["a", "b"]), &ids(&["l1"]), None).await;
     assert_eq!(answers.len(), 2);
     assert!(answers.values().all(|answer| *answer == LookUp::Unknown));
 }
@@ -180,11 +166,7 @@ async fn after_the_deadline_the_rest_is_unknown() {
 async fn look_ups_can_run_on_another_thread() {
     let server = Server::start(with_listed(|_| gone())).await;
     let session = server.session();
-    let asking = tokio::spawn(async move {
-        session
-            .look_up(&ids(&["a"]), &ids(&["l1"]), None)
-            .await
-            .len()
-    });
+    let asking =
+        tokio::spawn(async move { session.look_up(&ids(&["a"]), &ids(&["l1"]), None).await.len() });
     assert_eq!(asking.await.unwrap(), 1);
 }

@@ -23,10 +23,7 @@ impl Mask {
             _ => "",
         };
         let replacement = format!("****{tail}");
-        Self {
-            credential: Zeroizing::new(credential.to_owned()),
-            replacement,
-        }
+        Self { credential: Zeroizing::new(credential.to_owned()), replacement }
     }
 
     /// `text` without its secrets, or `None` if it holds none.
@@ -55,9 +52,7 @@ impl Mask {
             Value::String(text) => self.apply(text),
             Value::Array(items) => {
                 // Not `any`: it would stop at the first.
-                items
-                    .iter_mut()
-                    .fold(false, |found, item| self.apply_to_value(item) | found)
+                items.iter_mut().fold(false, |found, item| self.apply_to_value(item) | found)
             }
             Value::Object(members) => self.apply_to_members(members),
             Value::Null | Value::Bool(_) | Value::Number(_) => false,

@@ -41,24 +41,13 @@ impl Advice {
 
 /// A count of units that are `seconds` long. Negative numbers and nonsense are no wait.
 fn parse_number(text: &str, seconds: f64) -> Option<Duration> {
-    let count = text
-        .trim()
-        .parse::<f64>()
-        .ok()
-        .filter(|count| *count >= 0.0)?;
-    Some(
-        Duration::try_from_secs_f64(count * seconds)
-            .unwrap_or(ENDLESS)
-            .min(ENDLESS),
-    )
+    let count = text.trim().parse::<f64>().ok().filter(|count| *count >= 0.0)?;
+    Some(Duration::try_from_secs_f64(count * seconds).unwrap_or(ENDLESS).min(ENDLESS))
 }
 
 /// The time until an HTTP date. One that has passed is no wait.
 fn parse_date(text: &str, now: Timestamp) -> Option<Duration> {
-    let date = httpdate::parse_http_date(text)
-        .ok()?
-        .duration_since(UNIX_EPOCH)
-        .ok()?;
+    let date = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
     let now = Duration::from_secs(u64::try_from(now.unix()).ok()?);
     date.checked_sub(now).filter(|wait| !wait.is_zero())
 }
@@ -69,9 +58,7 @@ fn parse_date(text: &str, now: Timestamp) -> Option<Duration> {
 pub(super) fn is_worth_repeating(status: u16, advice: Advice) -> bool {
     match status {
         401 | 403 => false,
-        _ => advice
-            .should_retry
-            .unwrap_or(matches!(status, 408 | 409 | 429 | 500..=599)),
+        _ => advice.should_retry.unwrap_or(matches!(status, 408 | 409 | 429 | 500..=599)),
     }
 }
 
@@ -84,22 +71,15 @@ pub(super) struct Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self {
-            first: Duration::from_millis(500),
-            longest: Duration::from_secs(8),
-        }
+        Self { first: Duration::from_millis(500), longest: Duration::from_secs(8) }
     }
 }
 
 impl Backoff {
     /// The wait after the attempt with this number (counted from 1), up to a quarter less by chance.
     pub(super) fn wait(self, attempt: u32) -> Duration {
-        let doubled = self
-            .first
-            .saturating_mul(1 << attempt.saturating_sub(1).min(16));
-        doubled
-            .min(self.longest)
-            .mul_f64(1.0 - 0.25 * fastrand::f64())
+        let doubled = self.first.saturating_mul(1 << attempt.saturating_sub(1).min(16));
+        doubled.min(self.longest).mul_f64(1.0 - 0.25 * fastrand::f64())
     }
 }
 
@@ -111,16 +91,10 @@ mod tests {
 
     fn advice(headers: &[(&'static str, &str)]) -> Advice {
         let headers = headers.iter().map(|(name, value)| {
-            (
-                HeaderName::from_static(name),
-                HeaderValue::from_str(value).unwrap(),
-            )
+            (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
         });
         // 1994-11-06T08:49:37Z
-        Advice::from_headers(
-            &headers.collect(),
-            Timestamp::from_unix(784_111_777).unwrap(),
-        )
+        Advice::from_headers(&headers.collect(), Timestamp::from_unix(784_111_777).unwrap())
     }
 
     fn wait(headers: &[(&'static str, &str)]) -> Option<Duration> {
@@ -130,39 +104,18 @@ mod tests {
     #[test]
     fn every_form_of_the_retry_headers_is_understood() {
         let seconds = |n| Some(Duration::from_secs(n));
-        assert_eq!(
-            wait(&[("retry-after-ms", "1500")]),
-            Some(Duration::from_millis(1500))
-        );
-        assert_eq!(
-            wait(&[("retry-after-ms", "0.5")]),
-            Some(Duration::from_micros(500))
-        );
+        assert_eq!(wait(&[("retry-after-ms", "1500")]), Some(Duration::from_millis(1500)));
+        assert_eq!(wait(&[("retry-after-ms", "0.5")]), Some(Duration::from_micros(500)));
         assert_eq!(
             wait(&[("retry-after-ms", "7"), ("retry-after", "60")]),
             Some(Duration::from_millis(7))
         );
-        assert_eq!(
-            wait(&[("retry-after-ms", "soon"), ("retry-after", "60")]),
-            seconds(60)
-        );
-        assert_eq!(
-            wait(&[("retry-after", "2.5")]),
-            Some(Duration::from_millis(2500))
-        );
+        assert_eq!(wait(&[("retry-after-ms", "soon"), ("retry-after", "60")]), seconds(60));
+        assert_eq!(wait(&[("retry-after", "2.5")]), Some(Duration::from_millis(2500)));
         assert_eq!(wait(&[("retry-after", "0")]), Some(Duration::ZERO));
-        assert_eq!(
-            wait(&[("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT")]),
-            seconds(60)
-        );
-        assert_eq!(
-            wait(&[("retry-after", "Sunday, 06-Nov-94 08:50:37 GMT")]),
-            seconds(60)
-        );
-        assert_eq!(
-            wait(&[("retry-after", "Sun Nov  6 08:50:37 1994")]),
-            seconds(60)
-        );
+        assert_eq!(wait(&[("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT")]), seconds(60));
+        assert_eq!(wait(&[("retry-after", "Sunday, 06-Nov-94 08:50:37 GMT")]), seconds(60));
+        assert_eq!(wait(&[("retry-after", "Sun Nov  6 08:50:37 1994")]), seconds(60));
     }
 
     #[test]
@@ -171,11 +124,7 @@ mod tests {
             assert_eq!(wait(&[("retry-after", value)]), None, "{value}");
         }
         for endless in ["1e300", "inf", "99999999999999999999"] {
-            assert_eq!(
-                wait(&[("retry-after", endless)]),
-                Some(ENDLESS),
-                "{endless}"
-            );
+            assert_eq!(wait(&[("retry-after", endless)]), Some(ENDLESS), "{endless}");
         }
     }
 
@@ -202,10 +151,7 @@ mod tests {
         for (attempt, longest) in [(1, 500), (2, 1000), (3, 2000), (5, 8000), (40, 8000)] {
             for _ in 0..50 {
                 let wait = Backoff::default().wait(attempt).as_millis();
-                assert!(
-                    (longest * 3 / 4..=longest).contains(&wait),
-                    "{attempt}: {wait}"
-                );
+                assert!((longest * 3 / 4..=longest).contains(&wait), "{attempt}: {wait}");
             }
         }
     }

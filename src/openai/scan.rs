@@ -136,34 +136,20 @@ impl<'a> Listing<'a> {
         let at = || Origin::new(subject, request_id.as_deref());
         self.check_organization(found.organization, &at)?;
         let Page { keys, has_more } =
-            self.parser
-                .parse(found.json)
-                .map_err(|malformed| match malformed {
-                    Malformed::Page(problem) => Error::WrongPage { at: at(), problem },
-                    Malformed::Item(item, problem) => Error::WrongItem {
-                        at: at(),
-                        item,
-                        problem,
-                    },
-                })?;
+            self.parser.parse(found.json).map_err(|malformed| match malformed {
+                Malformed::Page(problem) => Error::WrongPage { at: at(), problem },
+                Malformed::Item(item, problem) => Error::WrongItem { at: at(), item, problem },
+            })?;
         self.pages += 1;
         self.session.count_page();
-        let items: Vec<Item> = keys
-            .iter()
-            .map(|seen| (seen.key.id.clone(), seen.key.created_at))
-            .collect();
+        let items: Vec<Item> =
+            keys.iter().map(|seen| (seen.key.id.clone(), seen.key.created_at)).collect();
         let cursor = self.walk.cursor().cloned();
         let verdict = self.walk.accept(&items, has_more);
         match verdict.map_err(|stuck| explain_stuck(stuck, at(), cursor))? {
             Verdict::Taken { fresh, end } => {
-                let new = keys
-                    .into_iter()
-                    .zip(fresh)
-                    .filter_map(|(key, new)| new.then_some(key));
-                let progress = ScanProgress {
-                    pages: self.pages,
-                    keys: self.walk.len(),
-                };
+                let new = keys.into_iter().zip(fresh).filter_map(|(key, new)| new.then_some(key));
+                let progress = ScanProgress { pages: self.pages, keys: self.walk.len() };
                 on_page(new.collect(), progress);
                 Ok(end)
             }
@@ -199,14 +185,8 @@ impl<'a> Listing<'a> {
             return Ok(());
         }
         let error = refusal.into_error(subject);
-        let about_limit = self.pages == 0
-            && matches!(
-                error,
-                Error::Refused {
-                    status: 400 | 422,
-                    ..
-                }
-            );
+        let about_limit =
+            self.pages == 0 && matches!(error, Error::Refused { status: 400 | 422, .. });
         match self.limit {
             Some(limit) if about_limit => {
                 self.limit = SMALLER_PAGES.into_iter().find(|smaller| *smaller < limit);
@@ -214,8 +194,7 @@ impl<'a> Listing<'a> {
                 tracing::warn!(
                     http.status = status,
                     "the first page with limit {limit} was refused; trying {}",
-                    self.limit
-                        .map_or("without one".to_owned(), |limit| format!("limit {limit}")),
+                    self.limit.map_or("without one".to_owned(), |limit| format!("limit {limit}")),
                 );
                 Ok(())
             }
@@ -230,11 +209,9 @@ impl<'a> Listing<'a> {
         at: &dyn Fn() -> Box<Origin>,
     ) -> Result<(), Error> {
         match (&self.organization, found) {
-            (Some(first), Some(found)) if *first != found => Err(Error::MixedOrganizations {
-                at: at(),
-                first: first.clone(),
-                found,
-            }),
+            (Some(first), Some(found)) if *first != found => {
+                Err(Error::MixedOrganizations { at: at(), first: first.clone(), found })
+            }
             (None, found) => {
                 self.organization = found;
                 Ok(())

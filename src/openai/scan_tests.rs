@@ -46,9 +46,7 @@ fn letters_without_l(vanished: Vanished, sends_has_more: bool) -> impl FnMut(&Re
         if after.as_deref() == Some("l") {
             letters.retain(|letter| letter != "l");
         }
-        let at = after
-            .as_ref()
-            .map(|after| letters.iter().position(|letter| letter == after));
+        let at = after.as_ref().map(|after| letters.iter().position(|letter| letter == after));
         let from = match (at, vanished) {
             (None, _) | (Some(None), Vanished::FromTheStart) => 0,
             (Some(Some(at)), _) => at + 1,
@@ -60,29 +58,19 @@ fn letters_without_l(vanished: Vanished, sends_has_more: bool) -> impl FnMut(&Re
                 );
             }
         };
-        let data: Vec<_> = letters[from..]
-            .iter()
-            .take(limit)
-            .map(|id| key(id))
-            .collect();
+        let data: Vec<_> = letters[from..].iter().take(limit).map(|id| key(id)).collect();
         let more = from + data.len() < letters.len();
-        Reply::json(
-            200,
-            &json!({ "data": data, "has_more": sends_has_more.then_some(more) }),
-        )
+        Reply::json(200, &json!({ "data": data, "has_more": sends_has_more.then_some(more) }))
     }
 }
 
 #[tokio::test]
 async fn a_cursor_deleted_in_mid_scan_loses_no_key_however_the_server_takes_it() {
-    let ways = [400, 404, 410, 422]
-        .map(Vanished::Status)
-        .into_iter()
-        .chain([
-            Vanished::Empty { has_more: true },
-            Vanished::Empty { has_more: false },
-            Vanished::FromTheStart,
-        ]);
+    let ways = [400, 404, 410, 422].map(Vanished::Status).into_iter().chain([
+        Vanished::Empty { has_more: true },
+        Vanished::Empty { has_more: false },
+        Vanished::FromTheStart,
+    ]);
     for vanished in ways {
         for (page_size, sends_has_more) in [(1, true), (3, true), (4, true), (12, true), (4, false)]
         {
@@ -91,17 +79,10 @@ async fn a_cursor_deleted_in_mid_scan_loses_no_key_however_the_server_takes_it()
             options.page_size = page_size;
             let result = scan_all(&test_server::session(options)).await;
             let (ids, scan) = result.unwrap_or_else(|e| panic!("{vanished:?} {page_size}: {e}"));
-            assert_eq!(
-                ids,
-                ('a'..='z').map(String::from).collect::<Vec<_>>(),
-                "{vanished:?}"
-            );
+            assert_eq!(ids, ('a'..='z').map(String::from).collect::<Vec<_>>(), "{vanished:?}");
             assert_eq!(scan.restarts, 0, "{vanished:?} {page_size}");
             // With pages of 3, `l` is a cursor too.
-            assert!(
-                !sends_has_more || scan.lost_cursors > 0,
-                "{vanished:?} {page_size}"
-            );
+            assert!(!sends_has_more || scan.lost_cursors > 0, "{vanished:?} {page_size}");
         }
     }
 }
@@ -134,10 +115,9 @@ async fn an_id_with_odd_characters_is_a_good_cursor() {
 
 #[tokio::test]
 async fn an_endless_repetition_ends_in_an_error() {
-    for reply in [
-        Reply::page(&["a", "b"], true),
-        Reply::json(200, &json!({ "data": [], "has_more": true })),
-    ] {
+    for reply in
+        [Reply::page(&["a", "b"], true), Reply::json(200, &json!({ "data": [], "has_more": true }))]
+    {
         let (result, server) = scan_playing(vec![reply]).await;
         let error = result.unwrap_err();
         assert!(matches!(error, Error::LostCursor { .. }), "{error}");
@@ -180,11 +160,7 @@ async fn a_refused_page_size_falls_back_to_smaller_ones_and_then_to_none() {
     ] {
         let (result, server) = scan_of(move |request| {
             if request.query("limit").as_deref() == accepted {
-                let ids = if request.query("after").is_some() {
-                    ["b"]
-                } else {
-                    ["a"]
-                };
+                let ids = if request.query("after").is_some() { ["b"] } else { ["a"] };
                 return Reply::page(&ids, ids == ["a"]);
             }
             Reply::error(400, "Invalid 'limit'")
@@ -192,10 +168,7 @@ async fn a_refused_page_size_falls_back_to_smaller_ones_and_then_to_none() {
         .await;
         assert_eq!(result.unwrap().0, ["a", "b"]);
         let limits: Vec<_> = server.requests().iter().map(|r| r.query("limit")).collect();
-        let mut tried: Vec<_> = tried
-            .into_iter()
-            .map(|limit| limit.map(str::to_owned))
-            .collect();
+        let mut tried: Vec<_> = tried.into_iter().map(|limit| limit.map(str::to_owned)).collect();
         tried.push(accepted.map(str::to_owned));
         assert_eq!(limits, tried);
     }
@@ -206,11 +179,7 @@ async fn a_refused_page_size_falls_back_to_smaller_ones_and_then_to_none() {
     })
     .await;
     assert_eq!(server.requests().len(), 4);
-    assert_eq!(
-        result.unwrap_err().request_id(),
-        Some("req_1"),
-        "the first refusal counts"
-    );
+    assert_eq!(result.unwrap_err().request_id(), Some("req_1"), "the first refusal counts");
 }
 
 #[tokio::test]
@@ -267,23 +236,12 @@ async fn warnings_of_all_pages_are_summed_up() {
 
 #[tokio::test]
 async fn a_failure_in_mid_scan_names_its_page_and_the_traffic_stays_readable() {
-    let server = Server::playing(vec![
-        Reply::page(&["a"], true),
-        Reply::error(401, "revoked"),
-    ])
-    .await;
+    let server =
+        Server::playing(vec![Reply::page(&["a"], true), Reply::error(401, "revoked")]).await;
     let session = server.session();
     let error = scan_all(&session).await.unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("page 2 of the admin keys was refused"),
-        "{error}"
-    );
-    assert_eq!(
-        (session.traffic().requests, session.traffic().pages),
-        (2, 1)
-    );
+    assert!(error.to_string().starts_with("page 2 of the admin keys was refused"), "{error}");
+    assert_eq!((session.traffic().requests, session.traffic().pages), (2, 1));
 }
 
 #[tokio::test]

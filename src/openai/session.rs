@@ -35,13 +35,7 @@ impl Session {
     pub fn new(client: Arc<Client>) -> Self {
         let deadline = Instant::now() + client.options.run_deadline.min(FOR_EVER);
         let zero = || AtomicU64::new(0);
-        Self {
-            client,
-            deadline,
-            requests: zero(),
-            retries: zero(),
-            pages: zero(),
-        }
+        Self { client, deadline, requests: zero(), retries: zero(), pages: zero() }
     }
 
     /// What the run has cost so far, also after it failed.
@@ -90,21 +84,14 @@ impl Session {
         attempt: u32,
         subject: &Subject,
     ) -> Result<Error, Result<Answer, Error>> {
-        let Cause {
-            status,
-            wait: asked,
-        } = cause;
+        let Cause { status, wait: asked } = cause;
         let left = self.deadline.saturating_duration_since(Instant::now());
         let tries_left = attempt < self.client.options.max_attempts;
         if let Some(wait) = asked
             && (wait > LONGEST_WAIT || (tries_left && wait > left))
         {
             // Rounded up: whoever comes back early is refused again.
-            let until = self
-                .client
-                .clock
-                .now()
-                .saturating_add(wait + Duration::from_millis(999));
+            let until = self.client.clock.now().saturating_add(wait + Duration::from_millis(999));
             let cause = Box::new(into_error(outcome, subject));
             return Err(Err(Error::Deferred { until, cause }));
         }
@@ -130,11 +117,7 @@ impl Session {
 
     fn overdue(&self, subject: &Subject, source: Option<Box<Error>>) -> Error {
         let limit = self.client.options.run_deadline;
-        Error::DeadlineExceeded {
-            at: Origin::new(subject, None),
-            limit,
-            source,
-        }
+        Error::DeadlineExceeded { at: Origin::new(subject, None), limit, source }
     }
 }
 
@@ -153,15 +136,9 @@ impl Cause {
     fn of(outcome: &Result<Answer, Error>) -> Option<Self> {
         match outcome {
             Ok(Answer::Refused(refusal)) => is_worth_repeating(refusal.status, refusal.advice)
-                .then_some(Self {
-                    status: Some(refusal.status),
-                    wait: refusal.advice.wait,
-                }),
+                .then_some(Self { status: Some(refusal.status), wait: refusal.advice.wait }),
             Ok(Answer::Found(_)) => None,
-            Err(error) => error.is_passing().then_some(Self {
-                status: None,
-                wait: None,
-            }),
+            Err(error) => error.is_passing().then_some(Self { status: None, wait: None }),
         }
     }
 }

@@ -33,15 +33,7 @@ async fn what_may_pass_is_tried_again() {
     ] {
         let (result, traffic) = after(first.clone()).await;
         assert_eq!(result.unwrap(), 1, "{first:?}");
-        assert_eq!(
-            traffic,
-            Traffic {
-                requests: 2,
-                retries: 1,
-                pages: 1
-            },
-            "{first:?}"
-        );
+        assert_eq!(traffic, Traffic { requests: 2, retries: 1, pages: 1 }, "{first:?}");
     }
 }
 
@@ -56,15 +48,7 @@ async fn what_does_not_pass_is_not_tried_again() {
     ] {
         let (result, traffic) = after(first.clone()).await;
         assert!(result.is_err(), "{first:?}");
-        assert_eq!(
-            traffic,
-            Traffic {
-                requests: 1,
-                retries: 0,
-                pages: 0
-            },
-            "{first:?}"
-        );
+        assert_eq!(traffic, Traffic { requests: 1, retries: 0, pages: 0 }, "{first:?}");
     }
 }
 
@@ -73,10 +57,7 @@ async fn attempts_are_bounded() {
     let server = Server::playing(vec![Reply::error(503, "overloaded")]).await;
     let session = server.session();
     let error = scan(&session).await.unwrap_err();
-    assert!(
-        matches!(error, Error::ServerFault { status: 503, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, Error::ServerFault { status: 503, .. }), "{error}");
     assert_eq!(server.requests().len(), 3);
 }
 
@@ -103,11 +84,7 @@ async fn a_wait_that_no_run_can_afford_ends_it_at_once() {
     ] {
         let (result, traffic) = after(Reply::error(429, "x").with(name, value)).await;
         let error = result.unwrap_err();
-        assert_eq!(
-            error.deferred_until().unwrap().unix(),
-            until,
-            "{name}: {value}: {error}"
-        );
+        assert_eq!(error.deferred_until().unwrap().unix(), until, "{name}: {value}: {error}");
         assert_eq!(traffic.requests, 1);
         assert!(error.is_retryable());
         assert_eq!(error.request_id(), Some("req_1"));
@@ -125,17 +102,11 @@ async fn the_deadline_ends_a_run_that_hangs_and_names_the_page() {
     options.run_deadline = Duration::from_millis(200);
     let session = test_server::session(options);
     let error = scan(&session).await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the run's time of 200ms was over at page 2 of the admin keys"
-    );
+    assert_eq!(error.to_string(), "the run's time of 200ms was over at page 2 of the admin keys");
     assert!(error.is_retryable());
     // And nothing is asked any more.
     let requests = server.requests().len();
-    assert!(matches!(
-        scan(&session).await,
-        Err(Error::DeadlineExceeded { .. })
-    ));
+    assert!(matches!(scan(&session).await, Err(Error::DeadlineExceeded { .. })));
     assert_eq!(server.requests().len(), requests);
 }
 

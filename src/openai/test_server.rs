@@ -29,26 +29,18 @@ impl Request {
     pub(super) fn header(&self, name: &str) -> Option<String> {
         self.head.lines().find_map(|line| {
             let (key, value) = line.split_once(':')?;
-            key.eq_ignore_ascii_case(name)
-                .then(|| value.trim().to_owned())
+            key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
         })
     }
 
     /// The path's last segment, still encoded.
     pub(super) fn last_segment(&self) -> &str {
-        self.target
-            .split('?')
-            .next()
-            .unwrap()
-            .rsplit('/')
-            .next()
-            .unwrap()
+        self.target.split('?').next().unwrap().rsplit('/').next().unwrap()
     }
 
     pub(super) fn query(&self, name: &str) -> Option<String> {
         let url = Url::parse("http://x").unwrap().join(&self.target).unwrap();
-        url.query_pairs()
-            .find_map(|(key, value)| (key == name).then(|| value.into_owned()))
+        url.query_pairs().find_map(|(key, value)| (key == name).then(|| value.into_owned()))
     }
 }
 
@@ -69,13 +61,7 @@ impl Reply {
             ("content-type".to_owned(), content_type.to_owned()),
             ("x-request-id".to_owned(), "req_1".to_owned()),
         ];
-        Self {
-            status,
-            headers,
-            body: body.into(),
-            hangs: false,
-            cut: 0,
-        }
+        Self { status, headers, body: body.into(), hangs: false, cut: 0 }
     }
 
     pub(super) fn json(status: u16, body: &Value) -> Self {
@@ -83,26 +69,17 @@ impl Reply {
     }
 
     pub(super) fn error(status: u16, message: &str) -> Self {
-        Self::json(
-            status,
-            &json!({ "error": { "message": message, "type": "x", "param": null } }),
-        )
+        Self::json(status, &json!({ "error": { "message": message, "type": "x", "param": null } }))
     }
 
     /// A page of keys, each a second younger than the one before in the alphabet of ids.
     pub(super) fn page(ids: &[&str], has_more: bool) -> Self {
         let data: Vec<Value> = ids.iter().map(|id| key(id)).collect();
-        Self::json(
-            200,
-            &json!({ "object": "list", "data": data, "has_more": has_more }),
-        )
+        Self::json(200, &json!({ "object": "list", "data": data, "has_more": has_more }))
     }
 
     pub(super) fn hanging() -> Self {
-        Self {
-            hangs: true,
-            ..Self::raw(200, "application/json", "")
-        }
+        Self { hangs: true, ..Self::raw(200, "application/json", "") }
     }
 
     pub(super) fn with(mut self, name: &str, value: &str) -> Self {
@@ -148,10 +125,7 @@ impl Server {
         let base = format!("http://{}/v1", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
         let script: Arc<Mutex<Script>> = Arc::new(Mutex::new(Box::new(script)));
-        let server = Self {
-            base: base.parse().unwrap(),
-            requests: Arc::clone(&requests),
-        };
+        let server = Self { base: base.parse().unwrap(), requests: Arc::clone(&requests) };
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (script, requests) = (Arc::clone(&script), Arc::clone(&requests));
@@ -231,10 +205,7 @@ pub(super) fn options(base_url: Url) -> Options {
 pub(super) fn session(options: Options) -> Session {
     let clock = Arc::new(ManualClock::new(Timestamp::from_unix(NOW).unwrap()));
     let mut client = Client::new(options, CREDENTIAL, clock).unwrap();
-    client.backoff = Backoff {
-        first: Duration::ZERO,
-        longest: Duration::ZERO,
-    };
+    client.backoff = Backoff { first: Duration::ZERO, longest: Duration::ZERO };
     Session::new(Arc::new(client))
 }
 

@@ -133,10 +133,7 @@ impl Walk {
         let Some(cursor) = self.cursor else {
             return match has_more {
                 Some(true) => self.lose(Lost::Empty),
-                _ => Ok(Verdict::Taken {
-                    fresh: Vec::new(),
-                    end: true,
-                }),
+                _ => Ok(Verdict::Taken { fresh: Vec::new(), end: true }),
             };
         };
         if self.more_promised || has_more == Some(true) {
@@ -163,10 +160,7 @@ impl Walk {
             return Some(Lost::Older);
         }
         let repeats = items.iter().all(|(id, _)| self.positions.contains_key(id));
-        let advances = self
-            .positions
-            .get(&last.0)
-            .is_none_or(|position| *position > cursor);
+        let advances = self.positions.get(&last.0).is_none_or(|position| *position > cursor);
         // A page cannot hold the key that it comes after: such a server does not look at the cursor.
         let ignores_cursor = items.iter().any(|(id, _)| id == cursor_id);
         (repeats && (!advances || ignores_cursor)).then_some(Lost::Repeated)

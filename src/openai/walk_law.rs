@@ -97,10 +97,7 @@ impl World {
                 self.insert(last + i64::from(later));
             }
             Change::Squeeze(n) => {
-                let second = self
-                    .keys
-                    .get(pick(n, self.keys.len()))
-                    .map_or(0, |key| key.0);
+                let second = self.keys.get(pick(n, self.keys.len())).map_or(0, |key| key.0);
                 self.insert(second);
             }
         }
@@ -123,9 +120,7 @@ impl World {
             },
         };
         let page = self.keys[from..].iter().take(case.limit);
-        let page: Vec<Item> = page
-            .map(|(second, id)| item(&id.to_string(), *second))
-            .collect();
+        let page: Vec<Item> = page.map(|(second, id)| item(&id.to_string(), *second)).collect();
         let more = from + page.len() < self.keys.len();
         Ok((page, case.sends_has_more.then_some(more)))
     }
@@ -158,11 +153,7 @@ fn simulate(case: &Case) -> Outcome {
         };
         match verdict {
             Err(stuck) => {
-                return Outcome {
-                    result: Err(stuck),
-                    world,
-                    initial,
-                };
+                return Outcome { result: Err(stuck), world, initial };
             }
             Ok(Verdict::SteppedBack(_)) => {}
             Ok(Verdict::Taken { fresh, end }) => {
@@ -171,11 +162,7 @@ fn simulate(case: &Case) -> Outcome {
                     assert_eq!(fresh, seen.insert(number(id)), "each key exactly once");
                 }
                 if end {
-                    return Outcome {
-                        result: Ok(seen),
-                        world,
-                        initial,
-                    };
+                    return Outcome { result: Ok(seen), world, initial };
                 }
             }
         }
@@ -187,11 +174,8 @@ fn assert_law(case: &Case) -> bool {
     let outcome = simulate(case);
     match outcome.result {
         Ok(seen) => {
-            let lasting: BTreeSet<u32> = outcome
-                .initial
-                .difference(&outcome.world.deleted)
-                .copied()
-                .collect();
+            let lasting: BTreeSet<u32> =
+                outcome.initial.difference(&outcome.world.deleted).copied().collect();
             let missed: Vec<_> = lasting.difference(&seen).collect();
             assert!(missed.is_empty(), "missed {missed:?}");
             let invented: Vec<_> = seen.difference(&outcome.world.ever).collect();
@@ -231,26 +215,19 @@ fn any_case() -> impl Strategy<Value = Case> {
     ];
     let busy = prop::collection::vec(any_change(), 0..3);
     let quiet = prop_oneof![4 => Just(Vec::new()), 1 => prop::collection::vec(any_change(), 1..3)];
-    let changes = prop_oneof![
-        prop::collection::vec(busy, 0..30),
-        prop::collection::vec(quiet, 0..60),
-    ];
+    let changes =
+        prop_oneof![prop::collection::vec(busy, 0..30), prop::collection::vec(quiet, 0..60),];
     let seconds = (1..30_i64, prop::collection::vec(0..1000_i64, 0..40))
         .prop_map(|(spread, raw)| raw.into_iter().map(|n| n % spread).collect());
-    (
-        seconds,
-        1..7_usize,
-        vanished,
-        prop::bool::weighted(0.7),
-        changes,
-    )
-        .prop_map(|(seconds, limit, vanished, sends_has_more, changes)| Case {
+    (seconds, 1..7_usize, vanished, prop::bool::weighted(0.7), changes).prop_map(
+        |(seconds, limit, vanished, sends_has_more, changes)| Case {
             seconds,
             limit,
             vanished,
             sends_has_more,
             changes,
-        })
+        },
+    )
 }
 
 proptest! {

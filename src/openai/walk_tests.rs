@@ -5,9 +5,7 @@ fn item(id: &str, created_at: i64) -> Item {
 }
 
 fn items(ids: &[&str]) -> Vec<Item> {
-    ids.iter()
-        .map(|id| item(id, i64::from(id.as_bytes()[0])))
-        .collect()
+    ids.iter().map(|id| item(id, i64::from(id.as_bytes()[0]))).collect()
 }
 
 fn taken(walk: &mut Walk, ids: &[&str], has_more: Option<bool>) -> bool {
@@ -27,10 +25,7 @@ fn pages_follow_each_other_to_the_end() {
     assert!(!taken(&mut walk, &["a", "b"], Some(true)));
     assert_eq!(cursor(&walk), Some("b"));
     assert!(taken(&mut walk, &["c"], Some(false)));
-    assert_eq!(
-        (walk.len(), walk.shifts, walk.lost_cursors, walk.restarts),
-        (3, 0, 0, 0)
-    );
+    assert_eq!((walk.len(), walk.shifts, walk.lost_cursors, walk.restarts), (3, 0, 0, 0));
 }
 
 #[test]
@@ -43,10 +38,7 @@ fn an_empty_first_page_is_an_empty_list() {
 fn an_empty_first_page_that_promises_more_is_asked_again_a_few_times() {
     let mut walk = Walk::default();
     for _ in 0..3 {
-        assert_eq!(
-            walk.accept(&[], Some(true)),
-            Ok(Verdict::SteppedBack(Some(Lost::Empty)))
-        );
+        assert_eq!(walk.accept(&[], Some(true)), Ok(Verdict::SteppedBack(Some(Lost::Empty))));
         assert_eq!(cursor(&walk), None);
     }
     assert_eq!(walk.accept(&[], Some(true)), Err(Stuck::Lost(Lost::Empty)));
@@ -55,20 +47,13 @@ fn an_empty_first_page_that_promises_more_is_asked_again_a_few_times() {
 #[test]
 fn a_lost_cursor_steps_back_further_and_further() {
     let mut walk = Walk::default();
-    taken(
-        &mut walk,
-        &["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"],
-        Some(true),
-    );
+    taken(&mut walk, &["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"], Some(true));
     let mut tried = Vec::new();
     for _ in 0..4 {
         walk.refuse(404).unwrap();
         tried.push(cursor(&walk).map(str::to_owned));
     }
-    assert_eq!(
-        tried,
-        [Some("i".into()), Some("g".into()), Some("c".into()), None]
-    );
+    assert_eq!(tried, [Some("i".into()), Some("g".into()), Some("c".into()), None]);
     assert_eq!(walk.restarts, 1);
     assert_eq!(walk.lost_cursors, 4);
 }
@@ -80,11 +65,7 @@ fn the_end_after_stepping_back_is_the_end() {
     walk.refuse(404).unwrap();
     assert_eq!(cursor(&walk), Some("b"));
     walk.accept(&[], Some(false)).unwrap();
-    assert_eq!(
-        cursor(&walk),
-        None,
-        "an empty page is never the end by itself"
-    );
+    assert_eq!(cursor(&walk), None, "an empty page is never the end by itself");
     assert!(taken(&mut walk, &["a"], Some(false)));
 }
 
@@ -113,10 +94,7 @@ fn an_empty_page_for_a_vanished_cursor_without_has_more_loses_nothing() {
     let mut walk = Walk::default();
     taken(&mut walk, &["a", "b", "c"], None);
     walk.accept(&[], None).unwrap();
-    assert!(
-        !taken(&mut walk, &["d", "e"], None),
-        "c had vanished, d and e had not"
-    );
+    assert!(!taken(&mut walk, &["d", "e"], None), "c had vanished, d and e had not");
     assert_eq!(walk.len(), 5);
 }
 
@@ -145,13 +123,7 @@ fn some_seen_and_some_new_is_a_shifting_list() {
     let mut walk = Walk::default();
     taken(&mut walk, &["a", "b"], Some(true));
     let verdict = walk.accept(&items(&["b", "c"]), Some(false)).unwrap();
-    assert_eq!(
-        verdict,
-        Verdict::Taken {
-            fresh: vec![false, true],
-            end: true
-        }
-    );
+    assert_eq!(verdict, Verdict::Taken { fresh: vec![false, true], end: true });
     assert_eq!(walk.shifts, 1);
 }
 
@@ -162,10 +134,7 @@ fn a_server_that_ignores_the_cursor_is_given_up() {
             let mut walk = Walk::default();
             let page = items(ids);
             let stuck = (0..100).find_map(|_| walk.accept(&page, has_more).err());
-            assert!(
-                matches!(stuck, Some(Stuck::Lost(_))),
-                "{ids:?} {has_more:?}: {stuck:?}"
-            );
+            assert!(matches!(stuck, Some(Stuck::Lost(_))), "{ids:?} {has_more:?}: {stuck:?}");
         }
     }
 }
@@ -183,19 +152,16 @@ fn a_page_that_repeats_the_first_and_says_it_is_the_last_ends_nothing() {
 #[test]
 fn the_newest_first_is_refused_unless_it_is_the_whole_list() {
     let page = items(&["c", "b", "a"]);
-    assert_eq!(
-        Walk::default().accept(&page, Some(true)),
-        Err(Stuck::WrongOrder)
-    );
+    assert_eq!(Walk::default().accept(&page, Some(true)), Err(Stuck::WrongOrder));
     assert!(Walk::default().accept(&page, Some(false)).is_ok());
 
     let mut one_by_one = Walk::default();
     let mut world: Vec<Item> = items(&["a", "b", "c", "d", "e"]);
     world.reverse();
     let stuck = (0..100).find_map(|_| {
-        let from = one_by_one.cursor().map_or(0, |id| {
-            1 + world.iter().position(|(known, _)| known == id).unwrap()
-        });
+        let from = one_by_one
+            .cursor()
+            .map_or(0, |id| 1 + world.iter().position(|(known, _)| known == id).unwrap());
         let page: Vec<Item> = world[from..].iter().take(1).cloned().collect();
         one_by_one.accept(&page, Some(from + 1 < world.len())).err()
     });

@@ -34,11 +34,7 @@ pub(super) struct PageParser<'a> {
 
 impl<'a> PageParser<'a> {
     pub(super) fn new(mask: &'a Mask) -> Self {
-        Self {
-            mask,
-            interned: Interned::default(),
-            warnings: Warnings::default(),
-        }
+        Self { mask, interned: Interned::default(), warnings: Warnings::default() }
     }
 
     pub(super) fn parse(&mut self, body: Value) -> Result<Page, Malformed> {
@@ -56,13 +52,9 @@ impl<'a> PageParser<'a> {
             None => return Err(Malformed::Page("it has no `data`")),
         };
         let keys = items.into_iter().enumerate().map(|(at, item)| {
-            self.parse_key(item)
-                .map_err(|problem| Malformed::Item(at + 1, problem))
+            self.parse_key(item).map_err(|problem| Malformed::Item(at + 1, problem))
         });
-        Ok(Page {
-            keys: keys.collect::<Result<_, _>>()?,
-            has_more,
-        })
+        Ok(Page { keys: keys.collect::<Result<_, _>>()?, has_more })
     }
 
     fn parse_key(&mut self, item: Value) -> Result<Sighting, &'static str> {
@@ -77,13 +69,7 @@ impl<'a> PageParser<'a> {
         if self.mask.masked(id.as_str()).is_some() {
             return Err("its `id` looks like a secret");
         }
-        Ok(Reader::read(
-            id,
-            members,
-            self.mask,
-            &mut self.interned,
-            &mut self.warnings,
-        ))
+        Ok(Reader::read(id, members, self.mask, &mut self.interned, &mut self.warnings))
     }
 }
 
@@ -115,11 +101,7 @@ pub(super) fn parse_error(body: &[u8], is_json: bool, mask: &Mask) -> ErrorBody 
     if let Some(message) = message {
         let masked = mask.masked(message).unwrap_or_else(|| message.to_owned());
         let scopes = missing_scopes(&masked);
-        return ErrorBody {
-            message: cut(&masked),
-            scopes,
-            is_envelope: is_json,
-        };
+        return ErrorBody { message: cut(&masked), scopes, is_envelope: is_json };
     }
     let text = String::from_utf8_lossy(body);
     let text = text.trim();
@@ -132,10 +114,7 @@ pub(super) fn parse_error(body: &[u8], is_json: bool, mask: &Mask) -> ErrorBody 
     } else {
         "a body that is not the API's".to_owned()
     };
-    ErrorBody {
-        message,
-        ..ErrorBody::default()
-    }
+    ErrorBody { message, ..ErrorBody::default() }
 }
 
 /// Cuts a message, and says so.
@@ -156,20 +135,13 @@ fn missing_scopes(message: &str) -> Vec<String> {
     let Some(at) = message.to_ascii_lowercase().find(MARK) else {
         return Vec::new();
     };
-    let list = message[at + MARK.len()..]
-        .split(['\n', ';', '('])
-        .next()
-        .unwrap_or_default();
+    let list = message[at + MARK.len()..].split(['\n', ';', '(']).next().unwrap_or_default();
     let list = list.split(". ").next().unwrap_or_default();
-    let words = list
-        .split([',', ' '])
-        .map(|word| word.trim_matches(['.', '`', '\'', '"']));
+    let words = list.split([',', ' ']).map(|word| word.trim_matches(['.', '`', '\'', '"']));
     let is_scope = |word: &&str| {
         !word.is_empty()
             && word.len() <= 80
-            && word
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':'))
+            && word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':'))
     };
     words
         .take_while(|word| word.is_empty() || is_scope(word))
@@ -180,11 +152,7 @@ fn missing_scopes(message: &str) -> Vec<String> {
 }
 
 fn looks_like_html(text: &str) -> bool {
-    let start: String = text
-        .chars()
-        .take(200)
-        .collect::<String>()
-        .to_ascii_lowercase();
+    let start: String = text.chars().take(200).collect::<String>().to_ascii_lowercase();
     start.starts_with("<!doctype html") || start.contains("<html") || start.contains("<head")
 }
 
@@ -192,9 +160,7 @@ fn html_title(text: &str, mask: &Mask) -> String {
     let lower = text.to_ascii_lowercase();
     let title = lower.find("<title>").and_then(|at| {
         let from = at + "<title>".len();
-        lower[from..]
-            .find("</title>")
-            .map(|len| text[from..from + len].trim())
+        lower[from..].find("</title>").map(|len| text[from..from + len].trim())
     });
     match title {
         Some(title) if !title.is_empty() => {

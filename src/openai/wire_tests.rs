@@ -17,9 +17,7 @@ fn parse_one(item: &Value) -> (Sighting, Warnings) {
 }
 
 fn parse_problem(body: Value) -> Malformed {
-    PageParser::new(&Mask::new(CREDENTIAL))
-        .parse(body)
-        .unwrap_err()
+    PageParser::new(&Mask::new(CREDENTIAL)).parse(body).unwrap_err()
 }
 
 #[test]
@@ -74,10 +72,7 @@ fn what_does_not_fit_its_column_is_kept_beside_it() {
         other,
         r#"{"\"owner_name\"":"not ours","created_at":"yesterday","empty":{},"expires_at":999999999999999,"last_used_at":1.5,"name":7,"owner.type.deep":true}"#
     );
-    assert!(
-        seen.shape.leaves.contains("owner_id"),
-        "null counts as sent"
-    );
+    assert!(seen.shape.leaves.contains("owner_id"), "null counts as sent");
 }
 
 #[test]
@@ -86,10 +81,7 @@ fn arrays_of_scalars_are_sets_and_others_stay() {
         "id": "k", "permissions": ["write", "read", 2, "write", null, 1, true, 10],
         "nested": [["b", "a"], { "x": 1 }]
     }));
-    assert_eq!(
-        seen.key.other["permissions"],
-        json!([null, true, 1, 2, 10, "read", "write"])
-    );
+    assert_eq!(seen.key.other["permissions"], json!([null, true, 1, 2, 10, "read", "write"]));
     assert_eq!(seen.key.other["nested"], json!([["b", "a"], { "x": 1 }]));
 }
 
@@ -127,28 +119,15 @@ fn secrets_in_any_other_place_are_masked_and_counted() {
     let fields: Vec<&str> = warnings.secrets_masked.keys().map(String::as_str).collect();
     assert_eq!(
         fields,
-        [
-            "list",
-            "name",
-            "note",
-            "owner.tags",
-            "owner_name",
-            "redacted_value",
-            "sk-proj-****6789"
-        ]
+        ["list", "name", "note", "owner.tags", "owner_name", "redacted_value", "sk-proj-****6789"]
     );
 }
 
 #[test]
 fn a_credential_of_any_look_is_masked() {
+    assert_eq!(Mask::new("hunter2").masked("my hunter2!").unwrap(), "my ****!");
     assert_eq!(
-        Mask::new("hunter2").masked("my hunter2!").unwrap(),
-        "my ****!"
-    );
-    assert_eq!(
-        Mask::new("a-long-plain-credential")
-            .masked("a-long-plain-credential")
-            .unwrap(),
+        Mask::new("a-long-plain-credential").masked("a-long-plain-credential").unwrap(),
         "****tial"
     );
     assert_eq!(Mask::new("hunter2").masked("hunter"), None);
@@ -156,18 +135,9 @@ fn a_credential_of_any_look_is_masked() {
 
 #[test]
 fn a_page_that_is_not_a_list_of_keys_says_why() {
-    assert_eq!(
-        parse_problem(json!([])),
-        Malformed::Page("it is not an object")
-    );
-    assert_eq!(
-        parse_problem(json!({})),
-        Malformed::Page("it has no `data`")
-    );
-    assert_eq!(
-        parse_problem(json!({ "data": {} })),
-        Malformed::Page("`data` is not an array")
-    );
+    assert_eq!(parse_problem(json!([])), Malformed::Page("it is not an object"));
+    assert_eq!(parse_problem(json!({})), Malformed::Page("it has no `data`"));
+    assert_eq!(parse_problem(json!({ "data": {} })), Malformed::Page("`data` is not an array"));
     assert_eq!(
         parse_problem(json!({ "data": [], "has_more": "no" })),
         Malformed::Page("`has_more` is neither true nor false")
@@ -190,13 +160,7 @@ fn a_missing_or_null_has_more_is_unknown() {
     let mask = Mask::new(CREDENTIAL);
     let mut parser = PageParser::new(&mask);
     assert_eq!(parser.parse(json!({ "data": [] })).unwrap().has_more, None);
-    assert_eq!(
-        parser
-            .parse(json!({ "data": [], "has_more": null }))
-            .unwrap()
-            .has_more,
-        None
-    );
+    assert_eq!(parser.parse(json!({ "data": [], "has_more": null })).unwrap().has_more, None);
     let body = json!({ "data": [], "has_more": true, "last_id": 7, "first_id": {} });
     assert_eq!(parser.parse(body).unwrap().has_more, Some(true));
 }
@@ -206,22 +170,11 @@ fn equal_shapes_others_and_owners_are_shared() {
     let item = |id: &str| json!({ "id": id, "object": "x", "name": id, "owner": { "id": "user" } });
     let mask = Mask::new(CREDENTIAL);
     let mut parser = PageParser::new(&mask);
-    let one = parser
-        .parse(json!({ "data": [item("a")] }))
-        .unwrap()
-        .keys
-        .remove(0);
-    let two = parser
-        .parse(json!({ "data": [item("b")] }))
-        .unwrap()
-        .keys
-        .remove(0);
+    let one = parser.parse(json!({ "data": [item("a")] })).unwrap().keys.remove(0);
+    let two = parser.parse(json!({ "data": [item("b")] })).unwrap().keys.remove(0);
     assert!(Arc::ptr_eq(&one.shape, &two.shape));
     assert!(Arc::ptr_eq(&one.key.other, &two.key.other));
-    assert!(Arc::ptr_eq(
-        &one.key.owner_id.unwrap(),
-        &two.key.owner_id.unwrap()
-    ));
+    assert!(Arc::ptr_eq(&one.key.owner_id.unwrap(), &two.key.owner_id.unwrap()));
 }
 
 fn error_of(body: &str) -> ErrorBody {
@@ -234,10 +187,7 @@ fn both_envelopes_and_html_become_one_message() {
         error_of(r#"{"error":{"message":"Incorrect API key provided: sk-a***z.","type":"x"}}"#);
     assert_eq!(nested.message, "Incorrect API key provided: sk-a***z");
     assert!(nested.is_envelope);
-    assert_eq!(
-        error_of(r#"{"error":"No such key"}"#).message,
-        "No such key"
-    );
+    assert_eq!(error_of(r#"{"error":"No such key"}"#).message, "No such key");
     let html =
         error_of("<!DOCTYPE html><html><head><TITLE> 502 Bad Gateway </TITLE></head></html>");
     assert_eq!(html.message, "an HTML page (title `502 Bad Gateway`)");
@@ -267,10 +217,7 @@ fn missing_scopes_are_found_in_the_message() {
         ),
         ["api.management.read"]
     );
-    assert_eq!(
-        scopes("missing Scopes: a.read, b.write."),
-        ["a.read", "b.write"]
-    );
+    assert_eq!(scopes("missing Scopes: a.read, b.write."), ["a.read", "b.write"]);
     assert!(scopes("Missing scopes").is_empty());
     assert!(scopes("Incorrect API key").is_empty());
 }

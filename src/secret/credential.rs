@@ -7,10 +7,8 @@ use zeroize::Zeroizing;
 use super::Error;
 
 /// What keys of another kind begin with, and what they are.
-const OTHER_KINDS: [(&str, &str); 2] = [
-    ("sk-proj-", "a project API key"),
-    ("sk-svcacct-", "a service account's API key"),
-];
+const OTHER_KINDS: [(&str, &str); 2] =
+    [("sk-proj-", "a project API key"), ("sk-svcacct-", "a service account's API key")];
 
 /// An admin key that is fit to be sent in a header.
 #[derive(Clone)]
@@ -22,10 +20,7 @@ impl Credential {
     /// The shape is checked for what cannot be right only, and never the length: what the
     /// provider's keys look like is the provider's to change.
     pub(super) fn parse(bytes: &[u8], place: &str) -> Result<Self, Error> {
-        let malformed = |fault| Error::Malformed {
-            place: place.to_owned(),
-            fault,
-        };
+        let malformed = |fault| Error::Malformed { place: place.to_owned(), fault };
         let text = std::str::from_utf8(bytes).map_err(|_| malformed("is not UTF-8 text"))?;
         let text = text.trim_end_matches(['\n', '\r']);
         if text.is_empty() {
@@ -40,14 +35,8 @@ impl Credential {
         if !text.is_ascii() {
             return Err(malformed("has characters outside ASCII in it"));
         }
-        if let Some((_, kind)) = OTHER_KINDS
-            .iter()
-            .find(|(prefix, _)| text.starts_with(prefix))
-        {
-            return Err(Error::WrongKind {
-                place: place.to_owned(),
-                kind,
-            });
+        if let Some((_, kind)) = OTHER_KINDS.iter().find(|(prefix, _)| text.starts_with(prefix)) {
+            return Err(Error::WrongKind { place: place.to_owned(), kind });
         }
         Ok(Self(Zeroizing::new(text.to_owned())))
     }

@@ -31,10 +31,7 @@ pub enum Error {
         "{place} serves a single organization, but {} lack a credential of their own",
         names(organizations)
     )]
-    Ambiguous {
-        place: String,
-        organizations: Vec<OrgName>,
-    },
+    Ambiguous { place: String, organizations: Vec<OrgName> },
     #[error("`{FILE_VARIABLE}` holds a credential, not the path of a file")]
     KeyInsteadOfPath,
     #[error("could not read the credential file `{}`", path.display())]
@@ -96,10 +93,7 @@ fn unreadable_hint(path: &Path, error: &io::Error) -> Option<String> {
 }
 
 fn names(organizations: &[OrgName]) -> String {
-    let quoted: Vec<String> = organizations
-        .iter()
-        .map(|name| format!("`{name}`"))
-        .collect();
+    let quoted: Vec<String> = organizations.iter().map(|name| format!("`{name}`")).collect();
     quoted.join(", ")
 }
 

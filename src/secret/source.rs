@@ -42,13 +42,8 @@ impl CredentialSources {
     #[must_use]
     pub fn new(organizations: Vec<(OrgName, Option<KeyFile>)>, environment: &Environment) -> Self {
         const USED: [&str; 3] = ["CREDENTIALS_DIRECTORY", FILE_VARIABLE, KEY_VARIABLE];
-        let used = USED
-            .iter()
-            .filter_map(|name| Some((name, environment.get(name)?)));
-        Self {
-            organizations,
-            environment: used.collect(),
-        }
+        let used = USED.iter().filter_map(|name| Some((name, environment.get(name)?)));
+        Self { organizations, environment: used.collect() }
     }
 
     /// Where the credential of an organization comes from. Looks which systemd credentials exist,
@@ -57,9 +52,9 @@ impl CredentialSources {
         if let Some(own) = self.own(organization) {
             return Ok(own);
         }
-        let unnamed = self.unnamed().ok_or_else(|| Error::NotConfigured {
-            organization: organization.clone(),
-        })?;
+        let unnamed = self
+            .unnamed()
+            .ok_or_else(|| Error::NotConfigured { organization: organization.clone() })?;
         let lacking: Vec<OrgName> = self
             .organizations
             .iter()
@@ -68,10 +63,7 @@ impl CredentialSources {
             .cloned()
             .collect();
         if lacking.len() > 1 {
-            return Err(Error::Ambiguous {
-                place: unnamed.to_string(),
-                organizations: lacking,
-            });
+            return Err(Error::Ambiguous { place: unnamed.to_string(), organizations: lacking });
         }
         if matches!(&unnamed.0, Source::File { path, .. } if holds_credential(path)) {
             return Err(Error::KeyInsteadOfPath);
@@ -80,18 +72,11 @@ impl CredentialSources {
     }
 
     fn own(&self, organization: &OrgName) -> Option<CredentialSource> {
-        let entry = self
-            .organizations
-            .iter()
-            .find(|(name, _)| name == organization);
+        let entry = self.organizations.iter().find(|(name, _)| name == organization);
         if let Some((_, Some(file))) = entry {
             let (path, origin) = (file.path.clone(), file.origin.clone());
             let private = !self.is_systemd(&path);
-            return Some(CredentialSource(Source::File {
-                path,
-                origin,
-                private,
-            }));
+            return Some(CredentialSource(Source::File { path, origin, private }));
         }
         self.systemd(&format!("{SYSTEMD_NAME}.{organization}"))
     }
@@ -103,11 +88,7 @@ impl CredentialSources {
         if let Some(path) = self.environment.get(FILE_VARIABLE).map(PathBuf::from) {
             let private = !self.is_systemd(&path);
             let origin = FILE_VARIABLE.to_owned();
-            return Some(CredentialSource(Source::File {
-                path,
-                origin,
-                private,
-            }));
+            return Some(CredentialSource(Source::File { path, origin, private }));
         }
         let value = self.environment.get(KEY_VARIABLE)?;
         let value = Zeroizing::new(value.as_bytes().to_vec());
@@ -119,12 +100,7 @@ impl CredentialSources {
     fn systemd(&self, name: &str) -> Option<CredentialSource> {
         let path = self.systemd_directory()?.join(name);
         let there = path.try_exists().unwrap_or(true);
-        there.then(|| {
-            CredentialSource(Source::Systemd {
-                path,
-                name: name.to_owned(),
-            })
-        })
+        there.then(|| CredentialSource(Source::Systemd { path, name: name.to_owned() }))
     }
 
     fn systemd_directory(&self) -> Option<&Path> {
@@ -133,8 +109,7 @@ impl CredentialSources {
 
     /// systemd guards that directory itself, and gives its files modes of its own.
     fn is_systemd(&self, path: &Path) -> bool {
-        self.systemd_directory()
-            .is_some_and(|directory| path.starts_with(directory))
+        self.systemd_directory().is_some_and(|directory| path.starts_with(directory))
     }
 }
 
@@ -177,10 +152,7 @@ impl CredentialSource {
     /// Whether it is a copy that systemd made at start, so that a rotated key needs a restart.
     #[must_use]
     pub fn is_systemd(&self) -> bool {
-        matches!(
-            self.0,
-            Source::Systemd { .. } | Source::File { private: false, .. }
-        )
+        matches!(self.0, Source::Systemd { .. } | Source::File { private: false, .. })
     }
 
     /// Whether the value is fixed until the process ends: a variable.
@@ -219,10 +191,7 @@ impl fmt::Debug for CredentialSource {
 
 /// A whole file, in a buffer that is wiped and never grows, because growing leaves copies behind.
 fn read_file(path: &Path, private: bool) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let unreadable = |source| Error::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
+    let unreadable = |source| Error::Unreadable { path: path.to_owned(), source };
     // Looked at before it is opened: to open a FIFO would wait for whoever writes to it, and one
     // could not be read again for the next run.
     refuse_irregular(path, &fs::metadata(path).map_err(unreadable)?)?;
@@ -231,19 +200,12 @@ fn read_file(path: &Path, private: bool) -> Result<Zeroizing<Vec<u8>>, Error> {
     refuse_irregular(path, &metadata)?;
     let mode = metadata.permissions().mode() & 0o777;
     if private && mode & 0o004 != 0 {
-        return Err(Error::WorldReadable {
-            path: path.to_owned(),
-            mode,
-        });
+        return Err(Error::WorldReadable { path: path.to_owned(), mode });
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BYTES + 1024));
-    file.take(MAX_BYTES as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
+    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() > MAX_BYTES {
-        return Err(Error::TooLarge {
-            path: path.to_owned(),
-        });
+        return Err(Error::TooLarge { path: path.to_owned() });
     }
     Ok(bytes)
 }
@@ -252,13 +214,6 @@ fn refuse_irregular(path: &Path, metadata: &fs::Metadata) -> Result<(), Error> {
     if metadata.is_file() {
         return Ok(());
     }
-    let what = if metadata.is_dir() {
-        "a directory"
-    } else {
-        "a device, pipe or socket"
-    };
-    Err(Error::NotAFile {
-        path: path.to_owned(),
-        what,
-    })
+    let what = if metadata.is_dir() { "a directory" } else { "a device, pipe or socket" };
+    Err(Error::NotAFile { path: path.to_owned(), what })
 }

@@ -41,11 +41,7 @@ impl Files {
             Err(error) => {
                 let cause = std::error::Error::source(error).map(|cause| format!("\n  {cause}"));
                 let hint = error.hint().map(|hint| format!("\nhint: {hint}"));
-                format!(
-                    "{error}{}{}",
-                    cause.unwrap_or_default(),
-                    hint.unwrap_or_default()
-                )
+                format!("{error}{}{}", cause.unwrap_or_default(), hint.unwrap_or_default())
             }
         };
         assert!(!text.contains("SECRET"), "{text}");
@@ -54,14 +50,9 @@ impl Files {
 }
 
 fn source_of(path: &Path) -> CredentialSource {
-    let file = KeyFile {
-        path: path.to_owned(),
-        origin: "keydrift.toml:3".to_owned(),
-    };
+    let file = KeyFile { path: path.to_owned(), origin: "keydrift.toml:3".to_owned() };
     let organizations = vec![(name("acme"), Some(file))];
-    CredentialSources::new(organizations, &Environment::default())
-        .resolve(&name("acme"))
-        .unwrap()
+    CredentialSources::new(organizations, &Environment::default()).resolve(&name("acme")).unwrap()
 }
 
 /// Sources of organizations without `admin_key_file`, but for those that name one.
@@ -69,17 +60,9 @@ fn sources(
     organizations: &[(&str, Option<&str>)],
     variables: &[(&str, &str)],
 ) -> CredentialSources {
-    let file = |path: &str| KeyFile {
-        path: path.into(),
-        origin: "keydrift.toml:3".to_owned(),
-    };
-    let organizations = organizations
-        .iter()
-        .map(|(org, path)| (name(org), path.map(file)));
-    CredentialSources::new(
-        organizations.collect(),
-        &variables.iter().copied().collect(),
-    )
+    let file = |path: &str| KeyFile { path: path.into(), origin: "keydrift.toml:3".to_owned() };
+    let organizations = organizations.iter().map(|(org, path)| (name(org), path.map(file)));
+    CredentialSources::new(organizations.collect(), &variables.iter().copied().collect())
 }
 
 fn resolved(sources: &CredentialSources, organization: &str) -> String {
@@ -101,10 +84,7 @@ fn sources_are_tried_in_their_order() {
         ("OPENAI_ADMIN_KEY", KEY),
     ];
     let with_file = sources(&[("acme", Some("/acme.key"))], &variables);
-    assert_eq!(
-        resolved(&with_file, "acme"),
-        "file `/acme.key` (keydrift.toml:3)"
-    );
+    assert_eq!(resolved(&with_file, "acme"), "file `/acme.key` (keydrift.toml:3)");
     let acme = sources(&[("acme", None)], &variables);
     let expected = "systemd credential `openai-admin-key.acme` (CREDENTIALS_DIRECTORY)";
     assert_eq!(resolved(&acme, "acme"), expected);
@@ -112,23 +92,10 @@ fn sources_are_tried_in_their_order() {
     let expected = "systemd credential `openai-admin-key` (CREDENTIALS_DIRECTORY)";
     assert_eq!(resolved(&acme, "acme"), expected);
     fs::remove_file(any).unwrap();
-    assert_eq!(
-        resolved(&acme, "acme"),
-        "file `/key` (OPENAI_ADMIN_KEY_FILE)"
-    );
+    assert_eq!(resolved(&acme, "acme"), "file `/key` (OPENAI_ADMIN_KEY_FILE)");
     let acme = sources(&[("acme", None)], &variables[2..]);
-    assert_eq!(
-        resolved(&acme, "acme"),
-        "variable `OPENAI_ADMIN_KEY` (OPENAI_ADMIN_KEY)"
-    );
-    assert_eq!(
-        acme.resolve(&name("acme"))
-            .unwrap()
-            .read()
-            .unwrap()
-            .expose(),
-        KEY
-    );
+    assert_eq!(resolved(&acme, "acme"), "variable `OPENAI_ADMIN_KEY` (OPENAI_ADMIN_KEY)");
+    assert_eq!(acme.resolve(&name("acme")).unwrap().read().unwrap().expose(), KEY);
     let acme = sources(&[("acme", None)], &[("OPENAI_ADMIN_KEY", "")]);
     insta::assert_snapshot!(resolved(&acme, "acme"), @"
     there is no credential for organization `acme`
@@ -142,14 +109,8 @@ fn an_unnamed_source_serves_one_organization_without_its_own() {
     let variables = [("OPENAI_ADMIN_KEY", KEY)];
     let one_lacks = sources(&[("a", Some("/a.key")), ("b", None)], &variables);
     assert_eq!(resolved(&one_lacks, "a"), "file `/a.key` (keydrift.toml:3)");
-    assert_eq!(
-        resolved(&one_lacks, "b"),
-        "variable `OPENAI_ADMIN_KEY` (OPENAI_ADMIN_KEY)"
-    );
-    let two_lack = sources(
-        &[("a", Some("/a.key")), ("b", None), ("c", None)],
-        &variables,
-    );
+    assert_eq!(resolved(&one_lacks, "b"), "variable `OPENAI_ADMIN_KEY` (OPENAI_ADMIN_KEY)");
+    let two_lack = sources(&[("a", Some("/a.key")), ("b", None), ("c", None)], &variables);
     assert_eq!(resolved(&two_lack, "a"), "file `/a.key` (keydrift.toml:3)");
     insta::assert_snapshot!(resolved(&two_lack, "b"), @"
     variable `OPENAI_ADMIN_KEY` serves a single organization, but `b`, `c` lack a credential of their own
@@ -166,10 +127,7 @@ fn a_key_where_a_path_belongs_is_not_shown() {
     `OPENAI_ADMIN_KEY_FILE` holds a credential, not the path of a file
     hint: set OPENAI_ADMIN_KEY to the key, or OPENAI_ADMIN_KEY_FILE to a file that holds it
     ");
-    let two = sources(
-        &[("a", None), ("b", None)],
-        &[("OPENAI_ADMIN_KEY_FILE", KEY)],
-    );
+    let two = sources(&[("a", None), ("b", None)], &[("OPENAI_ADMIN_KEY_FILE", KEY)]);
     assert!(!resolved(&two, "a").contains("SECRET"));
 }
 
@@ -200,19 +158,13 @@ fn a_file_that_every_user_can_read_is_refused_but_not_systemds() {
     ");
     let directory = files.0.path().to_str().unwrap();
     let path = files.path("key");
-    let variables = [
-        ("CREDENTIALS_DIRECTORY", directory),
-        ("OPENAI_ADMIN_KEY_FILE", path.to_str().unwrap()),
-    ];
-    let source = sources(&[("acme", None)], &variables)
-        .resolve(&name("acme"))
-        .unwrap();
+    let variables =
+        [("CREDENTIALS_DIRECTORY", directory), ("OPENAI_ADMIN_KEY_FILE", path.to_str().unwrap())];
+    let source = sources(&[("acme", None)], &variables).resolve(&name("acme")).unwrap();
     assert!(source.is_systemd());
     assert_eq!(source.read().unwrap().expose(), KEY);
     files.write("openai-admin-key", KEY, 0o444);
-    let source = sources(&[("acme", None)], &variables[..1])
-        .resolve(&name("acme"))
-        .unwrap();
+    let source = sources(&[("acme", None)], &variables[..1]).resolve(&name("acme")).unwrap();
     assert_eq!(source.read().unwrap().expose(), KEY);
 }
 
@@ -229,11 +181,7 @@ fn what_is_no_key_file_is_a_clear_error() {
     the credential file `DIR/directory` is a directory, not a regular file
     hint: name a file that can be read again for each run
     ");
-    assert!(
-        files
-            .shown(&source_of(Path::new("/dev/zero")).read())
-            .contains("a device, pipe")
-    );
+    assert!(files.shown(&source_of(Path::new("/dev/zero")).read()).contains("a device, pipe"));
     files.write("large", vec![b'a'; 64 * 1024 + 1], 0o600);
     insta::assert_snapshot!(files.read("large"), @"
     the credential file `DIR/large` is larger than 64 KiB
@@ -261,12 +209,7 @@ fn only_what_cannot_be_right_is_refused() {
     let files = Files::new();
     let read = |content: &[u8]| {
         files.write("key", content, 0o600);
-        files
-            .read("key")
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned()
+        files.read("key").lines().next().unwrap_or_default().to_owned()
     };
     for good in ["sk-admin-x", "x", "sk-plain", "gateway:token/with=signs~"] {
         assert_eq!(read(good.as_bytes()), good);

@@ -45,18 +45,11 @@ pub(super) fn distort(
     }
     distort_delivery(reply, fault);
     match fault {
-        Fault::Status {
-            status,
-            body,
-            headers,
-        } => replace(reply, *status, body, headers),
+        Fault::Status { status, body, headers } => replace(reply, *status, body, headers),
         Fault::Header(name, value) => reply.headers.push((name.clone(), value.clone())),
         Fault::ContentType(content_type) => reply.content_type.clone_from(content_type),
         Fault::OrganizationHeader(id) => reply.organization.clone_from(id),
-        Fault::OtherOrganization {
-            organization,
-            header: true,
-        } => {
+        Fault::OtherOrganization { organization, header: true } => {
             reply.organization = organization.organization_id().map(str::to_owned);
         }
         Fault::WrongJson => {
@@ -75,10 +68,7 @@ fn distort_delivery(reply: &mut Reply, fault: &Fault) {
         Fault::CutBody => reply.delivery = Delivery::Cut,
         Fault::StallBody => reply.delivery = Delivery::Stall,
         Fault::DripBody { bytes, pause } => {
-            reply.delivery = Delivery::Drip {
-                bytes: (*bytes).max(1),
-                pause: *pause,
-            };
+            reply.delivery = Delivery::Drip { bytes: (*bytes).max(1), pause: *pause };
         }
         Fault::HugeBody(bytes) => reply.pad_to = *bytes,
         Fault::GzipBomb(bytes) => {
@@ -99,12 +89,7 @@ fn replace(reply: &mut Reply, status: u16, body: &ErrorBody, headers: &[(String,
                 500.. => "server_error",
                 _ => "invalid_request_error",
             };
-            let problem = Problem {
-                message,
-                kind,
-                param: None,
-                code: None,
-            };
+            let problem = Problem { message, kind, param: None, code: None };
             (Some(json), problem.envelope())
         }
         ErrorBody::BareString(message) => (Some(json), json!({ "error": message }).to_string()),
@@ -233,10 +218,7 @@ fn distort_retrieved(
 
 /// A key's JSON: as it is, as it was before it went, or as good as any.
 fn remembered(organization: &Organization, id: &str) -> String {
-    let gone = organization
-        .departed_index
-        .get(id)
-        .map(|at| &organization.departed[*at].record);
+    let gone = organization.departed_index.get(id).map(|at| &organization.departed[*at].record);
     match organization.table.get(id).or(gone) {
         Some(record) => record.to_json(),
         None => json!({

@@ -50,26 +50,18 @@ fn admit(organization: &Organization, request: &ApiRequest) -> Result<(), Refusa
         );
         return Err(Refusal::new(405, &Problem::invalid_request(&message)));
     }
-    let Some(secret) = request
-        .bearer
-        .as_deref()
-        .filter(|secret| !secret.is_empty())
-    else {
+    let Some(secret) = request.bearer.as_deref().filter(|secret| !secret.is_empty()) else {
         return Err(Refusal::new(401, &Problem::invalid_request(access::NO_KEY)));
     };
-    match organization
-        .find_credential(secret)
-        .map(|known| known.access)
-    {
+    match organization.find_credential(secret).map(|known| known.access) {
         None | Some(Access::Revoked) => {
             let message = access::incorrect_key(secret);
             let problem = Problem::invalid_request(&message).code("invalid_api_key");
             Err(Refusal::new(401, &problem))
         }
-        Some(Access::ProjectKey) => Err(Refusal::new(
-            401,
-            &Problem::invalid_request(access::PROJECT_KEY),
-        )),
+        Some(Access::ProjectKey) => {
+            Err(Refusal::new(401, &Problem::invalid_request(access::PROJECT_KEY)))
+        }
         Some(Access::MissingScopes { status }) => {
             Err(Refusal::bare(status, access::MISSING_SCOPES))
         }
@@ -78,10 +70,7 @@ fn admit(organization: &Organization, request: &ApiRequest) -> Result<(), Refusa
 }
 
 fn check_organization(organization: &Organization, request: &ApiRequest) -> Result<(), Refusal> {
-    match (
-        request.header("openai-organization"),
-        organization.organization_id(),
-    ) {
+    match (request.header("openai-organization"), organization.organization_id()) {
         (Some(asked), Some(own)) if asked != own => {
             let problem = Problem::invalid_request(access::OTHER_ORGANIZATION)
                 .code("mismatched_organization");
@@ -115,11 +104,7 @@ fn list(organization: &Organization, request: &ApiRequest, view: &View) -> Resul
             Cursor::End => return Ok(Page::new(Vec::new(), false)),
         },
     };
-    let steps = if view.repeat_page {
-        limit
-    } else {
-        view.overlap
-    };
+    let steps = if view.repeat_page { limit } else { view.overlap };
     let cursor = cursor.and_then(|at| organization.table.step_back(at, steps, descending));
     let mut records = organization
         .table
@@ -157,12 +142,8 @@ fn find_cursor(organization: &Organization, id: &str, view: &View) -> Result<Cur
         VanishedCursor::EmptyPage => Ok(Cursor::End),
         VanishedCursor::FromTheBeginning => Ok(Cursor::Start),
         VanishedCursor::Continues => {
-            let gone = organization
-                .departed_index
-                .get(id)
-                .map(|at| &organization.departed[*at]);
-            gone.map(|gone| Cursor::After(gone.position))
-                .ok_or(Refusal::new(404, &problem))
+            let gone = organization.departed_index.get(id).map(|at| &organization.departed[*at]);
+            gone.map(|gone| Cursor::After(gone.position)).ok_or(Refusal::new(404, &problem))
         }
     }
 }
@@ -196,10 +177,7 @@ fn parse_order(order: Option<&str>) -> Result<bool, Refusal> {
         Some("desc") => Ok(true),
         Some(other) => {
             let message = format!("Invalid value: '{other}'. Supported values: 'asc' and 'desc'.");
-            Err(Refusal::new(
-                400,
-                &Problem::invalid_request(&message).param("order"),
-            ))
+            Err(Refusal::new(400, &Problem::invalid_request(&message).param("order")))
         }
     }
 }

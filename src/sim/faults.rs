@@ -150,11 +150,7 @@ impl Fault {
     /// A status with any body.
     #[must_use]
     pub fn status_with(status: u16, body: ErrorBody) -> Self {
-        Self::Status {
-            status,
-            body,
-            headers: Vec::new(),
-        }
+        Self::Status { status, body, headers: Vec::new() }
     }
 
     /// 204, with nothing in it.
@@ -216,71 +212,49 @@ impl Matcher {
     /// Every request for a page.
     #[must_use]
     pub fn list() -> Self {
-        Self {
-            endpoint: Some(Endpoint::List),
-            ..Self::default()
-        }
+        Self { endpoint: Some(Endpoint::List), ..Self::default() }
     }
 
     /// Every look-up of a key.
     #[must_use]
     pub fn retrieve() -> Self {
-        Self {
-            endpoint: Some(Endpoint::Retrieve),
-            ..Self::default()
-        }
+        Self { endpoint: Some(Endpoint::Retrieve), ..Self::default() }
     }
 
     /// Only the `n`th of them.
     #[must_use]
     pub fn nth(self, n: u64) -> Self {
-        Self {
-            times: Times::Nth(n),
-            ..self
-        }
+        Self { times: Times::Nth(n), ..self }
     }
 
     /// Only the `n`th and all after it.
     #[must_use]
     pub fn from(self, n: u64) -> Self {
-        Self {
-            times: Times::From(n),
-            ..self
-        }
+        Self { times: Times::From(n), ..self }
     }
 
     /// Only the first `k` of them.
     #[must_use]
     pub fn first(self, k: u64) -> Self {
-        Self {
-            times: Times::First(k),
-            ..self
-        }
+        Self { times: Times::First(k), ..self }
     }
 
     /// Only look-ups of this id, and pages with it for a cursor.
     #[must_use]
     pub fn id(self, id: &str) -> Self {
-        Self {
-            id: Some(id.to_owned()),
-            ..self
-        }
+        Self { id: Some(id.to_owned()), ..self }
     }
 
     /// Only this page, counted from 0: the one without a cursor is the first, and one whose cursor
     /// was the end of an answered page is the one after that.
     #[must_use]
     pub fn page(self, index: usize) -> Self {
-        Self {
-            page: Some(index),
-            ..self
-        }
+        Self { page: Some(index), ..self }
     }
 
     fn describes(&self, request: &ApiRequest, page: Option<usize>) -> bool {
         let subject = request.key_id.as_ref().or(request.after.as_ref());
-        self.endpoint
-            .is_none_or(|endpoint| endpoint == request.endpoint)
+        self.endpoint.is_none_or(|endpoint| endpoint == request.endpoint)
             && self.id.as_ref().is_none_or(|id| subject == Some(id))
             && self.page.is_none_or(|index| page == Some(index))
     }
@@ -297,11 +271,7 @@ pub(super) struct FaultRule {
 
 impl FaultRule {
     pub(super) fn new(when: Matcher, fault: Fault) -> Self {
-        Self {
-            when,
-            fault,
-            seen: 0,
-        }
+        Self { when, fault, seen: 0 }
     }
 
     /// Counts the request if it is one of those described, and says whether the fault shows.

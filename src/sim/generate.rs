@@ -82,9 +82,7 @@ const DAY: i64 = 86_400;
 
 /// `length` random letters and digits.
 pub(super) fn alphanumeric(rng: &mut fastrand::Rng, length: usize) -> String {
-    (0..length)
-        .map(|_| char::from(ALPHANUMERIC[rng.usize(..ALPHANUMERIC.len())]))
-        .collect()
+    (0..length).map(|_| char::from(ALPHANUMERIC[rng.usize(..ALPHANUMERIC.len())])).collect()
 }
 
 fn pick<'a>(rng: &mut fastrand::Rng, from: &[&'a str]) -> &'a str {
@@ -93,21 +91,13 @@ fn pick<'a>(rng: &mut fastrand::Rng, from: &[&'a str]) -> &'a str {
 
 /// A name as people give their keys: `billing-export (prod)`.
 pub(super) fn key_name(rng: &mut fastrand::Rng) -> String {
-    format!(
-        "{}-{}{}",
-        pick(rng, &TEAMS),
-        pick(rng, &TASKS),
-        pick(rng, &PLACES)
-    )
+    format!("{}-{}{}", pick(rng, &TEAMS), pick(rng, &TASKS), pick(rng, &PLACES))
 }
 
 /// The redacted value of an admin key's secret: its prefix and its last four characters.
 pub(super) fn redacted(secret: &str) -> String {
     let tail: Vec<char> = secret.chars().rev().take(4).collect();
-    format!(
-        "sk-admin-****{}",
-        tail.into_iter().rev().collect::<String>()
-    )
+    format!("sk-admin-****{}", tail.into_iter().rev().collect::<String>())
 }
 
 /// One owner's JSON object: a user, or a service account.
@@ -136,9 +126,7 @@ fn owner(rng: &mut fastrand::Rng, service_account: bool, now: i64) -> Value {
 
 /// The owners of an organization: users at even places, service accounts at odd ones.
 pub(super) fn owners(rng: &mut fastrand::Rng, count: usize, now: i64) -> Vec<Arc<str>> {
-    (0..count)
-        .map(|at| Arc::from(owner(rng, at % 2 == 1, now).to_string()))
-        .collect()
+    (0..count).map(|at| Arc::from(owner(rng, at % 2 == 1, now).to_string())).collect()
 }
 
 /// What one generated key says, the owner apart.

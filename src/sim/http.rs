@@ -45,10 +45,7 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(world: World) -> Self {
-        Self {
-            world: Mutex::new(world),
-            flights: Mutex::default(),
-        }
+        Self { world: Mutex::new(world), flights: Mutex::default() }
     }
 
     /// A step of a test's script may have panicked: what it left behind is still the state.
@@ -156,9 +153,7 @@ fn body(bytes: Bytes, delivery: Delivery) -> Body {
         Delivery::Cut => broken(&bytes, false),
         Delivery::Stall => broken(&bytes, true),
         Delivery::Drip { bytes: step, pause } => drip(bytes, step, pause),
-        _ => Full::new(bytes)
-            .map_err(|never: Infallible| match never {})
-            .boxed_unsync(),
+        _ => Full::new(bytes).map_err(|never: Infallible| match never {}).boxed_unsync(),
     }
 }
 

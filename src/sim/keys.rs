@@ -32,24 +32,12 @@ pub(super) struct Record {
 impl Record {
     /// `json` is an object with at least one member, the owner apart.
     pub(super) fn sharing_owner(id: Arc<str>, json: String, owner: Arc<str>, born: u64) -> Self {
-        Self {
-            id: Some(id),
-            json: json.into(),
-            owner: Some(owner),
-            born,
-            slot: 0,
-        }
+        Self { id: Some(id), json: json.into(), owner: Some(owner), born, slot: 0 }
     }
 
     pub(super) fn from_map(map: &Map<String, Value>, born: u64) -> Self {
         let id = map.get("id").and_then(Value::as_str).map(Arc::from);
-        Self {
-            id,
-            json: json_text(map).into(),
-            owner: None,
-            born,
-            slot: 0,
-        }
+        Self { id, json: json_text(map).into(), owner: None, born, slot: 0 }
     }
 
     /// Replaces the content; the id and the time of birth stay.
@@ -105,10 +93,7 @@ impl KeyTable {
     }
 
     pub(super) fn insert(&mut self, created_at: i64, record: Record) -> Position {
-        let position = Position {
-            created_at,
-            serial: self.next_serial,
-        };
+        let position = Position { created_at, serial: self.next_serial };
         self.next_serial += 1;
         self.put(position, record);
         position
@@ -173,11 +158,9 @@ impl KeyTable {
         match (cursor, descending) {
             (None, false) => Box::new(self.ordered.values()),
             (None, true) => Box::new(self.ordered.values().rev()),
-            (Some(at), false) => Box::new(
-                self.ordered
-                    .range((Excluded(at), Unbounded))
-                    .map(|(_, record)| record),
-            ),
+            (Some(at), false) => {
+                Box::new(self.ordered.range((Excluded(at), Unbounded)).map(|(_, record)| record))
+            }
             (Some(at), true) => Box::new(self.ordered.range(..at).rev().map(|(_, record)| record)),
         }
     }
@@ -193,16 +176,9 @@ impl KeyTable {
             return Some(position);
         };
         if descending {
-            self.ordered
-                .range((Excluded(position), Unbounded))
-                .nth(before)
-                .map(|(at, _)| *at)
+            self.ordered.range((Excluded(position), Unbounded)).nth(before).map(|(at, _)| *at)
         } else {
-            self.ordered
-                .range(..position)
-                .rev()
-                .nth(before)
-                .map(|(at, _)| *at)
+            self.ordered.range(..position).rev().nth(before).map(|(at, _)| *at)
         }
     }
 

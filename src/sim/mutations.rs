@@ -71,12 +71,8 @@ impl Organization {
     /// it stands last for now. A second item of the same id takes the id over.
     pub fn add_raw(&mut self, item: &Map<String, Value>) {
         self.tick += 1;
-        let created_at = item
-            .get("created_at")
-            .and_then(Value::as_i64)
-            .unwrap_or(self.now());
-        self.table
-            .insert(created_at, Record::from_map(item, self.tick));
+        let created_at = item.get("created_at").and_then(Value::as_i64).unwrap_or(self.now());
+        self.table.insert(created_at, Record::from_map(item, self.tick));
     }
 
     /// Makes a new admin key together with a credential that opens the organization. Returns the
@@ -114,14 +110,9 @@ impl Organization {
             return;
         };
         if let Some(id) = &record.id {
-            self.departed_index
-                .insert(Arc::clone(id), self.departed.len());
+            self.departed_index.insert(Arc::clone(id), self.departed.len());
         }
-        self.departed.push(Departed {
-            record,
-            position,
-            died: self.tick,
-        });
+        self.departed.push(Departed { record, position, died: self.tick });
     }
 
     /// Brings a deleted key back, just as it was and where it was. False if the id never went, or
@@ -130,11 +121,7 @@ impl Organization {
         if self.contains(id) {
             return false;
         }
-        let Some(gone) = self
-            .departed_index
-            .get(id)
-            .and_then(|at| self.departed.get(*at))
-        else {
+        let Some(gone) = self.departed_index.get(id).and_then(|at| self.departed.get(*at)) else {
             return false;
         };
         let (position, mut record) = (gone.position, gone.record.clone());
@@ -147,11 +134,7 @@ impl Organization {
     /// Uses a key now: its `last_used_at` moves. False if there is none of that id.
     pub fn touch(&mut self, id: &str) -> bool {
         let now = self.now();
-        if self
-            .table
-            .get(id)
-            .is_some_and(|record| record.last_used_at() == Some(now))
-        {
+        if self.table.get(id).is_some_and(|record| record.last_used_at() == Some(now)) {
             return true;
         }
         self.set_field(id, "last_used_at", now)
@@ -169,12 +152,7 @@ impl Organization {
         };
         let current = key.get("owner").and_then(|owner| owner.get("id")).cloned();
         let start = self.rng.usize(..self.owners.len());
-        let others = self
-            .owners
-            .iter()
-            .cycle()
-            .skip(start)
-            .take(self.owners.len());
+        let others = self.owners.iter().cycle().skip(start).take(self.owners.len());
         let next = others
             .map(|owner| parse_object(owner))
             .find(|owner| owner.get("id") != current.as_ref())
@@ -231,8 +209,7 @@ impl Organization {
         let created_at = created_at.unwrap_or(position.created_at);
         if map.get("id").and_then(Value::as_str) != record.id.as_deref() {
             self.depart(position);
-            self.table
-                .insert(created_at, Record::from_map(&map, self.tick));
+            self.table.insert(created_at, Record::from_map(&map, self.tick));
             return;
         }
         record.rewrite(&map);
@@ -259,10 +236,7 @@ impl Organization {
             _ => self.draw_key(rng),
         };
         let Some(id) = id else {
-            return Mutation {
-                kind: MutationKind::Add,
-                id: self.add(),
-            };
+            return Mutation { kind: MutationKind::Add, id: self.add() };
         };
         match kind {
             MutationKind::Add => false,

@@ -113,11 +113,7 @@ impl Organization {
             table: KeyTable::default(),
             departed: Vec::new(),
             departed_index: HashMap::new(),
-            credentials: vec![Credential {
-                secret,
-                access: Access::Admin,
-                key_id: None,
-            }],
+            credentials: vec![Credential { secret, access: Access::Admin, key_id: None }],
             owners: Vec::new(),
             rng,
             tick: 0,
@@ -131,9 +127,8 @@ impl Organization {
         let own = generate::redacted(&self.credentials[0].secret);
         let own_place = if keys > 0 { self.rng.usize(..keys) } else { 0 };
         self.table.reserve(keys);
-        for (place, created_at) in generate::creation_times(&mut self.rng, keys, self.now)
-            .into_iter()
-            .enumerate()
+        for (place, created_at) in
+            generate::creation_times(&mut self.rng, keys, self.now).into_iter().enumerate()
         {
             let mut draft = self.draft(created_at);
             if place == own_place {
@@ -212,11 +207,7 @@ impl Organization {
 
     /// Makes a secret known, or changes what a known one opens.
     pub fn set_access(&mut self, secret: &str, access: Access) {
-        match self
-            .credentials
-            .iter_mut()
-            .find(|known| known.secret == secret)
-        {
+        match self.credentials.iter_mut().find(|known| known.secret == secret) {
             Some(known) => known.access = access,
             None => self.credentials.push(Credential {
                 secret: secret.to_owned(),
@@ -241,10 +232,7 @@ impl Organization {
         if !self.records_own_use {
             return;
         }
-        let known = request
-            .bearer
-            .as_deref()
-            .and_then(|secret| self.find_credential(secret));
+        let known = request.bearer.as_deref().and_then(|secret| self.find_credential(secret));
         let known = known.filter(|known| known.access == Access::Admin);
         if let Some(id) = known.and_then(|known| known.key_id.clone()) {
             self.touch(&id);
@@ -252,8 +240,6 @@ impl Organization {
     }
 
     pub(super) fn is_own_key(&self, id: &str) -> bool {
-        self.credentials
-            .iter()
-            .any(|known| known.key_id.as_deref() == Some(id))
+        self.credentials.iter().any(|known| known.key_id.as_deref() == Some(id))
     }
 }

@@ -94,18 +94,12 @@ pub(super) struct Refusal {
 impl Refusal {
     /// In the API's error envelope.
     pub(super) fn new(status: u16, problem: &Problem<'_>) -> Self {
-        Self {
-            status,
-            body: problem.envelope(),
-        }
+        Self { status, body: problem.envelope() }
     }
 
     /// In the other envelope, in which `error` is a bare string.
     pub(super) fn bare(status: u16, message: &str) -> Self {
-        Self {
-            status,
-            body: json!({ "error": message }).to_string(),
-        }
+        Self { status, body: json!({ "error": message }).to_string() }
     }
 }
 
@@ -118,10 +112,7 @@ impl From<Refusal> for Reply {
 fn compressed(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     // Writing into memory does not fail.
-    encoder
-        .write_all(bytes)
-        .and_then(|()| encoder.finish())
-        .unwrap_or_default()
+    encoder.write_all(bytes).and_then(|()| encoder.finish()).unwrap_or_default()
 }
 
 /// What the API's error envelope says.
@@ -135,26 +126,15 @@ pub(super) struct Problem<'a> {
 
 impl<'a> Problem<'a> {
     pub(super) fn invalid_request(message: &'a str) -> Self {
-        Self {
-            message,
-            kind: "invalid_request_error",
-            param: None,
-            code: None,
-        }
+        Self { message, kind: "invalid_request_error", param: None, code: None }
     }
 
     pub(super) fn param(self, param: &'a str) -> Self {
-        Self {
-            param: Some(param),
-            ..self
-        }
+        Self { param: Some(param), ..self }
     }
 
     pub(super) fn code(self, code: &'a str) -> Self {
-        Self {
-            code: Some(code),
-            ..self
-        }
+        Self { code: Some(code), ..self }
     }
 
     pub(super) fn envelope(&self) -> String {
@@ -177,10 +157,7 @@ pub(super) struct Item {
 
 impl From<&Record> for Item {
     fn from(record: &Record) -> Self {
-        Self {
-            id: record.id.clone(),
-            json: record.to_json(),
-        }
+        Self { id: record.id.clone(), json: record.to_json() }
     }
 }
 
@@ -234,11 +211,7 @@ impl Page {
     }
 
     fn render(&self) -> String {
-        let length = self
-            .items
-            .iter()
-            .map(|item| item.json.len() + 1)
-            .sum::<usize>();
+        let length = self.items.iter().map(|item| item.json.len() + 1).sum::<usize>();
         let mut text = String::with_capacity(length + 256);
         text.push_str("{\"object\":\"list\"");
         match &self.data {

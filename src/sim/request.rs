@@ -54,10 +54,7 @@ impl LoggedRequest {
     /// A header of the request, by its name in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// Whether the request carried credentials.
@@ -107,10 +104,7 @@ impl ApiRequest {
     }
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// The log's entry; status and request id are known later.
@@ -135,9 +129,8 @@ impl ApiRequest {
 
 /// The path is cut before it is decoded, so that an id may hold an encoded slash.
 fn route(path: &str) -> (Endpoint, Option<String>) {
-    let Some(rest) = path
-        .strip_prefix(BASE_PATH)
-        .and_then(|path| path.strip_prefix(ADMIN_API_KEYS))
+    let Some(rest) =
+        path.strip_prefix(BASE_PATH).and_then(|path| path.strip_prefix(ADMIN_API_KEYS))
     else {
         return (Endpoint::Unknown, None);
     };

@@ -44,21 +44,14 @@ impl Server {
         let addr = listener.local_addr()?;
         let shared = Arc::new(Shared::new(World::new(organization)));
         let task = runtime.spawn(accept(listener, Arc::clone(&shared), stopped));
-        Ok(Self {
-            addr,
-            shared,
-            stop,
-            running: Some(Running::Task(task)),
-        })
+        Ok(Self { addr, shared, stop, running: Some(Running::Task(task)) })
     }
 
     /// Serves the organization on a thread of its own, for programs that have no runtime.
     pub fn start_blocking(organization: Organization, addr: SocketAddr) -> io::Result<Self> {
         let listener = bind(addr)?;
         let addr = listener.local_addr()?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = {
             let _inside = runtime.enter();
             TcpListener::from_std(listener)?
@@ -69,12 +62,7 @@ impl Server {
         let thread = thread::Builder::new()
             .name("simulated-organization".to_owned())
             .spawn(move || runtime.block_on(accepting))?;
-        Ok(Self {
-            addr,
-            shared,
-            stop,
-            running: Some(Running::Thread(thread)),
-        })
+        Ok(Self { addr, shared, stop, running: Some(Running::Thread(thread)) })
     }
 
     /// Where the server listens.
@@ -92,9 +80,7 @@ impl Server {
     /// The organization and everything about how it is served.
     #[must_use]
     pub fn organization(&self) -> Handle {
-        Handle {
-            shared: Arc::clone(&self.shared),
-        }
+        Handle { shared: Arc::clone(&self.shared) }
     }
 
     /// Closes every connection and the port, and returns once that is done.
@@ -112,9 +98,7 @@ impl Server {
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server")
-            .field("addr", &self.addr)
-            .finish_non_exhaustive()
+        f.debug_struct("Server").field("addr", &self.addr).finish_non_exhaustive()
     }
 }
 
@@ -230,11 +214,7 @@ impl Handle {
     #[must_use]
     pub fn count(&self, endpoint: Endpoint) -> usize {
         let world = self.shared.world();
-        world
-            .log
-            .iter()
-            .filter(|request| request.endpoint == endpoint)
-            .count()
+        world.log.iter().filter(|request| request.endpoint == endpoint).count()
     }
 
     /// The most requests that were being answered at once.

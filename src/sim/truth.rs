@@ -45,9 +45,7 @@ impl Organization {
 
     /// The ids of [`Organization::keys`], in the same order.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
-        self.table
-            .records()
-            .filter_map(|record| record.id.as_deref())
+        self.table.records().filter_map(|record| record.id.as_deref())
     }
 
     /// How many keys there are.
@@ -97,19 +95,13 @@ impl Organization {
     pub fn lifetimes(&self, id: &str) -> Vec<Lifetime> {
         self.lives()
             .filter(|(other, ..)| &***other == id)
-            .map(|(_, born, died)| Lifetime {
-                from: Mark(born),
-                until: died.map(Mark),
-            })
+            .map(|(_, born, died)| Lifetime { from: Mark(born), until: died.map(Mark) })
             .collect()
     }
 
     /// The departed first, then the living.
     fn lives(&self) -> impl Iterator<Item = (&Arc<str>, u64, Option<u64>)> {
-        let departed = self
-            .departed
-            .iter()
-            .map(|gone| (&gone.record, Some(gone.died)));
+        let departed = self.departed.iter().map(|gone| (&gone.record, Some(gone.died)));
         let living = self.table.records().map(|record| (record, None));
         departed
             .chain(living)

@@ -39,10 +39,7 @@ impl Churn {
     /// Only changes of these kinds.
     #[must_use]
     pub fn among(self, kinds: &[MutationKind]) -> Self {
-        Self {
-            kinds: kinds.to_vec(),
-            ..self
-        }
+        Self { kinds: kinds.to_vec(), ..self }
     }
 
     fn apply(&mut self, organization: &mut Organization) {
@@ -106,9 +103,7 @@ impl World {
         }
         reply.delay += self.latency;
         let request_id = format!("req_{:032x}", self.answered);
-        reply
-            .headers
-            .extend(usual_headers(&request_id, organization.now(), reply.delay));
+        reply.headers.extend(usual_headers(&request_id, organization.now(), reply.delay));
         self.remember_cursor(&reply, page);
         let mut entry = request.to_logged(page, mark);
         entry.status = reply.status;
@@ -161,9 +156,7 @@ impl World {
             return 0;
         };
         let mut organizations = self.organizations.iter();
-        organizations
-            .position(|known| known.find_credential(secret).is_some())
-            .unwrap_or(0)
+        organizations.position(|known| known.find_credential(secret).is_some()).unwrap_or(0)
     }
 }
 

@@ -251,12 +251,13 @@ async fn write_run(
     let finished_at = finished_at.max(draft.finished_at);
     if finished_at > draft.finished_at {
         let seconds = finished_at.unix() - draft.finished_at.unix();
-        notices.push(format!("the clock went back by {seconds} s; the time of the run before is kept"));
+        notices.push(format!(
+            "the clock went back by {seconds} s; the time of the run before is kept"
+        ));
     }
     let notice = (!notices.is_empty()).then(|| notices.join("; "));
     let appeared = counts.baseline + counts.added + counts.restored;
-    let keys_after =
-        u64::try_from(numbers.keys_present).unwrap_or(0) + appeared - counts.removed;
+    let keys_after = u64::try_from(numbers.keys_present).unwrap_or(0) + appeared - counts.removed;
     let tally = draft.tally;
     sqlx::query(
         "insert into runs (run_id, organization, token, trigger, started_at, finished_at, status,
@@ -458,9 +459,9 @@ async fn load_stored(
     .bind(ids)
     .fetch_all(connection)
     .await?;
-    let stored = rows.into_iter().map(|(id, key, version, last_used_at)| {
-        (id, Stored { key, version, last_used_at })
-    });
+    let stored = rows
+        .into_iter()
+        .map(|(id, key, version, last_used_at)| (id, Stored { key, version, last_used_at }));
     Ok(stored.collect())
 }
 
@@ -473,9 +474,9 @@ async fn load_owners(
     let altered = changes.altered.iter().filter(|alteration| alteration.more_than_use);
     let appeared = changes.appeared.iter().map(Appearance::key);
     let keys = appeared.chain(altered.map(|alteration| &alteration.key));
-    let ids: BTreeSet<&str> =
-        keys.map(|key| key.owner_id.as_deref().unwrap_or_default()).collect();
-    type Row = (i64, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>);
+    let ids: BTreeSet<&str> = keys.map(|key| key.owner_id.as_deref().unwrap_or_default()).collect();
+    type Row =
+        (i64, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>);
     let rows: Vec<Row> = sqlx::query_as(
         "select w.owner, w.type, w.id, w.name, w.role, w.other from json_each(?2) j
          join owners w on w.organization = ?1 and ifnull(w.id, '') = j.value",
@@ -532,11 +533,8 @@ impl<'a> Rows<'a> {
     ) -> Result<(), sqlx::Error> {
         let Alteration { key, more_than_use, changes } = alteration;
         let row = stored.get(key.id.as_str()).ok_or(sqlx::Error::RowNotFound)?;
-        let version = if *more_than_use {
-            self.version(numbers, owners, row.key, key)
-        } else {
-            row.version
-        };
+        let version =
+            if *more_than_use { self.version(numbers, owners, row.key, key) } else { row.version };
         self.moved_keys.push((row.key, version, key.last_used_at.map(Timestamp::unix)));
         for change in changes {
             let field = Some(change.field.as_str()).filter(|_| change.kind() == EventKind::Changed);
@@ -632,7 +630,8 @@ async fn write_rows(
         sqlx::query(sql).bind(json(&owners)).execute(&mut *connection).await?;
     }
     for chunk in rows.new_keys.chunks(CHUNK) {
-        let sql = "insert into keys (key, organization, key_id, version, last_used_at, first_seen_run)
+        let sql =
+            "insert into keys (key, organization, key_id, version, last_used_at, first_seen_run)
              select value ->> 0, ?2, value ->> 1, value ->> 2, value ->> 3, ?3 from json_each(?1)";
         let insert = sqlx::query(sql).bind(json(&chunk)).bind(numbers.organization);
         insert.bind(numbers.run_id).execute(&mut *connection).await?;
@@ -655,7 +654,8 @@ async fn write_rows(
         sqlx::query(sql).bind(json(&chunk)).execute(&mut *connection).await?;
     }
     for chunk in rows.events.chunks(CHUNK) {
-        let sql = "insert into audit (event_id, run_id, version, event, field, old_value, new_value)
+        let sql =
+            "insert into audit (event_id, run_id, version, event, field, old_value, new_value)
              select value ->> 'event_id', ?2, value ->> 'version', value ->> 'event',
                  value ->> 'field', value ->> 'old', value ->> 'new' from json_each(?1)";
         let insert = sqlx::query(sql).bind(json(&chunk)).bind(numbers.run_id);

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use serde_json::Value;
 use super::error::Error;
 use crate::clock::Timestamp;
 use crate::inventory::{Key, KeyId, Other, Scope};
+use serde_json::Value;
 
 /// Declares a struct that is read from a row by the names of its fields, whose types the schema guarantees.
 ///

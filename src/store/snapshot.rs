@@ -138,12 +138,9 @@ impl Writer {
         .await
         .map_err(|source| self.failed(source))?;
         let Some((run_id, reason, missing, stranger, header)) = row else { return Ok(None) };
-        let missing: Vec<String> =
-            serde_json::from_str(&missing).map_err(|_| Error::Inconsistent {
-                table: "withheld",
-                column: "missing",
-                row: run_id.to_string(),
-            })?;
+        let missing: Vec<String> = serde_json::from_str(&missing).map_err(|_| {
+            Error::Inconsistent { table: "withheld", column: "missing", row: run_id.to_string() }
+        })?;
         let acceptance = Acceptance {
             missing: missing.iter().filter_map(|id| KeyId::new(id)).collect(),
             stranger: stranger.then_some(header),

@@ -1,7 +1,18 @@
 //! Tests through the real binary, real HTTP and real SQLite files.
 
-#![expect(unreachable_pub, reason = "a test binary has no outside; `pub` says what a module offers")]
+#![expect(
+    unreachable_pub,
+    reason = "a test binary has no outside; `pub` says what a module offers"
+)]
 
 mod support;
 
+mod concurrency;
+mod crashes;
+mod credentials;
+mod faults;
+mod histories;
+mod hostile;
 mod listing;
+mod messages;
+mod removals;

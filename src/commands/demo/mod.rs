@@ -129,7 +129,8 @@ async fn show(context: &mut Context, database: &Path) -> anyhow::Result<()> {
     let drift = EventKind::ALL.into_iter().filter(|kind| *kind != EventKind::Baseline);
     let filter = EventFilter { kinds: drift.collect(), ..EventFilter::default() };
     let mut listing = EventListing::begin(&mut context.printer, Format::Table, false, "nothing")?;
-    let mut most_told: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
+    let mut most_told: std::collections::BTreeMap<String, usize> =
+        std::collections::BTreeMap::new();
     reader
         .list_events(&filter, |event: EventRow| {
             *most_told.entry(event.key_id.clone()).or_default() += 1;
@@ -162,11 +163,7 @@ fn suggest(context: &mut Context, database: &Path) -> anyhow::Result<()> {
 }
 
 /// Keeps the organization's API up, and its life going on, until interrupted.
-async fn keep_up(
-    context: &mut Context,
-    server: &Server,
-    database: &Path,
-) -> anyhow::Result<()> {
+async fn keep_up(context: &mut Context, server: &Server, database: &Path) -> anyhow::Result<()> {
     let organization = server.organization();
     context.printer.line("")?;
     context.printer.heading("the simulated API is up; try the other commands on it, with")?;

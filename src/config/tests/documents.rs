@@ -24,13 +24,7 @@ fn uncommented(examples: bool) -> String {
 }
 
 fn values(setup: &Setup) -> Vec<(String, String)> {
-    setup
-        .load()
-        .unwrap()
-        .effective()
-        .into_iter()
-        .map(|row| (row.key, row.value))
-        .collect()
+    setup.load().unwrap().effective().into_iter().map(|row| (row.key, row.value)).collect()
 }
 
 #[test]
@@ -38,14 +32,8 @@ fn the_annotated_file_holds_the_defaults_commented_and_uncommented() {
     let defaults = values(&Setup::default());
     assert_eq!(values(&Setup::file(ANNOTATED)), defaults);
     let all = uncommented(false);
-    let set = all
-        .lines()
-        .filter(|line| !line.starts_with('#') && line.contains(" = "))
-        .count();
-    let with_default = SETTINGS
-        .iter()
-        .filter(|setting| setting.default.is_some())
-        .count();
+    let set = all.lines().filter(|line| !line.starts_with('#') && line.contains(" = ")).count();
+    let with_default = SETTINGS.iter().filter(|setting| setting.default.is_some()).count();
     assert_eq!(set, with_default, "{all}");
     assert_eq!(values(&Setup::file(&all)), defaults);
 }
@@ -60,14 +48,11 @@ fn the_examples_of_the_annotated_file_are_valid() {
 fn every_setting_is_documented_with_its_default_and_variable() {
     let annotated: Vec<&str> = ANNOTATED.lines().collect();
     for setting in &SETTINGS {
-        let section = setting
-            .section
-            .replace("organizations", "organizations.name");
+        let section = setting.section.replace("organizations", "organizations.name");
         let variable = settings::variable(&format!("{section}.{}", setting.key));
         let row = format!("| `{}` | ", setting.key);
-        let row = DOCUMENTED
-            .lines()
-            .find(|line| line.starts_with(&row) && line.contains(&variable));
+        let row =
+            DOCUMENTED.lines().find(|line| line.starts_with(&row) && line.contains(&variable));
         let default = setting.default.map(|default| format!("| `{default}` |"));
         let row = row.unwrap_or_else(|| panic!("docs/configuration.md lacks {variable}"));
         assert!(
@@ -75,9 +60,7 @@ fn every_setting_is_documented_with_its_default_and_variable() {
                 && row.contains(default.as_deref().unwrap_or("")),
             "{row}"
         );
-        let at = annotated
-            .iter()
-            .position(|line| *line == format!("# {variable}"));
+        let at = annotated.iter().position(|line| *line == format!("# {variable}"));
         let below = annotated[at.unwrap_or_else(|| panic!("keydrift.toml lacks {variable}")) + 1];
         assert!(below.contains(&format!("{} = ", setting.key)), "{below}");
     }
@@ -96,17 +79,10 @@ fn every_range_in_the_documents_is_the_one_that_is_checked() {
             }
             _ => continue,
         };
-        let row = DOCUMENTED
-            .lines()
-            .find(|line| line.starts_with(&format!("| `{}` |", setting.key)));
+        let row =
+            DOCUMENTED.lines().find(|line| line.starts_with(&format!("| `{}` |", setting.key)));
         let plain = row.unwrap().replace('`', "");
-        assert!(
-            plain.contains(&format!("{low} to {high}")),
-            "{low} to {high}: {plain}"
-        );
-        assert!(
-            ANNOTATED.contains(&format!("{low} to {high}")),
-            "{low} to {high}"
-        );
+        assert!(plain.contains(&format!("{low} to {high}")), "{low} to {high}: {plain}");
+        assert!(ANNOTATED.contains(&format!("{low} to {high}")), "{low} to {high}");
     }
 }

@@ -18,10 +18,7 @@ fn all_problems_are_reported_at_once_without_any_value() {
     .with("KEYDRIFT__ORGANIZATIONS__A.B__BASE_URL", "SECRET")
     .with("KEYDRIFT__XYZZY", "SECRET");
     let text = setup.problems();
-    assert!(
-        !text.contains("SECRET") && !text.contains("SEC RET"),
-        "{text}"
-    );
+    assert!(!text.contains("SECRET") && !text.contains("SEC RET"), "{text}");
     insta::assert_snapshot!(text, @r#"
     the configuration has 20 problems:
       - unknown setting `top` (in `DIR/keydrift.toml:1`); the sections are `database`, `api`, `removal`, `organizations`
@@ -129,11 +126,7 @@ fn a_credential_in_the_wrong_place_is_refused_and_never_shown() {
         assert!(!text.contains("SECRET"), "{file}: {text}");
     }
     let named = Setup::default().with("KEYDRIFT__ORGANIZATIONS__SK-ADMIN-SECRET__BASE_ULR", "x");
-    assert!(
-        !named.problems().to_lowercase().contains("secret"),
-        "{}",
-        named.problems()
-    );
+    assert!(!named.problems().to_lowercase().contains("secret"), "{}", named.problems());
     let key = "sk-admin-SECRET";
     let variable = Setup::default().with("KEYDRIFT__ORGANIZATIONS__ACME__ADMIN_KEY", key);
     insta::assert_snapshot!(variable.problems(), @"
@@ -166,11 +159,7 @@ fn a_named_file_must_exist_and_the_flag_wins_over_the_variable() {
     let environment = Environment::from_iter([("KEYDRIFT_CONFIG", "/nowhere/a.toml")]);
     let flag = Some(Path::new("/nowhere/b.toml"));
     let text = |config_path| {
-        let inputs = Inputs {
-            config_path,
-            database: None,
-            environment: &environment,
-        };
+        let inputs = Inputs { config_path, database: None, environment: &environment };
         let error = load(&inputs).unwrap_err();
         format!("{error}\nhint: {}", error.hint().unwrap())
     };
@@ -185,11 +174,7 @@ fn a_named_file_must_exist_and_the_flag_wins_over_the_variable() {
 fn a_directory_for_a_file_is_an_error() {
     let environment = Environment::default();
     let config_path = Some(Path::new("/"));
-    let inputs = Inputs {
-        config_path,
-        database: None,
-        environment: &environment,
-    };
+    let inputs = Inputs { config_path, database: None, environment: &environment };
     insta::assert_snapshot!(load(&inputs).unwrap_err(), @"could not read the configuration file `/`");
 }
 
@@ -197,17 +182,10 @@ fn a_directory_for_a_file_is_an_error() {
 fn a_text_that_is_not_utf8_is_an_error_of_its_variable() {
     use std::os::unix::ffi::OsStringExt;
     let value = std::ffi::OsString::from_vec(vec![b'a', 0xff]);
-    let variables = [
-        ("KEYDRIFT__DATABASE__PATH".into(), value),
-        ("HOME".into(), "/".into()),
-    ];
+    let variables = [("KEYDRIFT__DATABASE__PATH".into(), value), ("HOME".into(), "/".into())];
     let environment =
         Environment::from_iter::<[(std::ffi::OsString, std::ffi::OsString); 2]>(variables);
-    let inputs = Inputs {
-        config_path: None,
-        database: None,
-        environment: &environment,
-    };
+    let inputs = Inputs { config_path: None, database: None, environment: &environment };
     insta::assert_snapshot!(load_with(&inputs, Path::new("/nowhere")).unwrap_err(), @"`database.path` must be the path of a file, in quotes (set by `KEYDRIFT__DATABASE__PATH`)");
 }
 
@@ -216,11 +194,7 @@ fn a_file_of_roots_must_hold_certificates() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("roots.pem");
     let setup = Setup::default().with("KEYDRIFT__API__TLS_CA_FILE", path.to_str().unwrap());
-    let shown = || {
-        setup
-            .problems()
-            .replace(directory.path().to_str().unwrap(), "DIR")
-    };
+    let shown = || setup.problems().replace(directory.path().to_str().unwrap(), "DIR");
     insta::assert_snapshot!(shown(), @"`api.tls_ca_file` (set by `KEYDRIFT__API__TLS_CA_FILE`): `DIR/roots.pem` could not be read: No such file or directory (os error 2)");
     std::fs::write(&path, "no certificate").unwrap();
     insta::assert_snapshot!(shown(), @"`api.tls_ca_file` (set by `KEYDRIFT__API__TLS_CA_FILE`): `DIR/roots.pem` holds no certificate in PEM format (`-----BEGIN CERTIFICATE-----`)");

@@ -26,11 +26,7 @@ fn rules_hold_for_the_requests_that_they_describe() {
         let when = when_id(when, &ids[30]);
         site.organization.fault(when, Fault::status(500));
         let mut statuses = Vec::new();
-        for after in [
-            String::new(),
-            format!("&after={}", ids[19]),
-            format!("&after={}", ids[30]),
-        ] {
+        for after in [String::new(), format!("&after={}", ids[19]), format!("&after={}", ids[30])] {
             statuses.push(site.page(&format!("order=asc{after}")).status);
         }
         statuses.push(site.retrieve(&ids[30]).status);
@@ -43,14 +39,8 @@ fn rules_hold_for_the_requests_that_they_describe() {
     assert_eq!(statuses(Matcher::list().nth(2)), [200, 500, 200, 200, 200]);
     assert_eq!(statuses(Matcher::any().from(3)), [200, 200, 500, 500, 500]);
     assert_eq!(statuses(Matcher::any().first(2)), [500, 500, 200, 200, 200]);
-    assert_eq!(
-        statuses(Matcher::any().id("THE")),
-        [200, 200, 500, 500, 200]
-    );
-    assert_eq!(
-        statuses(Matcher::retrieve().id("THE")),
-        [200, 200, 200, 500, 200]
-    );
+    assert_eq!(statuses(Matcher::any().id("THE")), [200, 200, 500, 500, 200]);
+    assert_eq!(statuses(Matcher::retrieve().id("THE")), [200, 200, 200, 500, 200]);
     assert_eq!(statuses(Matcher::any().page(0)), [500, 200, 200, 200, 200]);
     assert_eq!(statuses(Matcher::any().page(1)), [200, 500, 200, 200, 200]);
 }
@@ -78,71 +68,38 @@ fn clearing_the_faults_ends_them() {
 fn a_status_comes_with_every_kind_of_body_and_header() {
     let answer = |fault| second_page(fault).1;
     let limited = answer(Fault::status(429).with_header("retry-after-ms", "20"));
-    assert_eq!(
-        (limited.status, limited.header("retry-after-ms")),
-        (429, Some("20"))
-    );
+    assert_eq!((limited.status, limited.header("retry-after-ms")), (429, Some("20")));
     assert_eq!(limited.json()["error"]["type"], "requests");
     let dated = answer(Fault::status(503).with_retry_after_date(784_111_777));
-    assert_eq!(
-        dated.header("retry-after"),
-        Some("Sun, 06 Nov 1994 08:49:37 GMT")
-    );
+    assert_eq!(dated.header("retry-after"), Some("Sun, 06 Nov 1994 08:49:37 GMT"));
     assert_eq!(dated.json()["error"]["type"], "server_error");
-    let bare = answer(Fault::status_with(
-        403,
-        ErrorBody::BareString("no".to_owned()),
-    ));
+    let bare = answer(Fault::status_with(403, ErrorBody::BareString("no".to_owned())));
     assert_eq!(bare.json(), json!({ "error": "no" }));
     let html = answer(Fault::status_with(502, ErrorBody::Html));
-    assert_eq!(
-        html.header("content-type"),
-        Some("text/html; charset=utf-8")
-    );
+    assert_eq!(html.header("content-type"), Some("text/html; charset=utf-8"));
     assert!(html.body.starts_with(b"<html>"));
-    let other = answer(Fault::status_with(
-        404,
-        ErrorBody::Json("{\"detail\":1}".to_owned()),
-    ));
+    let other = answer(Fault::status_with(404, ErrorBody::Json("{\"detail\":1}".to_owned())));
     assert_eq!(other.json(), json!({ "detail": 1 }));
     let nothing = answer(Fault::no_content());
     assert_eq!((nothing.status, nothing.body.len()), (204, 0));
     let moved = answer(Fault::redirect(307, "http://127.0.0.1:9/v1"));
-    assert_eq!(
-        (moved.status, moved.header("location")),
-        (307, Some("http://127.0.0.1:9/v1"))
-    );
+    assert_eq!((moved.status, moved.header("location")), (307, Some("http://127.0.0.1:9/v1")));
     assert!(moved.header("x-request-id").is_some());
 }
 
 #[test]
 fn headers_can_be_wrong_on_a_right_answer() {
     let (site, page, _) = second_page(Fault::ContentType(Some("text/html".to_owned())));
-    assert_eq!(
-        (page.header("content-type"), page.ids().len()),
-        (Some("text/html"), 20)
-    );
+    assert_eq!((page.header("content-type"), page.ids().len()), (Some("text/html"), 20));
     site.organization.clear_faults();
+    site.organization.fault(Matcher::list().nth(1), Fault::ContentType(None));
     site.organization
-        .fault(Matcher::list().nth(1), Fault::ContentType(None));
-    site.organization.fault(
-        Matcher::list().from(2),
-        Fault::OrganizationHeader(Some("org-other".to_owned())),
-    );
-    site.organization.fault(
-        Matcher::list(),
-        Fault::Header("x-more".to_owned(), "1".to_owned()),
-    );
+        .fault(Matcher::list().from(2), Fault::OrganizationHeader(Some("org-other".to_owned())));
+    site.organization.fault(Matcher::list(), Fault::Header("x-more".to_owned(), "1".to_owned()));
     let first = site.page("");
-    assert_eq!(
-        (first.header("content-type"), first.header("x-more")),
-        (None, Some("1"))
-    );
+    assert_eq!((first.header("content-type"), first.header("x-more")), (None, Some("1")));
     assert_ne!(first.header("openai-organization"), Some("org-other"));
-    assert_eq!(
-        site.page("").header("openai-organization"),
-        Some("org-other")
-    );
+    assert_eq!(site.page("").header("openai-organization"), Some("org-other"));
 }
 
 #[test]
@@ -154,10 +111,7 @@ fn has_more_can_lie_or_lack() {
     assert!(page.ids().is_empty() && !page.has_more());
     let (site, page, ids) = second_page(Fault::MissingHasMore);
     assert!(page.json().get("has_more").is_none());
-    assert!(
-        site.page(&format!("after={}", ids[49])).ids().is_empty(),
-        "and then an empty page"
-    );
+    assert!(site.page(&format!("after={}", ids[49])).ids().is_empty(), "and then an empty page");
     let (site, _, ids) = second_page(Fault::EndlessHasMore);
     assert!(site.page(&format!("after={}", ids[48])).has_more());
 }
@@ -195,8 +149,7 @@ fn pages_can_hold_other_keys_than_they_should() {
 fn a_hidden_key_is_never_listed_but_still_found() {
     let site = Site::of(50);
     let id = site.ids()[19].clone();
-    site.organization
-        .fault(Matcher::list(), Fault::HiddenKey(id.clone()));
+    site.organization.fault(Matcher::list(), Fault::HiddenKey(id.clone()));
     let scanned = site.scan(20, "asc");
     assert!(scanned.len() == 49 && !scanned.contains(&id));
     assert_eq!(site.retrieve(&id).status, 200);
@@ -206,10 +159,7 @@ fn a_hidden_key_is_never_listed_but_still_found() {
 fn another_organization_can_answer_with_or_without_saying_so() {
     for header in [false, true] {
         let other = Arc::new(Organization::generate(77, 30));
-        let fault = Fault::OtherOrganization {
-            organization: Arc::clone(&other),
-            header,
-        };
+        let fault = Fault::OtherOrganization { organization: Arc::clone(&other), header };
         let (site, page, _) = second_page(fault);
         assert_eq!(page.ids(), other.ids().take(20).collect::<Vec<_>>());
         let named = page.header("openai-organization");
@@ -252,42 +202,24 @@ fn unknown_fields_and_full_secrets_can_turn_up() {
         page["data"][0].get("risk").is_some() && page["data"][0]["owner"]["department"] == "R&D"
     );
     let site = Site::of(3);
-    site.organization.fault(
-        Matcher::any(),
-        Fault::FullSecret("sk-admin-MARK".to_owned()),
-    );
+    site.organization.fault(Matcher::any(), Fault::FullSecret("sk-admin-MARK".to_owned()));
     assert_eq!(site.page("").json()["data"][1]["value"], "sk-admin-MARK");
-    assert_eq!(
-        site.retrieve(&site.ids()[0]).json()["value"],
-        "sk-admin-MARK"
-    );
+    assert_eq!(site.retrieve(&site.ids()[0]).json()["value"], "sk-admin-MARK");
 }
 
 #[test]
 fn look_ups_can_lie() {
     let site = Site::of(3);
     let (living, gone) = (site.ids()[0].clone(), site.ids()[1].clone());
-    site.organization
-        .with(|organization| organization.remove(&gone));
-    assert_eq!(
-        (site.retrieve(&living).status, site.retrieve(&gone).status),
-        (200, 404)
-    );
-    site.organization
-        .fault(Matcher::retrieve().first(2), Fault::RetrieveAlwaysFound);
+    site.organization.with(|organization| organization.remove(&gone));
+    assert_eq!((site.retrieve(&living).status, site.retrieve(&gone).status), (200, 404));
+    site.organization.fault(Matcher::retrieve().first(2), Fault::RetrieveAlwaysFound);
     assert_eq!(site.retrieve(&gone).json()["id"], gone);
     assert_eq!(site.retrieve("key_never").json()["id"], "key_never");
-    site.organization
-        .fault(Matcher::retrieve().first(1), Fault::RetrieveNeverFound);
+    site.organization.fault(Matcher::retrieve().first(1), Fault::RetrieveNeverFound);
     let denied = site.retrieve(&living);
-    assert_eq!(
-        (denied.status, &denied.json()["error"]["code"]),
-        (404, &Value::Null)
-    );
-    site.organization.fault(
-        Matcher::retrieve(),
-        Fault::RetrieveOtherId("key_x".to_owned()),
-    );
+    assert_eq!((denied.status, &denied.json()["error"]["code"]), (404, &Value::Null));
+    site.organization.fault(Matcher::retrieve(), Fault::RetrieveOtherId("key_x".to_owned()));
     assert_eq!(site.retrieve(&gone).json()["id"], "key_x");
 }
 
@@ -303,10 +235,7 @@ fn connections_can_fail_in_every_way() {
     assert_eq!(reset.kind(), std::io::ErrorKind::ConnectionReset, "{reset}");
     let cut = fail(Fault::CutBody).unwrap();
     assert!(cut.status == 200 && !cut.whole && cut.body.len() > 1_000);
-    let drip = Fault::DripBody {
-        bytes: 1_000,
-        pause: Duration::from_millis(1),
-    };
+    let drip = Fault::DripBody { bytes: 1_000, pause: Duration::from_millis(1) };
     let dripped = fail(drip).unwrap();
     assert!(dripped.whole && dripped.ids().len() == 20);
     site.organization.clear_faults();
@@ -323,19 +252,13 @@ fn a_hanging_answer_hangs_until_the_client_goes() {
         let head = format!("authorization: Bearer {}\r\nhost: x", site.credential);
         let request = format!("GET /v1/organization/admin_api_keys HTTP/1.1\r\n{head}\r\n\r\n");
         std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_millis(150)))
-            .unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(150))).unwrap();
         let mut bytes = Vec::new();
         let error = stream.read_to_end(&mut bytes).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
         assert_eq!(bytes.len() > 1_000, expected > 0);
     }
-    assert_eq!(
-        site.organization.most_in_flight(),
-        1,
-        "they were over when their clients went"
-    );
+    assert_eq!(site.organization.most_in_flight(), 1, "they were over when their clients went");
 }
 
 #[test]
@@ -347,9 +270,7 @@ fn bodies_can_be_huge_and_bombs_small() {
     assert_eq!(bomb.header("content-encoding"), Some("gzip"));
     assert!(bomb.whole && bomb.body.len() < 64 * 1024);
     let mut decoded = Vec::new();
-    flate2::read::GzDecoder::new(&*bomb.body)
-        .read_to_end(&mut decoded)
-        .unwrap();
+    flate2::read::GzDecoder::new(&*bomb.body).read_to_end(&mut decoded).unwrap();
     assert_eq!(decoded.len(), SIZE);
     assert!(serde_json::from_slice::<Value>(&decoded).is_ok());
 }
@@ -358,8 +279,7 @@ fn bodies_can_be_huge_and_bombs_small() {
 fn latency_delays_every_answer_and_lets_them_overlap() {
     let site = Site::of(5);
     site.organization.set_latency(Duration::from_millis(60));
-    site.organization
-        .fault(Matcher::retrieve(), Fault::Delay(Duration::from_millis(10)));
+    site.organization.fault(Matcher::retrieve(), Fault::Delay(Duration::from_millis(10)));
     let begin = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -377,8 +297,7 @@ fn latency_delays_every_answer_and_lets_them_overlap() {
 fn faults_of_one_answer_add_up() {
     let site = Site::of(50);
     site.organization.fault(Matcher::list(), Fault::EarlyEnd);
-    site.organization
-        .fault(Matcher::list(), Fault::EdgeIds(EdgeIds::Null));
+    site.organization.fault(Matcher::list(), Fault::EdgeIds(EdgeIds::Null));
     let page = site.page("");
     assert!(!page.has_more() && page.json()["first_id"].is_null());
 }

@@ -30,24 +30,17 @@ impl Answer {
     }
 
     fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     fn ids(&self) -> Vec<String> {
         let json = self.json();
         let data = json["data"].as_array().expect("data is an array");
-        data.iter()
-            .map(|key| key["id"].as_str().expect("an id").to_owned())
-            .collect()
+        data.iter().map(|key| key["id"].as_str().expect("an id").to_owned()).collect()
     }
 
     fn has_more(&self) -> bool {
-        self.json()["has_more"]
-            .as_bool()
-            .expect("has_more is a boolean")
+        self.json()["has_more"].as_bool().expect("has_more is a boolean")
     }
 }
 
@@ -62,11 +55,7 @@ impl Site {
     fn new(organization: Organization) -> Self {
         let credential = organization.credential().to_owned();
         let server = Server::start_blocking(organization, ANY_PORT).unwrap();
-        Self {
-            organization: server.organization(),
-            server,
-            credential,
-        }
+        Self { organization: server.organization(), server, credential }
     }
 
     fn of(keys: usize) -> Self {
@@ -110,10 +99,7 @@ impl Site {
     fn scan(&self, limit: usize, order: &str) -> Vec<String> {
         let mut ids: Vec<String> = Vec::new();
         loop {
-            let after = ids
-                .last()
-                .map(|id| format!("&after={id}"))
-                .unwrap_or_default();
+            let after = ids.last().map(|id| format!("&after={id}")).unwrap_or_default();
             let page = self.page(&format!("limit={limit}&order={order}{after}"));
             assert_eq!(page.status, 200, "{:?}", page.json());
             ids.extend(page.ids());
@@ -124,8 +110,7 @@ impl Site {
     }
 
     fn ids(&self) -> Vec<String> {
-        self.organization
-            .with(|organization| organization.ids().map(str::to_owned).collect())
+        self.organization.with(|organization| organization.ids().map(str::to_owned).collect())
     }
 }
 
@@ -141,12 +126,7 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
     let body = bytes[end + 4..].to_vec();
     let promised = headers.iter().find(|(name, _)| name == "content-length");
     let whole = promised.is_none_or(|(_, length)| *length == body.len().to_string());
-    Some(Answer {
-        status,
-        headers,
-        body,
-        whole,
-    })
+    Some(Answer { status, headers, body, whole })
 }
 
 fn distinct(ids: &[String]) -> usize {

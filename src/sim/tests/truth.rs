@@ -23,15 +23,10 @@ fn each_mutation_does_what_it_says_and_nothing_else() {
     assert_eq!(key["name"], "\u{1b}[31mred");
     assert_eq!(key["last_used_at"], organization.now());
     assert_ne!(key["owner"]["id"], before[3]["owner"]["id"]);
-    assert_eq!(
-        (&key["owner"]["role"], &key["a"]["b"]["c"]),
-        (&json!("reader"), &json!([1, 2]))
-    );
+    assert_eq!((&key["owner"]["role"], &key["a"]["b"]["c"]), (&json!("reader"), &json!([1, 2])));
     assert!(!key.contains_key("expires_at"));
     let after: Vec<_> = organization.keys().collect();
-    let changed = (0..30)
-        .filter(|at| before[*at] != after[*at])
-        .collect::<Vec<_>>();
+    let changed = (0..30).filter(|at| before[*at] != after[*at]).collect::<Vec<_>>();
     assert_eq!(changed, [3]);
     assert!(!organization.rename("key_none", "x"));
 }
@@ -79,8 +74,7 @@ fn a_key_made_at_another_time_moves_and_one_of_another_id_is_another() {
 fn items_without_an_id_are_listed_all_the_same() {
     let site = Site::of(2);
     let item = json!({ "created_at": 1, "name": null });
-    site.organization
-        .with(|organization| organization.add_raw(item.as_object().unwrap()));
+    site.organization.with(|organization| organization.add_raw(item.as_object().unwrap()));
     assert_eq!(site.page("").json()["data"][0], item);
 }
 
@@ -95,26 +89,16 @@ fn random_changes_follow_from_the_seed_and_leave_own_keys_alone() {
     let (mutations, organization) = play();
     let (again, same) = play();
     assert_eq!(mutations, again);
-    assert_eq!(
-        organization.keys().collect::<Vec<_>>(),
-        same.keys().collect::<Vec<_>>()
-    );
+    assert_eq!(organization.keys().collect::<Vec<_>>(), same.keys().collect::<Vec<_>>());
     for kind in MutationKind::USUAL {
-        assert!(
-            mutations.iter().any(|mutation| mutation.kind == *kind),
-            "{kind:?}"
-        );
+        assert!(mutations.iter().any(|mutation| mutation.kind == *kind), "{kind:?}");
     }
     let own = organization.own_key(organization.credential()).unwrap();
     assert!(mutations.iter().all(|mutation| mutation.id != own));
     let ids: BTreeSet<&str> = organization.ids().collect();
     assert_eq!(ids.len(), organization.len());
     for id in ids {
-        assert_eq!(
-            organization.key(id).unwrap()["id"],
-            id,
-            "the index is right"
-        );
+        assert_eq!(organization.key(id).unwrap()["id"], id, "the index is right");
     }
 }
 
@@ -146,10 +130,7 @@ fn a_scan_through_churn_holds_all_that_lived_throughout_and_none_that_never_did(
         assert!(requests.len() > 10 && requests.iter().all(|r| r.order.as_deref() == Some("asc")));
         let (from, until) = (requests[0].mark, requests[requests.len() - 1].mark);
         let (throughout, sometime) = site.organization.with(|organization| {
-            (
-                organization.lived_throughout(from, until),
-                organization.lived_sometime(from, until),
-            )
+            (organization.lived_throughout(from, until), organization.lived_sometime(from, until))
         });
         assert!(throughout.len() < 300 && sometime.len() > 300);
         assert!(throughout.is_subset(&scanned) && scanned.is_subset(&sometime));
@@ -170,11 +151,7 @@ fn the_log_tells_what_was_asked_and_never_with_what_secret() {
     );
     assert_eq!(requests[1].after.as_deref(), Some(ids[99].as_str()));
     assert_eq!(requests[0].limit.as_deref(), Some("100"));
-    assert!(
-        requests
-            .iter()
-            .all(|r| r.method == "GET" && r.has_authorization() && r.status == 200)
-    );
+    assert!(requests.iter().all(|r| r.method == "GET" && r.has_authorization() && r.status == 200));
     assert_eq!(requests[0].header("host"), Some("sim"));
     assert!(!format!("{requests:?}").contains(&site.credential));
     assert_eq!(site.organization.most_in_flight(), 1);
@@ -188,7 +165,6 @@ fn a_hostile_field_arrives_as_it_is() {
     let site = Site::of(2);
     let name = "\u{1b}]8;;http://x\u{7}\0<script>=cmd()\u{202e}".repeat(100);
     let id = site.ids()[0].clone();
-    site.organization
-        .with(|organization| organization.rename(&id, &name));
+    site.organization.with(|organization| organization.rename(&id, &name));
     assert_eq!(site.retrieve(&id).json()["name"], Value::from(name));
 }

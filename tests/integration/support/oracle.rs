@@ -187,9 +187,8 @@ fn set(key: &mut Map<String, Value>, field: &str, shown: &Value) {
     };
     let Some((column, path)) = column else {
         if field != "scope" {
-            let parse = |text: &str| {
-                serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
-            };
+            let parse =
+                |text: &str| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
             other(key, field, shown.as_str().map(parse));
         }
         return;
