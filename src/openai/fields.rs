@@ -159,7 +159,8 @@ impl<'a> Reader<'a> {
             && items.iter().all(is_scalar)
         {
             items.sort_by(compare_scalars);
-            items.dedup();
+            // Not by `==`, to which 0.0 and -0.0 are the same though they are written differently.
+            items.dedup_by(|a, b| compare_scalars(a, b).is_eq());
         }
         self.other.insert(path, value);
     }
@@ -173,7 +174,7 @@ const fn is_scalar(value: &Value) -> bool {
     !matches!(value, Value::Array(_) | Value::Object(_))
 }
 
-/// A total order over JSON's scalars that agrees with equality.
+/// A total order over JSON's scalars, in which only those that are written the same are equal.
 fn compare_scalars(a: &Value, b: &Value) -> Ordering {
     let rank = |value: &Value| match value {
         Value::Null => 0,
