@@ -150,8 +150,9 @@ pub async fn run(
     writer: &mut Writer,
     clock: &Arc<dyn Clock>,
     request: &Request<'_>,
-) -> Result<Report, store::Error> {
+) -> Result<Report, Error> {
     let began = Instant::now();
+    let accepted = load_accepted(writer, request).await?;
     let started_at = clock.now();
     let token = i64::from(fastrand::u32(..)) << 31 | i64::from(fastrand::u32(..) >> 1);
     let organization = request.organization.name.as_str();
@@ -163,7 +164,7 @@ pub async fn run(
         owed: None,
     })?;
     let mut ledger = Ledger::default();
-    let attempt = attempt(writer, clock, request, &mut ledger).await;
+    let attempt = attempt(writer, clock, request, accepted, &mut ledger).await;
     let draft = RunDraft {
         organization: organization.to_owned(),
         trigger: request.trigger,
@@ -242,11 +243,11 @@ async fn attempt(
     writer: &mut Writer,
     clock: &Arc<dyn Clock>,
     request: &Request<'_>,
+    accepted: Option<Accepted>,
     ledger: &mut Ledger,
 ) -> Result<Findings, Failure> {
     let name = request.organization.name.as_str();
     let credential = request.credential.read()?;
-    let accepted = load_accepted(writer, request).await?;
     let (snapshot, header_before) = writer.load_snapshot(name).await?;
     let mut comparison =
         Comparison::new(snapshot, |redacted: &str| credential.matches_redacted(redacted));

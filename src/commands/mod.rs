@@ -19,6 +19,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Environment, Inputs, Settings};
 use crate::output::Printer;
 use crate::store::{self, Reader};
+use crate::sync::Error as SyncError;
 use crate::{openai, secret, when};
 
 /// What every command works with.
@@ -121,6 +122,9 @@ pub fn hints(error: &anyhow::Error) -> Vec<String> {
             error.hint()
         } else if let Some(error) = cause.downcast_ref::<openai::Error>() {
             error.hint()
+        } else if let Some(error @ SyncError::NothingToAccept) = cause.downcast_ref() {
+            // The others advise through their causes.
+            error.hint("")
         } else {
             cause.downcast_ref::<show::Meant>().and_then(show::Meant::hint)
         }

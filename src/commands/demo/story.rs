@@ -8,7 +8,7 @@ use crate::config::Settings;
 use crate::output;
 use crate::run::{EventCounts, Status, Trigger};
 use crate::sim::{Fault, Handle, Matcher, Organization};
-use crate::store::{self, Writer};
+use crate::store::Writer;
 use crate::sync::{self, Report, Request};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -168,8 +168,7 @@ pub(super) async fn sync(
         accept: false,
         progress: &|_| {},
     };
-    let report: Result<Report, store::Error> = sync::run(writer, &clock, &request).await;
-    Ok(report?)
+    Ok(sync::run(writer, &clock, &request).await?)
 }
 
 /// How a sync went, in one line.
