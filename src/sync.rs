@@ -415,7 +415,12 @@ async fn find_removals(
     } else {
         (request.progress)(Progress::LookingUp { missing: asked.len() as u64 });
         let controls = comparison.some_listed(CONTROLS);
-        session.look_up(asked, &controls, scan.organization.as_deref()).await
+        // With more unknown the run is held, whatever the other answers; an accepted one never is.
+        let most_unknown = match acceptance {
+            Some(_) => usize::MAX,
+            None => guards.most_unknown(snapshot),
+        };
+        session.look_up(asked, &controls, scan.organization.as_deref(), most_unknown).await
     };
     judge_missing(&missing, &answers, snapshot, guards, acceptance)
 }

@@ -28,7 +28,8 @@ pub struct Guards {
 
 impl Guards {
     /// How many of the missing keys may be unknown: the larger of the two guards.
-    fn most_unknown(&self, snapshot_keys: usize) -> usize {
+    #[must_use]
+    pub fn most_unknown(&self, snapshot_keys: usize) -> usize {
         self.keys.max(snapshot_keys.saturating_mul(self.percent) / 100)
     }
 }
