@@ -7,7 +7,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 
-use super::field::{Column, FieldCensus, FieldStates, Sent, render_value};
+use super::changes::{Alteration, Appearance, Changes, Notice, NoticeKind, field_changes};
+use super::field::{Column, FieldCensus, FieldStates, Sent};
 use super::key::{Key, KeyId};
 use super::replay::FieldChange;
 use super::sighting::Sighting;
@@ -22,102 +23,6 @@ pub struct Snapshot {
     pub fields: FieldStates,
     /// Whether there was an `ok` run at all: without one, all keys are found, not new.
     pub exists: bool,
-}
-
-/// How a key came into the inventory.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Appearance {
-    Baseline(Key),
-    Added(Key),
-    Restored(Key),
-}
-
-impl Appearance {
-    #[must_use]
-    pub const fn key(&self) -> &Key {
-        match self {
-            Self::Baseline(key) | Self::Added(key) | Self::Restored(key) => key,
-        }
-    }
-}
-
-/// A key that is not as it was.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Alteration {
-    /// The key as it is now.
-    pub key: Key,
-    /// Whether anything but `last_used_at` is different, told or not.
-    pub more_than_use: bool,
-    /// The events. None if all that changed is told by a notice, or is our own use of our own key.
-    pub changes: Vec<FieldChange>,
-}
-
-/// What changed in the inventory without being drift.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
-    pub kind: NoticeKind,
-    pub field: String,
-    /// The value that each key now has in `field`, where it is another than before.
-    pub values: Vec<(KeyId, Option<String>)>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum NoticeKind {
-    /// The API sends the field for every key now, and did not before.
-    FieldStarted,
-    /// The API sends the field for no key any more. The last values are kept.
-    FieldStopped,
-    /// The redacted values of all keys changed at once.
-    RedactedFormat,
-    /// Another key is the one that we ourselves use (`1` in `values`), or none is.
-    OwnKey,
-}
-
-impl NoticeKind {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::FieldStarted => "field_started",
-            Self::FieldStopped => "field_stopped",
-            Self::RedactedFormat => "redacted_format",
-            Self::OwnKey => "own_key",
-        }
-    }
-}
-
-impl fmt::Display for Notice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let field = &self.field;
-        match self.kind {
-            NoticeKind::FieldStarted => write!(f, "the API now sends `{field}`"),
-            NoticeKind::FieldStopped => {
-                write!(f, "the API no longer sends `{field}`; the last values are kept")
-            }
-            NoticeKind::RedactedFormat => {
-                write!(f, "the `{field}` of all {} keys changed at once", self.values.len())
-            }
-            NoticeKind::OwnKey => match self.values.iter().find(|(_, value)| value.is_some()) {
-                Some((key_id, _)) => write!(f, "our own key is `{key_id}`"),
-                None => f.write_str("our own key is not in the list"),
-            },
-        }
-    }
-}
-
-/// Everything that one run changes.
-#[derive(Debug, Default, PartialEq)]
-pub struct Changes {
-    /// In the order of the listing.
-    pub appeared: Vec<Appearance>,
-    /// In the order of the ids.
-    pub removed: Vec<KeyId>,
-    /// In the order of the listing.
-    pub altered: Vec<Alteration>,
-    /// Keys that were neither listed nor believed gone: they stay as they were.
-    pub unconfirmed: Vec<KeyId>,
-    pub own_key: Option<KeyId>,
-    pub notices: Vec<Notice>,
-    pub fields: FieldStates,
 }
 
 /// Compares the keys of a scan, as they come in, with the snapshot before.
@@ -135,14 +40,19 @@ pub struct Comparison<'a> {
 
 impl fmt::Debug for Comparison<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Comparison").field("listed", &self.listed.len()).finish_non_exhaustive()
+        f.debug_struct("Comparison")
+            .field("listed", &self.listed.len())
+            .finish_non_exhaustive()
     }
 }
 
 impl<'a> Comparison<'a> {
     /// `is_own` tells from a redacted value whether it is that of the credential in use.
     pub fn new(snapshot: Snapshot, is_own: impl Fn(&str) -> bool + Send + 'a) -> Self {
-        let stopped = snapshot.fields.iter().filter(|(_, sent)| **sent == Sent::Stopped);
+        let stopped = snapshot
+            .fields
+            .iter()
+            .filter(|(_, sent)| **sent == Sent::Stopped);
         Self {
             stopped: stopped.map(|(field, _)| field.clone()).collect(),
             snapshot,
@@ -158,7 +68,12 @@ impl<'a> Comparison<'a> {
     /// Takes in one key of the scan. Each id may come once.
     pub fn observe(&mut self, mut sighting: Sighting) {
         self.census.count(&sighting.shape);
-        if sighting.key.redacted_value.as_deref().is_some_and(&self.is_own) {
+        if sighting
+            .key
+            .redacted_value
+            .as_deref()
+            .is_some_and(&self.is_own)
+        {
             self.own.push(sighting.key.id.clone());
         }
         let Some((id, before)) = self.snapshot.keys.get_key_value(&sighting.key.id) else {
@@ -167,7 +82,11 @@ impl<'a> Comparison<'a> {
         };
         self.listed.insert(id.clone());
         let key = &mut sighting.key;
-        for field in self.stopped.iter().filter(|field| !sighting.shape.leaves.contains(*field)) {
+        for field in self
+            .stopped
+            .iter()
+            .filter(|field| !sighting.shape.leaves.contains(*field))
+        {
             keep_field(key, before, field);
         }
         // A scope is found once; only another redacted value is a reason to think again.
@@ -196,7 +115,11 @@ impl<'a> Comparison<'a> {
     /// The keys of the snapshot that the scan did not list, in the order of their ids.
     #[must_use]
     pub fn missing(&self) -> Vec<KeyId> {
-        let missing = self.snapshot.keys.keys().filter(|id| !self.listed.contains(*id));
+        let missing = self
+            .snapshot
+            .keys
+            .keys()
+            .filter(|id| !self.listed.contains(*id));
         let missing: BTreeSet<&KeyId> = missing.collect();
         missing.into_iter().cloned().collect()
     }
@@ -220,7 +143,10 @@ impl<'a> Comparison<'a> {
     /// The ids that the scan listed and the snapshot does not have.
     #[must_use]
     pub fn appeared(&self) -> Vec<KeyId> {
-        self.appeared.iter().map(|sighting| sighting.key.id.clone()).collect()
+        self.appeared
+            .iter()
+            .map(|sighting| sighting.key.id.clone())
+            .collect()
     }
 
     /// Concludes what changed: `gone` are the missing keys that are believed gone, `returning` the
@@ -239,7 +165,10 @@ impl<'a> Comparison<'a> {
             }
         }
         let mut notices = silent.into_notices();
-        let own_before = self.snapshot.own_key.filter(|key_id| !gone.contains(key_id));
+        let own_before = self
+            .snapshot
+            .own_key
+            .filter(|key_id| !gone.contains(key_id));
         notices.extend(own_key_notice(own_before.as_ref(), own_key.as_ref()));
         let first = !self.snapshot.exists;
         let appear = |Sighting { key, .. }: Sighting| match (first, returning.contains(&key.id)) {
@@ -263,7 +192,10 @@ impl<'a> Comparison<'a> {
     fn own_key(&self) -> Option<KeyId> {
         match self.own.as_slice() {
             [only] => Some(only.clone()),
-            several => several.iter().find(|id| Some(*id) == self.snapshot.own_key.as_ref()).cloned(),
+            several => several
+                .iter()
+                .find(|id| Some(*id) == self.snapshot.own_key.as_ref())
+                .cloned(),
         }
     }
 
@@ -276,7 +208,8 @@ impl<'a> Comparison<'a> {
                 before.shown(Column::RedactedValue) != sighting.key.shown(Column::RedactedValue)
             })
         };
-        self.common_keys() >= 2 && self.differing.iter().filter(differs).count() == self.common_keys()
+        self.common_keys() >= 2
+            && self.differing.iter().filter(differs).count() == self.common_keys()
     }
 }
 
@@ -293,22 +226,30 @@ impl Silent {
         let before = &comparison.snapshot.fields;
         let newly = |state: Sent| {
             let now = fields.iter().filter(move |(_, now)| **now == state);
-            now.map(|(field, _)| field).filter(move |field| match before.get(*field) {
-                None | Some(Sent::Stopped) => state == Sent::Always,
-                Some(Sent::Always) => state == Sent::Stopped,
-                Some(Sent::Sometimes) => false,
-            })
+            now.map(|(field, _)| field)
+                .filter(move |field| match before.get(*field) {
+                    None | Some(Sent::Stopped) => state == Sent::Always,
+                    Some(Sent::Always) => state == Sent::Stopped,
+                    Some(Sent::Sometimes) => false,
+                })
         };
-        let notice = |kind, field: &str| Notice { kind, field: field.to_owned(), values: Vec::new() };
+        let notice = |kind, field: &str| Notice {
+            kind,
+            field: field.to_owned(),
+            values: Vec::new(),
+        };
         let known = comparison.snapshot.exists;
         let started = newly(Sent::Always).filter(|_| known);
         let redacted_value = Column::RedactedValue.name();
-        let stopped: Vec<Notice> =
-            newly(Sent::Stopped).map(|field| notice(NoticeKind::FieldStopped, field)).collect();
+        let stopped: Vec<Notice> = newly(Sent::Stopped)
+            .map(|field| notice(NoticeKind::FieldStopped, field))
+            .collect();
         let redacted_format = comparison.redacted_format_changed()
             && stopped.iter().all(|notice| notice.field != redacted_value);
         Self {
-            started: started.map(|field| notice(NoticeKind::FieldStarted, field)).collect(),
+            started: started
+                .map(|field| notice(NoticeKind::FieldStarted, field))
+                .collect(),
             stopped,
             redacted_format: redacted_format
                 .then(|| notice(NoticeKind::RedactedFormat, redacted_value)),
@@ -339,24 +280,39 @@ impl Silent {
             }
         }
         let more_than_use = all_but_use(before) != all_but_use(&key);
-        Some(Alteration { key, more_than_use, changes })
+        Some(Alteration {
+            key,
+            more_than_use,
+            changes,
+        })
     }
 
     fn notice_for(&mut self, change: &FieldChange) -> Option<&mut Notice> {
-        let started = self.started.iter_mut().find(|notice| notice.field == change.field);
+        let started = self
+            .started
+            .iter_mut()
+            .find(|notice| notice.field == change.field);
         let started = started.filter(|_| change.old.is_none());
         let format = self.redacted_format.as_mut();
         started.or(format.filter(|notice| notice.field == change.field))
     }
 
     fn into_notices(self) -> Vec<Notice> {
-        self.started.into_iter().chain(self.stopped).chain(self.redacted_format).collect()
+        self.started
+            .into_iter()
+            .chain(self.stopped)
+            .chain(self.redacted_format)
+            .collect()
     }
 }
 
 fn own_key_notice(before: Option<&KeyId>, now: Option<&KeyId>) -> Option<Notice> {
-    let ended = before.filter(|_| before != now).map(|id| (id.clone(), None));
-    let began = now.filter(|_| before != now).map(|id| (id.clone(), Some("1".to_owned())));
+    let ended = before
+        .filter(|_| before != now)
+        .map(|id| (id.clone(), None));
+    let began = now
+        .filter(|_| before != now)
+        .map(|id| (id.clone(), Some("1".to_owned())));
     let values: Vec<_> = ended.into_iter().chain(began).collect();
     (!values.is_empty()).then(|| Notice {
         kind: NoticeKind::OwnKey,
@@ -366,7 +322,10 @@ fn own_key_notice(before: Option<&KeyId>, now: Option<&KeyId>) -> Option<Notice>
 }
 
 fn all_but_use(key: &Key) -> Key {
-    Key { last_used_at: None, ..key.clone() }
+    Key {
+        last_used_at: None,
+        ..key.clone()
+    }
 }
 
 /// Puts the value that `field` has in `before` into `key`.
@@ -375,31 +334,4 @@ fn keep_field(key: &mut Key, before: &Key, field: &str) {
         Some(column) => key.copy_field(before, column),
         None => key.set_other(field, before.other.get(field).cloned()),
     }
-}
-
-/// Each field in which two states of one key differ: the columns in the order of the views, the scope,
-/// then the other values by path.
-#[must_use]
-pub fn field_changes(before: &Key, after: &Key) -> Vec<FieldChange> {
-    let change = |field: &str, old: Option<String>, new: Option<String>| {
-        (old != new).then(|| FieldChange { field: field.to_owned(), old, new })
-    };
-    let scope = |key: &Key| Some(key.scope.as_str().to_owned());
-    let columns = Column::ALL
-        .into_iter()
-        .filter_map(|column| change(column.name(), before.shown(column), after.shown(column)));
-    let mut changes: Vec<FieldChange> =
-        columns.chain(change("scope", scope(before), scope(after))).collect();
-    if before.other != after.other {
-        let paths: BTreeSet<&String> = before.other.keys().chain(after.other.keys()).collect();
-        let without_column = paths.into_iter().filter(|path| Column::from_api_path(path).is_none());
-        changes.extend(without_column.filter_map(|path| {
-            change(
-                path,
-                before.other.get(path).map(render_value),
-                after.other.get(path).map(render_value),
-            )
-        }));
-    }
-    changes
 }

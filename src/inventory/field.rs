@@ -81,7 +81,9 @@ impl Column {
     /// The column whose value stands at `path` in the API's JSON.
     #[must_use]
     pub fn from_api_path(path: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|column| column.api_path() == path)
+        Self::ALL
+            .into_iter()
+            .find(|column| column.api_path() == path)
     }
 }
 
@@ -94,11 +96,21 @@ impl Column {
 #[must_use]
 pub fn join_path(parent: &str, name: &str) -> String {
     let taken = parent.is_empty()
-        && (matches!(name, "key_id" | "scope" | "organization" | "other" | "own_key")
-            || Column::from_name(name).is_some_and(|column| column.api_path() != name));
+        && (matches!(
+            name,
+            "key_id" | "scope" | "organization" | "other" | "own_key"
+        ) || Column::from_name(name).is_some_and(|column| column.api_path() != name));
     let odd = name.is_empty() || name.contains(|c: char| matches!(c, '.' | '"') || c.is_control());
-    let name = if taken || odd { Value::from(name).to_string() } else { name.to_owned() };
-    if parent.is_empty() { name } else { format!("{parent}.{name}") }
+    let name = if taken || odd {
+        Value::from(name).to_string()
+    } else {
+        name.to_owned()
+    };
+    if parent.is_empty() {
+        name
+    } else {
+        format!("{parent}.{name}")
+    }
 }
 
 /// The path of the object that holds the value at `path`, if it is not the key itself.
@@ -168,7 +180,9 @@ impl Sent {
 
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Always, Self::Sometimes, Self::Stopped].into_iter().find(|s| s.as_str() == text)
+        [Self::Always, Self::Sometimes, Self::Stopped]
+            .into_iter()
+            .find(|s| s.as_str() == text)
     }
 }
 
@@ -186,7 +200,10 @@ impl FieldCensus {
     /// Counts one key. Keys mostly share a few shapes, which the reader of the API interns.
     pub(super) fn count(&mut self, shape: &std::sync::Arc<Shape>) {
         self.keys += 1;
-        let known = self.shapes.iter_mut().find(|(known, _)| std::sync::Arc::ptr_eq(known, shape));
+        let known = self
+            .shapes
+            .iter_mut()
+            .find(|(known, _)| std::sync::Arc::ptr_eq(known, shape));
         if let Some((_, keys)) = known {
             *keys += 1;
         } else if let Some((_, keys)) = self.shapes.iter_mut().find(|(known, _)| known == shape) {
@@ -233,6 +250,10 @@ impl FieldCensus {
     }
 
     fn keys_where(&self, holds: impl Fn(&Shape) -> bool) -> usize {
-        self.shapes.iter().filter(|(shape, _)| holds(shape)).map(|(_, keys)| keys).sum()
+        self.shapes
+            .iter()
+            .filter(|(shape, _)| holds(shape))
+            .map(|(_, keys)| keys)
+            .sum()
     }
 }

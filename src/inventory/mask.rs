@@ -15,7 +15,9 @@ pub fn mask_secrets(text: &str) -> Option<String> {
     let mut found = false;
     while let Some(at) = rest.find("sk-") {
         let run_chars = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-        let len = rest[at..].find(|c| !run_chars(c)).unwrap_or(rest.len() - at);
+        let len = rest[at..]
+            .find(|c| !run_chars(c))
+            .unwrap_or(rest.len() - at);
         let run = &rest[at..at + len];
         if looks_like_secret(run) {
             found = true;
@@ -39,7 +41,9 @@ pub fn mask_secrets(text: &str) -> Option<String> {
 /// part without a hyphen. No random secret is like that.
 #[must_use]
 pub fn looks_like_secret(run: &str) -> bool {
-    let Some(body) = run.strip_prefix("sk-") else { return false };
+    let Some(body) = run.strip_prefix("sk-") else {
+        return false;
+    };
     let random = body.contains(|c: char| c.is_ascii_digit() || c.is_ascii_uppercase());
     let longest = body.split('-').map(str::len).max().unwrap_or(0);
     body.len() >= SECRET_CHARS && (random || longest >= SECRET_CHARS)
@@ -64,7 +68,10 @@ mod tests {
             mask_secrets(&text).unwrap(),
             "before sk-admin-****QRST, again sk-admin-****QRST!"
         );
-        assert_eq!(mask_secrets("xsk-aaaaaaaaaaaaaaaaaaaabcde").unwrap(), "xsk-****bcde");
+        assert_eq!(
+            mask_secrets("xsk-aaaaaaaaaaaaaaaaaaaabcde").unwrap(),
+            "xsk-****bcde"
+        );
     }
 
     #[test]

@@ -23,8 +23,14 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    pub const ALL: [Self; 6] =
-        [Self::Baseline, Self::Added, Self::Removed, Self::Restored, Self::Used, Self::Changed];
+    pub const ALL: [Self; 6] = [
+        Self::Baseline,
+        Self::Added,
+        Self::Removed,
+        Self::Restored,
+        Self::Used,
+        Self::Changed,
+    ];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -57,7 +63,11 @@ impl FieldChange {
     /// `used` for `last_used_at`, else `changed`.
     #[must_use]
     pub fn kind(&self) -> EventKind {
-        if self.field == Column::LastUsedAt.name() { EventKind::Used } else { EventKind::Changed }
+        if self.field == Column::LastUsedAt.name() {
+            EventKind::Used
+        } else {
+            EventKind::Changed
+        }
     }
 }
 
@@ -93,17 +103,27 @@ impl Inventory {
     /// Moves the inventory past one event.
     pub fn apply(&mut self, event: &PastEvent) -> Result<(), ReplayError> {
         let (kind, key_id) = (event.kind.as_str(), &event.key_id);
-        let incomplete = || ReplayError::Incomplete { event: kind, key_id: key_id.clone() };
+        let incomplete = || ReplayError::Incomplete {
+            event: kind,
+            key_id: key_id.clone(),
+        };
         match event.kind {
             EventKind::Baseline | EventKind::Added | EventKind::Restored => {
                 let json = event.new_value.as_deref().ok_or_else(incomplete)?;
-                let key = Key::from_json(event.scope, json)
-                    .map_err(|source| ReplayError::InvalidKey { key_id: key_id.clone(), source })?;
+                let key = Key::from_json(event.scope, json).map_err(|source| {
+                    ReplayError::InvalidKey {
+                        key_id: key_id.clone(),
+                        source,
+                    }
+                })?;
                 self.keys.insert(key_id.clone(), key);
             }
             EventKind::Removed => {
                 let gone = self.keys.remove(key_id);
-                gone.ok_or_else(|| ReplayError::NoSuchKey { event: kind, key_id: key_id.clone() })?;
+                gone.ok_or_else(|| ReplayError::NoSuchKey {
+                    event: kind,
+                    key_id: key_id.clone(),
+                })?;
             }
             EventKind::Used | EventKind::Changed => {
                 let field = event.field.as_deref().ok_or_else(incomplete)?;
@@ -130,12 +150,22 @@ impl Inventory {
         field: &str,
         value: Option<&str>,
     ) -> Result<(), ReplayError> {
-        let no_such_key = || ReplayError::NoSuchKey { event, key_id: key_id.clone() };
+        let no_such_key = || ReplayError::NoSuchKey {
+            event,
+            key_id: key_id.clone(),
+        };
         let key = self.keys.get_mut(key_id).ok_or_else(no_such_key)?;
-        let invalid = |source| ReplayError::InvalidKey { key_id: key_id.clone(), source };
+        let invalid = |source| ReplayError::InvalidKey {
+            key_id: key_id.clone(),
+            source,
+        };
         if field == "scope" {
             let scope = value.and_then(Scope::parse);
-            key.scope = scope.ok_or_else(|| invalid(InvalidKey { field: field.to_owned() }))?;
+            key.scope = scope.ok_or_else(|| {
+                invalid(InvalidKey {
+                    field: field.to_owned(),
+                })
+            })?;
         } else if let Some(column) = Column::from_name(field) {
             key.set_shown(column, value).map_err(invalid)?;
         } else {
