@@ -77,9 +77,14 @@ impl RunLock {
     fn path_for(database: &Path) -> PathBuf {
         let real = database.canonicalize().unwrap_or_else(|_| {
             let name = database.file_name().unwrap_or_default();
-            let parent = database.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let parent = database
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty());
             let parent = parent.unwrap_or_else(|| Path::new("."));
-            parent.canonicalize().unwrap_or_else(|_| parent.to_owned()).join(name)
+            parent
+                .canonicalize()
+                .unwrap_or_else(|_| parent.to_owned())
+                .join(name)
         });
         let mut name = real.into_os_string();
         name.push(".lock");
@@ -94,9 +99,17 @@ impl RunLock {
         mut on_wait: impl FnMut(&str),
     ) -> Result<Self, Error> {
         let path = Self::path_for(database);
-        let unusable = |source| Error::LockFile { path: path.clone(), source };
+        let unusable = |source| Error::LockFile {
+            path: path.clone(),
+            source,
+        };
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o640);
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o640);
         let file = options.open(&path).map_err(unusable)?;
         let give_up = tokio::time::Instant::now() + wait;
         let mut told = false;
@@ -111,7 +124,10 @@ impl RunLock {
                 _ => "another process".to_owned(),
             };
             if tokio::time::Instant::now() >= give_up {
-                return Err(Error::Held { path: database.to_owned(), holder });
+                return Err(Error::Held {
+                    path: database.to_owned(),
+                    holder,
+                });
             }
             if !told {
                 on_wait(&holder);
@@ -124,12 +140,18 @@ impl RunLock {
     /// The run that the holder before left without an end in the history. A note that can't be read
     /// tells of none.
     pub(super) fn leftover(&self) -> Option<RunNote> {
-        read_note(&self.file).ok().flatten().and_then(|note| note.run)
+        read_note(&self.file)
+            .ok()
+            .flatten()
+            .and_then(|note| note.run)
     }
 
     /// Says that this process holds the lock, and which run is in hand.
     pub(super) fn write_note(&self, run: Option<&RunNote>) -> Result<(), Error> {
-        let note = Note { pid: std::process::id(), run: run.cloned() };
+        let note = Note {
+            pid: std::process::id(),
+            run: run.cloned(),
+        };
         let write = || {
             let mut block = serde_json::to_vec(&note)?;
             if block.len() > NOTE_BYTES {
@@ -139,7 +161,10 @@ impl RunLock {
             self.file.write_all_at(&block, 0)?;
             self.file.sync_data()
         };
-        write().map_err(|source| Error::LockFile { path: self.path.clone(), source })
+        write().map_err(|source| Error::LockFile {
+            path: self.path.clone(),
+            source,
+        })
     }
 }
 

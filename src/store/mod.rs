@@ -41,7 +41,11 @@ impl Writer {
     ) -> Result<Self, Error> {
         let lock = RunLock::acquire(path, wait, on_wait).await?;
         let connection = open::for_writing(path).await?;
-        Ok(Self { connection, path: path.to_owned(), lock })
+        Ok(Self {
+            connection,
+            path: path.to_owned(),
+            lock,
+        })
     }
 
     /// Cuts the write-ahead log back and closes the database.
@@ -51,7 +55,10 @@ impl Writer {
         let checkpoint = sqlx::query("pragma wal_checkpoint(truncate)");
         let checkpointed = checkpoint.execute(&mut self.connection).await;
         let closed = self.connection.close().await;
-        checkpointed.and(closed).map(|_| ()).map_err(|source| Error::from_sqlx(&self.path, source))
+        checkpointed
+            .and(closed)
+            .map(|_| ())
+            .map_err(|source| Error::from_sqlx(&self.path, source))
     }
 
     fn failed(&self, source: sqlx::Error) -> Error {

@@ -29,14 +29,24 @@ fn migrations() -> Vec<Migration> {
     )];
     let step = |(version, name, sql): (i64, &'static str, &'static str)| {
         let kind = MigrationType::Simple;
-        Migration::new(version, Cow::Borrowed(name), kind, sql.into_sql_str(), false)
+        Migration::new(
+            version,
+            Cow::Borrowed(name),
+            kind,
+            sql.into_sql_str(),
+            false,
+        )
     };
     steps.into_iter().map(step).collect()
 }
 
 /// The schema version that this program writes.
 fn known_version() -> i64 {
-    migrations().iter().map(|step| step.version).max().unwrap_or(0)
+    migrations()
+        .iter()
+        .map(|step| step.version)
+        .max()
+        .unwrap_or(0)
 }
 
 /// Opens the database for writing, creates it where there is none, and brings its schema up to date.
@@ -44,10 +54,18 @@ pub(super) async fn for_writing(path: &Path) -> Result<SqliteConnection, Error> 
     create(path)?;
     let failed = |source| Error::from_sqlx(path, source);
     // What is not ours must not even be switched to WAL, so that it is looked at first.
-    let mut connection = options(path).read_only(false).connect().await.map_err(failed)?;
+    let mut connection = options(path)
+        .read_only(false)
+        .connect()
+        .await
+        .map_err(failed)?;
     let found = identify(path, &mut connection).await?;
     if found > known_version() {
-        return Err(Error::Newer { path: path.to_owned(), found, known: known_version() });
+        return Err(Error::Newer {
+            path: path.to_owned(),
+            found,
+            known: known_version(),
+        });
     }
     sqlx::query("pragma application_id = 1801745012")
         .execute(&mut connection)
@@ -70,12 +88,23 @@ pub(super) async fn for_reading(path: &Path) -> Result<SqliteConnection, Error> 
     match path.metadata() {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Error::Missing { path: path.to_owned() });
+            return Err(Error::Missing {
+                path: path.to_owned(),
+            });
         }
-        Err(source) => return Err(Error::CannotOpen { path: path.to_owned(), source }),
+        Err(source) => {
+            return Err(Error::CannotOpen {
+                path: path.to_owned(),
+                source,
+            });
+        }
     }
     let failed = |source| Error::from_sqlx(path, source);
-    let mut connection = options(path).read_only(true).connect().await.map_err(failed)?;
+    let mut connection = options(path)
+        .read_only(true)
+        .connect()
+        .await
+        .map_err(failed)?;
     let (found, known) = (identify(path, &mut connection).await?, known_version());
     let path = path.to_owned();
     match found {
@@ -99,14 +128,27 @@ fn options(path: &Path) -> SqliteConnectOptions {
 /// same mode.
 fn create(path: &Path) -> Result<(), Error> {
     let mut options = OpenOptions::new();
-    match options.write(true).create(true).truncate(false).mode(0o640).open(path) {
+    match options
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o640)
+        .open(path)
+    {
         Ok(_) => Ok(()),
         Err(error) => Err(match error.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                Error::ReadOnly { path: path.to_owned() }
+                Error::ReadOnly {
+                    path: path.to_owned(),
+                }
             }
-            io::ErrorKind::StorageFull => Error::Full { path: path.to_owned() },
-            _ => Error::CannotOpen { path: path.to_owned(), source: error },
+            io::ErrorKind::StorageFull => Error::Full {
+                path: path.to_owned(),
+            },
+            _ => Error::CannotOpen {
+                path: path.to_owned(),
+                source: error,
+            },
         }),
     }
 }
@@ -125,7 +167,9 @@ async fn identify(path: &Path, connection: &mut SqliteConnection) -> Result<i64,
         return Ok(0);
     }
     if application_id != APPLICATION_ID {
-        return Err(Error::NotOurs { path: path.to_owned() });
+        return Err(Error::NotOurs {
+            path: path.to_owned(),
+        });
     }
     let migrated: i64 = sqlx::query_scalar(
         "select count(*) from sqlite_schema where type = 'table' and name = '_sqlx_migrations'",
@@ -150,6 +194,9 @@ async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), E
         | sqlx::migrate::MigrateError::ExecuteMigration(source, _) => {
             Error::from_sqlx(path, source)
         }
-        source => Error::Migrate { path: path.to_owned(), source },
+        source => Error::Migrate {
+            path: path.to_owned(),
+            source,
+        },
     })
 }

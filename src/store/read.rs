@@ -126,12 +126,18 @@ row! {
 impl Reader {
     pub async fn open(path: &Path) -> Result<Self, Error> {
         let connection = open::for_reading(path).await?;
-        Ok(Self { connection, path: path.to_owned() })
+        Ok(Self {
+            connection,
+            path: path.to_owned(),
+        })
     }
 
     pub async fn close(self) -> Result<(), Error> {
         let Self { connection, path } = self;
-        connection.close().await.map_err(|source| Error::from_sqlx(&path, source))
+        connection
+            .close()
+            .await
+            .map_err(|source| Error::from_sqlx(&path, source))
     }
 
     fn failed(&self, source: sqlx::Error) -> Error {
@@ -187,7 +193,10 @@ impl Reader {
         if filter.limit.is_some() && !filter.reverse {
             // The newest ones, and yet oldest first: no more of them than were asked for.
             let mut newest = Vec::new();
-            let reversed = EventFilter { reverse: true, ..filter.clone() };
+            let reversed = EventFilter {
+                reverse: true,
+                ..filter.clone()
+            };
             self.fetch_events(&reversed, |row| {
                 newest.push(row);
                 Ok::<_, E>(())
@@ -393,8 +402,10 @@ impl Reader {
         .bind(run_id)
         .fetch(&mut self.connection);
         let mut inventory = Inventory::default();
-        while let Some(step) =
-            steps.try_next().await.map_err(|source| Error::from_sqlx(&path, source))?
+        while let Some(step) = steps
+            .try_next()
+            .await
+            .map_err(|source| Error::from_sqlx(&path, source))?
         {
             let bad = |column| Error::Inconsistent {
                 table: "audit",
@@ -428,7 +439,9 @@ impl KeyRow {
     pub fn is_meant_by(&self, text: &str) -> bool {
         const SHORTEST_END: usize = 3;
         let shown_end = self.redacted_value.as_deref().map(|redacted| {
-            redacted.rsplit(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_')).next()
+            redacted
+                .rsplit(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_'))
+                .next()
         });
         let shown_end = shown_end.flatten().filter(|end| end.len() >= SHORTEST_END);
         let by_end = shown_end.is_some_and(|end| {

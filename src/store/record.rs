@@ -35,9 +35,18 @@ pub struct RunDraft {
 /// How a run ended.
 #[derive(Debug)]
 pub enum Outcome<'a> {
-    Ok { changes: &'a Changes, header: Option<&'a str> },
-    Failed { error: &'a str, withheld: Option<&'a Withholding> },
-    Held { error: &'a str, withheld: &'a Withholding },
+    Ok {
+        changes: &'a Changes,
+        header: Option<&'a str>,
+    },
+    Failed {
+        error: &'a str,
+        withheld: Option<&'a Withholding>,
+    },
+    Held {
+        error: &'a str,
+        withheld: &'a Withholding,
+    },
 }
 
 /// What a held or refused run leaves to be accepted.
@@ -85,7 +94,10 @@ impl Writer {
         draft: &RunDraft,
         outcome: &Outcome<'_>,
     ) -> Result<Recorded, Error> {
-        let recorded = self.record(draft, outcome).await.map_err(|source| self.failed(source))?;
+        let recorded = self
+            .record(draft, outcome)
+            .await
+            .map_err(|source| self.failed(source))?;
         // The run stands. If we die here, the note's token tells the next writer so.
         self.lock.write_note(None)?;
         Ok(recorded)
@@ -144,8 +156,14 @@ impl Writer {
         };
         let withheld = Withholding::default();
         let outcome = match owed.status {
-            Status::Held => Outcome::Held { error: &owed.error, withheld: &withheld },
-            Status::Ok | Status::Failed => Outcome::Failed { error: &owed.error, withheld: None },
+            Status::Held => Outcome::Held {
+                error: &owed.error,
+                withheld: &withheld,
+            },
+            Status::Ok | Status::Failed => Outcome::Failed {
+                error: &owed.error,
+                withheld: None,
+            },
         };
         self.record_run(&draft, &outcome).await?;
         Ok(Some(note))
@@ -251,12 +269,13 @@ async fn write_run(
     let finished_at = finished_at.max(draft.finished_at);
     if finished_at > draft.finished_at {
         let seconds = finished_at.unix() - draft.finished_at.unix();
-        notices.push(format!("the clock went back by {seconds} s; the time of the run before is kept"));
+        notices.push(format!(
+            "the clock went back by {seconds} s; the time of the run before is kept"
+        ));
     }
     let notice = (!notices.is_empty()).then(|| notices.join("; "));
     let appeared = counts.baseline + counts.added + counts.restored;
-    let keys_after =
-        u64::try_from(numbers.keys_present).unwrap_or(0) + appeared - counts.removed;
+    let keys_after = u64::try_from(numbers.keys_present).unwrap_or(0) + appeared - counts.removed;
     let tally = draft.tally;
     sqlx::query(
         "insert into runs (run_id, organization, token, trigger, started_at, finished_at, status,
@@ -291,7 +310,13 @@ async fn write_run(
     .bind(error)
     .execute(connection)
     .await?;
-    Ok(Recorded { run_id: numbers.run_id, finished_at, counts, keys_after, notice })
+    Ok(Recorded {
+        run_id: numbers.run_id,
+        finished_at,
+        counts,
+        keys_after,
+        notice,
+    })
 }
 
 /// SQLite's integers are signed. No count comes near the limit.
@@ -304,7 +329,9 @@ async fn write_withheld(
     run_id: i64,
     withheld: Option<&Withholding>,
 ) -> Result<(), sqlx::Error> {
-    let Some(withheld) = withheld else { return Ok(()) };
+    let Some(withheld) = withheld else {
+        return Ok(());
+    };
     sqlx::query("insert into withheld (run_id, missing, stranger, header) values (?1, ?2, ?3, ?4)")
         .bind(run_id)
         .bind(ids_json(&withheld.missing))
@@ -332,8 +359,11 @@ async fn write_organization(
     .bind(changes.own_key.as_ref().map(KeyId::as_str))
     .execute(&mut *connection)
     .await?;
-    let fields: Vec<(&str, &str)> =
-        changes.fields.iter().map(|(field, sent)| (field.as_str(), sent.as_str())).collect();
+    let fields: Vec<(&str, &str)> = changes
+        .fields
+        .iter()
+        .map(|(field, sent)| (field.as_str(), sent.as_str()))
+        .collect();
     let fields = json(&fields);
     sqlx::query(
         "insert into fields (organization, field, sent)
@@ -419,10 +449,13 @@ async fn write_changes(
     numbers: &mut Numbers,
     changes: &Changes,
 ) -> Result<EventCounts, sqlx::Error> {
-    let returning = changes.appeared.iter().filter_map(|appearance| match appearance {
-        Appearance::Restored(key) => Some(&key.id),
-        Appearance::Baseline(_) | Appearance::Added(_) => None,
-    });
+    let returning = changes
+        .appeared
+        .iter()
+        .filter_map(|appearance| match appearance {
+            Appearance::Restored(key) => Some(&key.id),
+            Appearance::Baseline(_) | Appearance::Added(_) => None,
+        });
     let altered = changes.altered.iter().map(|alteration| &alteration.key.id);
     let known = ids_json(returning.chain(altered).chain(&changes.removed));
     let stored = load_stored(connection, numbers.organization, known).await?;
@@ -435,9 +468,18 @@ async fn write_changes(
         rows.alter(numbers, &mut owners, &stored, alteration)?;
     }
     for key_id in &changes.removed {
-        let row = stored.get(key_id.as_str()).ok_or(sqlx::Error::RowNotFound)?;
+        let row = stored
+            .get(key_id.as_str())
+            .ok_or(sqlx::Error::RowNotFound)?;
         let old = Value::Time(row.last_used_at);
-        rows.event(numbers, row.version, EventKind::Removed, None, old, Value::Time(None));
+        rows.event(
+            numbers,
+            row.version,
+            EventKind::Removed,
+            None,
+            old,
+            Value::Time(None),
+        );
     }
     write_rows(connection, numbers, &rows).await?;
     write_absences(connection, numbers, changes).await?;
@@ -459,7 +501,14 @@ async fn load_stored(
     .fetch_all(connection)
     .await?;
     let stored = rows.into_iter().map(|(id, key, version, last_used_at)| {
-        (id, Stored { key, version, last_used_at })
+        (
+            id,
+            Stored {
+                key,
+                version,
+                last_used_at,
+            },
+        )
     });
     Ok(stored.collect())
 }
@@ -470,12 +519,23 @@ async fn load_owners(
     organization: i64,
     changes: &Changes,
 ) -> Result<HashMap<OwnerState, i64>, sqlx::Error> {
-    let altered = changes.altered.iter().filter(|alteration| alteration.more_than_use);
+    let altered = changes
+        .altered
+        .iter()
+        .filter(|alteration| alteration.more_than_use);
     let appeared = changes.appeared.iter().map(Appearance::key);
     let keys = appeared.chain(altered.map(|alteration| &alteration.key));
-    let ids: BTreeSet<&str> =
-        keys.map(|key| key.owner_id.as_deref().unwrap_or_default()).collect();
-    type Row = (i64, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>);
+    let ids: BTreeSet<&str> = keys
+        .map(|key| key.owner_id.as_deref().unwrap_or_default())
+        .collect();
+    type Row = (
+        i64,
+        Option<String>,
+        Option<String>,
+        Option<String>,
+        Option<String>,
+        Option<String>,
+    );
     let rows: Vec<Row> = sqlx::query_as(
         "select w.owner, w.type, w.id, w.name, w.role, w.other from json_each(?2) j
          join owners w on w.organization = ?1 and ifnull(w.id, '') = j.value",
@@ -487,7 +547,16 @@ async fn load_owners(
     let shared = |text: Option<String>| text.map(std::sync::Arc::from);
     let state = |(owner, kind, id, name, role, other): Row| {
         let (kind, id, name, role) = (shared(kind), shared(id), shared(name), shared(role));
-        (OwnerState { kind, id, name, role, other }, owner)
+        (
+            OwnerState {
+                kind,
+                id,
+                name,
+                role,
+                other,
+            },
+            owner,
+        )
     };
     Ok(rows.into_iter().map(state).collect())
 }
@@ -508,7 +577,9 @@ impl<'a> Rows<'a> {
             Appearance::Restored(_) => EventKind::Restored,
         };
         let version = if kind == EventKind::Restored {
-            let row = stored.get(key.id.as_str()).ok_or(sqlx::Error::RowNotFound)?;
+            let row = stored
+                .get(key.id.as_str())
+                .ok_or(sqlx::Error::RowNotFound)?;
             let version = self.version(numbers, owners, row.key, key);
             self.moved_keys.push((row.key, version, last_used_at));
             version
@@ -516,10 +587,18 @@ impl<'a> Rows<'a> {
             let row = numbers.key;
             numbers.key += 1;
             let version = self.version(numbers, owners, row, key);
-            self.new_keys.push((row, key.id.as_str(), version, last_used_at));
+            self.new_keys
+                .push((row, key.id.as_str(), version, last_used_at));
             version
         };
-        self.event(numbers, version, kind, None, Value::Time(None), Value::Time(last_used_at));
+        self.event(
+            numbers,
+            version,
+            kind,
+            None,
+            Value::Time(None),
+            Value::Time(last_used_at),
+        );
         Ok(())
     }
 
@@ -530,14 +609,21 @@ impl<'a> Rows<'a> {
         stored: &HashMap<String, Stored>,
         alteration: &'a Alteration,
     ) -> Result<(), sqlx::Error> {
-        let Alteration { key, more_than_use, changes } = alteration;
-        let row = stored.get(key.id.as_str()).ok_or(sqlx::Error::RowNotFound)?;
+        let Alteration {
+            key,
+            more_than_use,
+            changes,
+        } = alteration;
+        let row = stored
+            .get(key.id.as_str())
+            .ok_or(sqlx::Error::RowNotFound)?;
         let version = if *more_than_use {
             self.version(numbers, owners, row.key, key)
         } else {
             row.version
         };
-        self.moved_keys.push((row.key, version, key.last_used_at.map(Timestamp::unix)));
+        self.moved_keys
+            .push((row.key, version, key.last_used_at.map(Timestamp::unix)));
         for change in changes {
             let field = Some(change.field.as_str()).filter(|_| change.kind() == EventKind::Changed);
             let (old, new) = (shown(change, &change.old), shown(change, &change.new));
@@ -557,7 +643,8 @@ impl<'a> Rows<'a> {
             *owners.entry(state).or_insert_with_key(|state| {
                 let owner = numbers.owner;
                 numbers.owner += 1;
-                self.owners.push((owner, numbers.organization, state.clone()));
+                self.owners
+                    .push((owner, numbers.organization, state.clone()));
                 owner
             })
         });
@@ -599,13 +686,22 @@ impl<'a> Rows<'a> {
         *count += 1;
         let event_id = numbers.event_id;
         numbers.event_id += 1;
-        self.events.push(EventRow { event_id, version, event: kind.as_str(), field, old, new });
+        self.events.push(EventRow {
+            event_id,
+            version,
+            event: kind.as_str(),
+            field,
+            old,
+            new,
+        });
     }
 }
 
 /// A value of an event as it is stored: times of `used` events as numbers.
 fn shown<'a>(change: &FieldChange, value: &'a Option<String>) -> Value<'a> {
-    let Some(text) = value.as_deref() else { return Value::Time(None) };
+    let Some(text) = value.as_deref() else {
+        return Value::Time(None);
+    };
     if change.field == Column::LastUsedAt.name()
         && let Ok(time) = text.parse::<Timestamp>()
     {
@@ -623,19 +719,36 @@ async fn write_rows(
         let owners: Vec<_> = chunk
             .iter()
             .map(|(row, organization, w)| {
-                (row, organization, &w.kind, &w.id, &w.name, &w.role, &w.other)
+                (
+                    row,
+                    organization,
+                    &w.kind,
+                    &w.id,
+                    &w.name,
+                    &w.role,
+                    &w.other,
+                )
             })
             .collect();
         let sql = "insert into owners (owner, organization, type, id, name, role, other)
              select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
                  value ->> 6 from json_each(?1)";
-        sqlx::query(sql).bind(json(&owners)).execute(&mut *connection).await?;
+        sqlx::query(sql)
+            .bind(json(&owners))
+            .execute(&mut *connection)
+            .await?;
     }
     for chunk in rows.new_keys.chunks(CHUNK) {
-        let sql = "insert into keys (key, organization, key_id, version, last_used_at, first_seen_run)
+        let sql =
+            "insert into keys (key, organization, key_id, version, last_used_at, first_seen_run)
              select value ->> 0, ?2, value ->> 1, value ->> 2, value ->> 3, ?3 from json_each(?1)";
-        let insert = sqlx::query(sql).bind(json(&chunk)).bind(numbers.organization);
-        insert.bind(numbers.run_id).execute(&mut *connection).await?;
+        let insert = sqlx::query(sql)
+            .bind(json(&chunk))
+            .bind(numbers.organization);
+        insert
+            .bind(numbers.run_id)
+            .execute(&mut *connection)
+            .await?;
     }
     for chunk in rows.moved_keys.chunks(CHUNK) {
         let sql = "update keys set version = j.version, last_used_at = j.last_used_at,
@@ -643,7 +756,10 @@ async fn write_rows(
              from (select value ->> 0 as key, value ->> 1 as version, value ->> 2 as last_used_at
                    from json_each(?1)) j
              where keys.key = j.key";
-        sqlx::query(sql).bind(json(&chunk)).execute(&mut *connection).await?;
+        sqlx::query(sql)
+            .bind(json(&chunk))
+            .execute(&mut *connection)
+            .await?;
     }
     for chunk in rows.versions.chunks(CHUNK) {
         let sql = "insert into key_versions (version, key, scope, name, redacted_value, project_id,
@@ -652,10 +768,14 @@ async fn write_rows(
                  value ->> 'redacted_value', value ->> 'project_id', value ->> 'project_name',
                  value ->> 'owner', value ->> 'created_at', value ->> 'expires_at', value ->> 'other'
              from json_each(?1)";
-        sqlx::query(sql).bind(json(&chunk)).execute(&mut *connection).await?;
+        sqlx::query(sql)
+            .bind(json(&chunk))
+            .execute(&mut *connection)
+            .await?;
     }
     for chunk in rows.events.chunks(CHUNK) {
-        let sql = "insert into audit (event_id, run_id, version, event, field, old_value, new_value)
+        let sql =
+            "insert into audit (event_id, run_id, version, event, field, old_value, new_value)
              select value ->> 'event_id', ?2, value ->> 'version', value ->> 'event',
                  value ->> 'field', value ->> 'old', value ->> 'new' from json_each(?1)";
         let insert = sqlx::query(sql).bind(json(&chunk)).bind(numbers.run_id);
@@ -715,8 +835,11 @@ async fn write_notices(
     notices: &[Notice],
 ) -> Result<(), sqlx::Error> {
     for notice in notices {
-        let values: Vec<(&str, &Option<String>)> =
-            notice.values.iter().map(|(key_id, value)| (key_id.as_str(), value)).collect();
+        let values: Vec<(&str, &Option<String>)> = notice
+            .values
+            .iter()
+            .map(|(key_id, value)| (key_id.as_str(), value))
+            .collect();
         sqlx::query(
             "insert into notices (notice_id, run_id, kind, field, changes)
              values (?1, ?2, ?3, ?4, ?5)",
