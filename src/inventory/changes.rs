@@ -54,6 +54,9 @@ pub enum NoticeKind {
     RedactedFormat,
     /// Another key is the one that we ourselves use (`1` in `values`), or none is.
     OwnKey,
+    /// What our own use did to the `last_used_at` of a key that was our own until now, of which no
+    /// event tells.
+    OwnUse,
 }
 
 impl NoticeKind {
@@ -64,6 +67,7 @@ impl NoticeKind {
             Self::FieldStopped => "field_stopped",
             Self::RedactedFormat => "redacted_format",
             Self::OwnKey => "own_key",
+            Self::OwnUse => "own_use",
         }
     }
 }
@@ -90,6 +94,12 @@ impl fmt::Display for Notice {
                 Some((key_id, _)) => write!(f, "our own key is `{key_id}`"),
                 None => f.write_str("our own key is not in the list"),
             },
+            NoticeKind::OwnUse => {
+                write!(
+                    f,
+                    "the `{field}` of the key that was our own is the time of our last use"
+                )
+            }
         }
     }
 }

@@ -7,11 +7,11 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 
-use super::changes::{Alteration, Appearance, Changes, Notice, NoticeKind, field_changes};
+use super::changes::{Alteration, Appearance, Changes, Notice, NoticeKind};
 use super::field::{Column, FieldCensus, FieldStates, Sent};
 use super::key::{Key, KeyId};
-use super::replay::FieldChange;
 use super::sighting::Sighting;
+use super::telling::{Telling, keep_field};
 
 /// What is known of an organization from its last `ok` run.
 #[derive(Debug, Default)]
@@ -36,6 +36,8 @@ pub struct Comparison<'a> {
     appeared: Vec<Sighting>,
     differing: Vec<Sighting>,
     own: Vec<KeyId>,
+    /// Keys that were sent without a redacted value, and whose last one is our credential's.
+    own_before: Vec<KeyId>,
 }
 
 impl fmt::Debug for Comparison<'_> {
@@ -62,34 +64,43 @@ impl<'a> Comparison<'a> {
             appeared: Vec::new(),
             differing: Vec::new(),
             own: Vec::new(),
+            own_before: Vec::new(),
         }
     }
 
     /// Takes in one key of the scan. Each id may come once.
     pub fn observe(&mut self, mut sighting: Sighting) {
         self.census.count(&sighting.shape);
+        let Some((id, before)) = self.snapshot.keys.get_key_value(&sighting.key.id) else {
+            if sighting
+                .key
+                .redacted_value
+                .as_deref()
+                .is_some_and(&self.is_own)
+            {
+                self.own.push(sighting.key.id.clone());
+            }
+            self.appeared.push(sighting);
+            return;
+        };
+        self.listed.insert(id.clone());
+        for field in &self.stopped {
+            keep_field(&mut sighting, before, field);
+        }
         if sighting
             .key
             .redacted_value
             .as_deref()
             .is_some_and(&self.is_own)
         {
-            self.own.push(sighting.key.id.clone());
-        }
-        let Some((id, before)) = self.snapshot.keys.get_key_value(&sighting.key.id) else {
-            self.appeared.push(sighting);
-            return;
-        };
-        self.listed.insert(id.clone());
-        let key = &mut sighting.key;
-        for field in self
-            .stopped
-            .iter()
-            .filter(|field| !sighting.shape.leaves.contains(*field))
+            self.own.push(id.clone());
+        } else if sighting.shape.lacks(Column::RedactedValue.name())
+            && before.redacted_value.as_deref().is_some_and(&self.is_own)
         {
-            keep_field(key, before, field);
+            self.own_before.push(id.clone());
         }
         // A scope is found once; only another redacted value is a reason to think again.
+        let key = &mut sighting.key;
         if sighting.prefix_scope.is_none()
             || key.shown(Column::RedactedValue) == before.shown(Column::RedactedValue)
         {
@@ -129,7 +140,13 @@ impl<'a> Comparison<'a> {
     pub fn some_listed(&self, most: usize) -> Vec<KeyId> {
         let appeared = self.appeared.iter().map(|sighting| &sighting.key.id);
         let mut some: Vec<KeyId> = Vec::new();
-        for id in self.own.iter().chain(&self.listed).chain(appeared) {
+        for id in self
+            .own
+            .iter()
+            .chain(&self.own_before)
+            .chain(&self.listed)
+            .chain(appeared)
+        {
             if some.len() >= most {
                 break;
             }
@@ -154,31 +171,35 @@ impl<'a> Comparison<'a> {
     #[must_use]
     pub fn finish(self, gone: &HashSet<KeyId>, returning: &HashSet<KeyId>) -> Changes {
         let missing = self.missing();
-        let own_key = self.own_key();
         let fields = self.census.conclude(&self.snapshot.fields);
-        let mut silent = Silent::new(&self, &fields, own_key.clone());
-        let mut altered = Vec::new();
-        for sighting in self.differing {
-            // `observe` put only keys of the snapshot here.
-            if let Some(before) = self.snapshot.keys.get(&sighting.key.id) {
-                altered.extend(silent.alter(before, sighting.key));
+        let own_key = self.own_key(&fields);
+        let Self {
+            snapshot,
+            appeared,
+            differing,
+            listed,
+            ..
+        } = self;
+        let mut telling = Telling::new(&snapshot, &fields, own_key.as_ref());
+        telling.look_at_format(&differing, listed.len());
+        let altered: Vec<Alteration> = differing
+            .into_iter()
+            .filter_map(|sighting| telling.alter(sighting))
+            .collect();
+        let mut notices = telling.into_notices();
+        notices.extend(own_key_notices(&snapshot, own_key.as_ref(), &altered, gone));
+        let appear = |Sighting { key, .. }: Sighting| {
+            if !snapshot.exists {
+                Appearance::Baseline(key)
+            } else if returning.contains(&key.id) {
+                Appearance::Restored(key)
+            } else {
+                Appearance::Added(key)
             }
-        }
-        let mut notices = silent.into_notices();
-        let own_before = self
-            .snapshot
-            .own_key
-            .filter(|key_id| !gone.contains(key_id));
-        notices.extend(own_key_notice(own_before.as_ref(), own_key.as_ref()));
-        let first = !self.snapshot.exists;
-        let appear = |Sighting { key, .. }: Sighting| match (first, returning.contains(&key.id)) {
-            (true, _) => Appearance::Baseline(key),
-            (false, true) => Appearance::Restored(key),
-            (false, false) => Appearance::Added(key),
         };
         let (removed, unconfirmed) = missing.into_iter().partition(|id| gone.contains(id));
         Changes {
-            appeared: self.appeared.into_iter().map(appear).collect(),
+            appeared: appeared.into_iter().map(appear).collect(),
             removed,
             altered,
             unconfirmed,
@@ -189,149 +210,56 @@ impl<'a> Comparison<'a> {
     }
 
     /// The key of our credential. If its redacted value fits several, the one it was before.
-    fn own_key(&self) -> Option<KeyId> {
-        match self.own.as_slice() {
-            [only] => Some(only.clone()),
+    fn own_key(&self, fields: &FieldStates) -> Option<KeyId> {
+        let stopped = fields.get(Column::RedactedValue.name()) == Some(&Sent::Stopped);
+        let own: Vec<&KeyId> = self
+            .own
+            .iter()
+            .chain(self.own_before.iter().filter(|_| stopped))
+            .collect();
+        match own.as_slice() {
+            [only] => Some((*only).clone()),
             several => several
                 .iter()
-                .find(|id| Some(*id) == self.snapshot.own_key.as_ref())
-                .cloned(),
+                .find(|id| Some(**id) == self.snapshot.own_key.as_ref())
+                .map(|id| (*id).clone()),
         }
-    }
-
-    /// Whether the redacted value of every key that was there before is another now. One key's is
-    /// alarming, every key's is a change of format; of a single key it cannot be told apart.
-    fn redacted_format_changed(&self) -> bool {
-        let differs = |sighting: &&Sighting| {
-            let before = self.snapshot.keys.get(&sighting.key.id);
-            before.is_some_and(|before| {
-                before.shown(Column::RedactedValue) != sighting.key.shown(Column::RedactedValue)
-            })
-        };
-        self.common_keys() >= 2
-            && self.differing.iter().filter(differs).count() == self.common_keys()
     }
 }
 
-/// Sorts the changes of each key into events and what only a notice tells.
-struct Silent {
-    started: Vec<Notice>,
-    stopped: Vec<Notice>,
-    redacted_format: Option<Notice>,
-    own_key: Option<KeyId>,
-}
-
-impl Silent {
-    fn new(comparison: &Comparison<'_>, fields: &FieldStates, own_key: Option<KeyId>) -> Self {
-        let before = &comparison.snapshot.fields;
-        let newly = |state: Sent| {
-            let now = fields.iter().filter(move |(_, now)| **now == state);
-            now.map(|(field, _)| field)
-                .filter(move |field| match before.get(*field) {
-                    None | Some(Sent::Stopped) => state == Sent::Always,
-                    Some(Sent::Always) => state == Sent::Stopped,
-                    Some(Sent::Sometimes) => false,
-                })
-        };
-        let notice = |kind, field: &str| Notice {
-            kind,
-            field: field.to_owned(),
-            values: Vec::new(),
-        };
-        let known = comparison.snapshot.exists;
-        let started = newly(Sent::Always).filter(|_| known);
-        let redacted_value = Column::RedactedValue.name();
-        let stopped: Vec<Notice> = newly(Sent::Stopped)
-            .map(|field| notice(NoticeKind::FieldStopped, field))
-            .collect();
-        let redacted_format = comparison.redacted_format_changed()
-            && stopped.iter().all(|notice| notice.field != redacted_value);
-        Self {
-            started: started
-                .map(|field| notice(NoticeKind::FieldStarted, field))
-                .collect(),
-            stopped,
-            redacted_format: redacted_format
-                .then(|| notice(NoticeKind::RedactedFormat, redacted_value)),
-            own_key,
-        }
+/// That another key is our own now, and what we did to the one before.
+fn own_key_notices(
+    snapshot: &Snapshot,
+    now: Option<&KeyId>,
+    altered: &[Alteration],
+    gone: &HashSet<KeyId>,
+) -> Vec<Notice> {
+    let before = snapshot
+        .own_key
+        .as_ref()
+        .filter(|key_id| !gone.contains(*key_id));
+    if before == now {
+        return Vec::new();
     }
-
-    /// `None` if, after all, nothing about the key changed.
-    fn alter(&mut self, before: &Key, mut key: Key) -> Option<Alteration> {
-        for notice in &self.stopped {
-            keep_field(&mut key, before, &notice.field);
-        }
-        if self.redacted_format.is_some() {
-            key.scope = before.scope;
-        }
-        let all = field_changes(before, &key);
-        if all.is_empty() {
-            return None;
-        }
-        let mut changes = Vec::new();
-        for change in all {
-            if self.own_key.as_ref() == Some(&key.id) && change.field == Column::LastUsedAt.name() {
-                continue;
-            }
-            match self.notice_for(&change) {
-                Some(notice) => notice.values.push((key.id.clone(), change.new)),
-                None => changes.push(change),
-            }
-        }
-        let more_than_use = all_but_use(before) != all_but_use(&key);
-        Some(Alteration {
-            key,
-            more_than_use,
-            changes,
-        })
-    }
-
-    fn notice_for(&mut self, change: &FieldChange) -> Option<&mut Notice> {
-        let started = self
-            .started
-            .iter_mut()
-            .find(|notice| notice.field == change.field);
-        let started = started.filter(|_| change.old.is_none());
-        let format = self.redacted_format.as_mut();
-        started.or(format.filter(|notice| notice.field == change.field))
-    }
-
-    fn into_notices(self) -> Vec<Notice> {
-        self.started
-            .into_iter()
-            .chain(self.stopped)
-            .chain(self.redacted_format)
-            .collect()
-    }
-}
-
-fn own_key_notice(before: Option<&KeyId>, now: Option<&KeyId>) -> Option<Notice> {
-    let ended = before
-        .filter(|_| before != now)
-        .map(|id| (id.clone(), None));
-    let began = now
-        .filter(|_| before != now)
-        .map(|id| (id.clone(), Some("1".to_owned())));
-    let values: Vec<_> = ended.into_iter().chain(began).collect();
-    (!values.is_empty()).then(|| Notice {
+    let ended = before.map(|id| (id.clone(), None));
+    let began = now.map(|id| (id.clone(), Some("1".to_owned())));
+    let mut notices = vec![Notice {
         kind: NoticeKind::OwnKey,
         field: "own_key".to_owned(),
-        values,
-    })
-}
-
-fn all_but_use(key: &Key) -> Key {
-    Key {
-        last_used_at: None,
-        ..key.clone()
+        values: ended.into_iter().chain(began).collect(),
+    }];
+    let altered = |id: &KeyId| {
+        altered
+            .iter()
+            .map(|alteration| &alteration.key)
+            .find(|key| key.id == *id)
+    };
+    if let Some(key) = before.and_then(|id| altered(id).or_else(|| snapshot.keys.get(id))) {
+        notices.push(Notice {
+            kind: NoticeKind::OwnUse,
+            field: Column::LastUsedAt.name().to_owned(),
+            values: vec![(key.id.clone(), key.shown(Column::LastUsedAt))],
+        });
     }
-}
-
-/// Puts the value that `field` has in `before` into `key`.
-fn keep_field(key: &mut Key, before: &Key, field: &str) {
-    match Column::from_name(field) {
-        Some(column) => key.copy_field(before, column),
-        None => key.set_other(field, before.other.get(field).cloned()),
-    }
+    notices
 }

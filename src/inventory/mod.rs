@@ -11,6 +11,9 @@ mod key;
 mod mask;
 mod replay;
 mod sighting;
+mod telling;
+#[cfg(test)]
+mod tests;
 
 pub use changes::{Alteration, Appearance, Changes, Notice, NoticeKind, field_changes};
 pub use compare::{Comparison, Snapshot};
