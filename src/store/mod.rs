@@ -3,6 +3,7 @@
 //! [`Writer`] records runs: one process at a time, one transaction a run. [`Reader`] answers questions,
 //! never writes, and neither blocks the writer nor is blocked by it (WAL).
 
+mod changes;
 mod error;
 mod lock;
 mod open;
@@ -10,6 +11,7 @@ mod read;
 mod record;
 mod rows;
 mod snapshot;
+mod write;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -57,7 +59,7 @@ impl Writer {
         let closed = self.connection.close().await;
         checkpointed
             .and(closed)
-            .map(|_| ())
+            .map(|()| ())
             .map_err(|source| Error::from_sqlx(&self.path, source))
     }
 
