@@ -13,7 +13,7 @@ mod replay;
 mod sighting;
 mod telling;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use changes::{Alteration, Appearance, Changes, Notice, NoticeKind, field_changes};
 pub use compare::{Comparison, Snapshot};

@@ -6,6 +6,7 @@ use super::Writer;
 use super::changes::write_changes;
 use super::error::Error;
 use super::lock::{Owed, RunNote};
+use super::open;
 use super::snapshot::ids_json;
 use super::write::json;
 use crate::clock::Timestamp;
@@ -62,6 +63,14 @@ pub struct Recorded {
     pub notice: Option<String>,
 }
 
+/// Whether a run is recorded when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Promptness {
+    AtOnce,
+    /// By a later holder of the lock.
+    Later,
+}
+
 /// Where the numbering of this run's rows begins.
 pub(super) struct Numbers {
     pub(super) organization: i64,
@@ -79,7 +88,7 @@ pub(super) struct Numbers {
 impl Writer {
     /// Notes that a run begins, so that it is known of if this process is killed.
     pub fn begin_run(&mut self, note: &RunNote) -> Result<(), Error> {
-        self.lock.write_note(Some(note))
+        self.lock.begin(note.clone())
     }
 
     /// Records a run in one transaction. On an error nothing is written, and the run stays owed.
@@ -88,19 +97,14 @@ impl Writer {
         draft: &RunDraft,
         outcome: &Outcome<'_>,
     ) -> Result<Recorded, Error> {
-        let recorded = self
-            .record(draft, outcome)
+        self.record_and_clear(draft, outcome, Promptness::AtOnce)
             .await
-            .map_err(|source| self.failed(source))?;
-        // The run stands. If we die here, the note's token tells the next writer so.
-        self.lock.write_note(None)?;
-        Ok(recorded)
     }
 
     /// Leaves a note of a run whose row could not be written, for the next writer to record.
     pub fn owe_run(&mut self, draft: &RunDraft, status: Status, error: &str) -> Result<(), Error> {
-        const LONGEST_CHARS: usize = 500;
-        let note = RunNote {
+        const LONGEST_CHARS: usize = 200;
+        self.lock.owe(RunNote {
             organization: draft.organization.clone(),
             trigger: draft.trigger,
             started_at: draft.started_at.unix(),
@@ -111,34 +115,45 @@ impl Writer {
                 tally: draft.tally,
                 error: error.chars().take(LONGEST_CHARS).collect(),
             }),
-        };
-        self.lock.write_note(Some(&note))
+        })
     }
 
-    /// Records the run that an earlier process left without an end, if there is one: with the end it
-    /// owed, or as interrupted.
+    /// Records the oldest run that was left without an end, by an earlier process or by this one, if
+    /// there is one: with the end it owed, or as interrupted. To be called until there is none.
     pub async fn settle_run(&mut self, now: Timestamp) -> Result<Option<RunNote>, Error> {
-        let Some(note) = self.lock.leftover() else {
-            self.lock.write_note(None)?;
-            return Ok(None);
-        };
-        let known: i64 = sqlx::query_scalar("select count(*) from runs where token = ?1")
-            .bind(note.token)
-            .fetch_one(&mut self.connection)
-            .await
-            .map_err(|source| self.failed(source))?;
-        if known > 0 {
-            // It was killed after its transaction, before the note was cleared.
-            self.lock.write_note(None)?;
-            return Ok(None);
+        while let Some(note) = self.lock.leftover() {
+            let known: i64 = sqlx::query_scalar("select count(*) from runs where token = ?1")
+                .bind(note.token)
+                .fetch_one(&mut self.connection)
+                .await
+                .map_err(|source| self.failed(source))?;
+            if known > 0 {
+                // It was killed after its transaction, before the note was cleared.
+                self.lock.end(note.token)?;
+                continue;
+            }
+            let started_at = Timestamp::from_unix(note.started_at).unwrap_or(now);
+            let owed = note.owed.clone().unwrap_or_else(|| Owed {
+                status: Status::Failed,
+                finished_at: started_at.unix(),
+                tally: Tally::default(),
+                error: format!(
+                    "interrupted: the process ended before the run did (found at {now})"
+                ),
+            });
+            self.settle(&note, started_at, &owed, now).await?;
+            return Ok(Some(note));
         }
-        let started_at = Timestamp::from_unix(note.started_at).unwrap_or(now);
-        let owed = note.owed.clone().unwrap_or_else(|| Owed {
-            status: Status::Failed,
-            finished_at: started_at.unix(),
-            tally: Tally::default(),
-            error: format!("interrupted: the process ended before the run did (found at {now})"),
-        });
+        Ok(None)
+    }
+
+    async fn settle(
+        &mut self,
+        note: &RunNote,
+        started_at: Timestamp,
+        owed: &Owed,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let draft = RunDraft {
             organization: note.organization.clone(),
             trigger: note.trigger,
@@ -159,14 +174,47 @@ impl Writer {
                 withheld: None,
             },
         };
-        self.record_run(&draft, &outcome).await?;
-        Ok(Some(note))
+        self.record_and_clear(&draft, &outcome, Promptness::Later)
+            .await
+            .map(drop)
+    }
+
+    async fn record_and_clear(
+        &mut self,
+        draft: &RunDraft,
+        outcome: &Outcome<'_>,
+        promptness: Promptness,
+    ) -> Result<Recorded, Error> {
+        match self.record(draft, outcome, promptness).await {
+            Ok(recorded) => {
+                // The run stands, whatever becomes of the note: its token tells the next writer so.
+                if let Err(error) = self.lock.end(draft.token) {
+                    tracing::warn!(%error, "the note of the run could not be cleared");
+                }
+                Ok(recorded)
+            }
+            Err(source) => {
+                let error = self.failed(source);
+                self.reconnect().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Begins anew with a connection that is in no transaction. Where the disk is full, SQLite may have
+    /// ended the transaction by itself, and then sqlx never gets out of it.
+    async fn reconnect(&mut self) {
+        match open::connect(&self.path).await {
+            Ok(fresh) => drop(std::mem::replace(&mut self.connection, fresh).close().await),
+            Err(error) => tracing::warn!(%error, "the database could not be opened again"),
+        }
     }
 
     async fn record(
         &mut self,
         draft: &RunDraft,
         outcome: &Outcome<'_>,
+        promptness: Promptness,
     ) -> Result<Recorded, sqlx::Error> {
         // Immediate: a deferred transaction that turns into a writing one fails at once when somebody
         // else writes, whatever the busy timeout says.
@@ -176,7 +224,15 @@ impl Writer {
         if let Outcome::Ok { changes, .. } = outcome {
             counts = write_changes(&mut transaction, &mut numbers, changes).await?;
         }
-        let recorded = write_run(&mut transaction, &numbers, draft, outcome, counts).await?;
+        let recorded = write_run(
+            &mut transaction,
+            &numbers,
+            draft,
+            outcome,
+            counts,
+            promptness,
+        )
+        .await?;
         match outcome {
             Outcome::Ok { changes, header } => {
                 write_organization(&mut transaction, &numbers, changes, *header).await?;
@@ -250,25 +306,20 @@ async fn write_run(
     draft: &RunDraft,
     outcome: &Outcome<'_>,
     counts: EventCounts,
+    promptness: Promptness,
 ) -> Result<Recorded, sqlx::Error> {
     let (status, error) = match outcome {
         Outcome::Ok { .. } => (Status::Ok, None),
         Outcome::Failed { error, .. } => (Status::Failed, Some(*error)),
         Outcome::Held { error, .. } => (Status::Held, Some(*error)),
     };
-    let mut notices = draft.notices.clone();
     let latest = numbers.last_finished_at.max(draft.started_at.unix());
     let finished_at = Timestamp::from_unix(latest).unwrap_or(draft.finished_at);
     let finished_at = finished_at.max(draft.finished_at);
-    if finished_at > draft.finished_at {
-        let seconds = finished_at.unix() - draft.finished_at.unix();
-        notices.push(format!(
-            "the clock went back by {seconds} s; the time of the run before is kept"
-        ));
-    }
-    let notice = (!notices.is_empty()).then(|| notices.join("; "));
-    let appeared = counts.baseline + counts.added + counts.restored;
-    let keys_after = u64::try_from(numbers.keys_present).unwrap_or(0) + appeared - counts.removed;
+    let notice = notice_of_run(draft, finished_at, promptness);
+    let keys_after = u64::try_from(numbers.keys_present).unwrap_or(0)
+        + (counts.baseline + counts.added + counts.restored);
+    let keys_after = keys_after.saturating_sub(counts.removed);
     let tally = draft.tally;
     sqlx::query(
         "insert into runs (run_id, organization, token, trigger, started_at, finished_at, status,
@@ -310,6 +361,24 @@ async fn write_run(
         keys_after,
         notice,
     })
+}
+
+fn notice_of_run(
+    draft: &RunDraft,
+    finished_at: Timestamp,
+    promptness: Promptness,
+) -> Option<String> {
+    let mut notices = draft.notices.clone();
+    if finished_at > draft.finished_at {
+        notices.push(match promptness {
+            Promptness::Later => format!("recorded later; it ended at {}", draft.finished_at),
+            Promptness::AtOnce => {
+                let seconds = finished_at.unix() - draft.finished_at.unix();
+                format!("the clock went back by {seconds} s; the latest time before is kept")
+            }
+        });
+    }
+    (!notices.is_empty()).then(|| notices.join("; "))
 }
 
 /// SQLite's integers are signed. No count comes near the limit.

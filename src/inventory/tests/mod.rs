@@ -14,12 +14,12 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::clock::Timestamp;
 
-pub(super) fn id(text: &str) -> KeyId {
+pub(crate) fn id(text: &str) -> KeyId {
     KeyId::new(text).unwrap()
 }
 
 /// A key as the API would describe it in `item`, read in the way that the client reads it.
-pub(super) fn sighting(key_id: &str, item: &Value) -> Sighting {
+pub(crate) fn sighting(key_id: &str, item: &Value) -> Sighting {
     let mut key = Key::new(id(key_id), Scope::Admin);
     let mut shape = Shape::default();
     flatten("", item, &mut key, &mut shape);
@@ -49,22 +49,22 @@ fn flatten(parent: &str, object: &Value, key: &mut Key, shape: &mut Shape) {
     }
 }
 
-pub(super) type World = BTreeMap<String, Value>;
+pub(crate) type World = BTreeMap<String, Value>;
 
-pub(super) fn world<const N: usize>(keys: [(&str, Value); N]) -> World {
+pub(crate) fn world<const N: usize>(keys: [(&str, Value); N]) -> World {
     keys.into_iter()
         .map(|(key_id, item)| (key_id.to_owned(), item))
         .collect()
 }
 
 /// Our own key is the one whose redacted value ends in `own`.
-pub(super) fn compare(snapshot: Snapshot, world: &World, gone: &[&str]) -> Changes {
+pub(crate) fn compare(snapshot: Snapshot, world: &World, gone: &[&str]) -> Changes {
     let sightings = world.iter().map(|(key_id, item)| sighting(key_id, item));
     let gone = gone.iter().map(|text| id(text)).collect();
     compare_all(snapshot, sightings, &gone, &HashSet::new())
 }
 
-pub(super) fn compare_all(
+pub(crate) fn compare_all(
     snapshot: Snapshot,
     sightings: impl IntoIterator<Item = Sighting>,
     gone: &HashSet<KeyId>,
@@ -78,7 +78,7 @@ pub(super) fn compare_all(
 }
 
 /// The snapshot that `changes` lead to.
-pub(super) fn advance(before: &Snapshot, changes: &Changes) -> Snapshot {
+pub(crate) fn advance(before: &Snapshot, changes: &Changes) -> Snapshot {
     let mut keys = before.keys.clone();
     for appearance in &changes.appeared {
         keys.insert(appearance.key().id.clone(), appearance.key().clone());
@@ -98,7 +98,7 @@ pub(super) fn advance(before: &Snapshot, changes: &Changes) -> Snapshot {
     }
 }
 
-pub(super) fn copy(snapshot: &Snapshot) -> Snapshot {
+pub(crate) fn copy(snapshot: &Snapshot) -> Snapshot {
     Snapshot {
         keys: snapshot.keys.clone(),
         own_key: snapshot.own_key.clone(),
@@ -108,18 +108,18 @@ pub(super) fn copy(snapshot: &Snapshot) -> Snapshot {
 }
 
 /// The snapshot after a first look at `world`.
-pub(super) fn first(world: &World) -> Snapshot {
+pub(crate) fn first(world: &World) -> Snapshot {
     let before = Snapshot::default();
     let changes = compare(copy(&before), world, &[]);
     advance(&before, &changes)
 }
 
 /// What is told of one step from `before` to `after`, nothing gone: each event, and each notice.
-pub(super) fn told(before: &World, after: &World) -> (Vec<String>, Vec<String>) {
+pub(crate) fn told(before: &World, after: &World) -> (Vec<String>, Vec<String>) {
     told_by(&compare(first(before), after, &[]))
 }
 
-pub(super) fn told_by(changes: &Changes) -> (Vec<String>, Vec<String>) {
+pub(crate) fn told_by(changes: &Changes) -> (Vec<String>, Vec<String>) {
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
     let mut events: Vec<String> = Vec::new();
     for Alteration { key, changes, .. } in &changes.altered {
@@ -150,7 +150,7 @@ pub(super) fn told_by(changes: &Changes) -> (Vec<String>, Vec<String>) {
 }
 
 /// The events of a run as the view `audit_history` shows them.
-pub(super) fn past_events(before: &Snapshot, changes: &Changes) -> Vec<PastEvent> {
+pub(crate) fn past_events(before: &Snapshot, changes: &Changes) -> Vec<PastEvent> {
     let whole = |key: &Key, kind, old_value, new_value| PastEvent {
         key_id: key.id.clone(),
         scope: key.scope,
@@ -194,7 +194,7 @@ pub(super) fn past_events(before: &Snapshot, changes: &Changes) -> Vec<PastEvent
 }
 
 /// Moves the inventory past a run, by nothing but what its events and notices say.
-pub(super) fn replay(inventory: &mut Inventory, before: &Snapshot, changes: &Changes) {
+pub(crate) fn replay(inventory: &mut Inventory, before: &Snapshot, changes: &Changes) {
     for event in past_events(before, changes) {
         inventory.apply(&event).unwrap();
     }
@@ -212,7 +212,7 @@ pub(super) fn replay(inventory: &mut Inventory, before: &Snapshot, changes: &Cha
 }
 
 /// Texts that something in the way might take for something else.
-pub(super) fn text() -> impl Strategy<Value = String> {
+pub(crate) fn text() -> impl Strategy<Value = String> {
     let traps = vec![
         "",
         " ",
@@ -257,7 +257,7 @@ pub(super) fn text() -> impl Strategy<Value = String> {
     ]
 }
 
-pub(super) fn scalar() -> impl Strategy<Value = Value> {
+pub(crate) fn scalar() -> impl Strategy<Value = Value> {
     prop_oneof![
         1 => Just(Value::Null),
         1 => any::<bool>().prop_map(Value::from),
@@ -268,7 +268,7 @@ pub(super) fn scalar() -> impl Strategy<Value = Value> {
     ]
 }
 
-pub(super) fn value() -> impl Strategy<Value = Value> {
+pub(crate) fn value() -> impl Strategy<Value = Value> {
     scalar().prop_recursive(2, 8, 3, |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
@@ -277,7 +277,7 @@ pub(super) fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-pub(super) fn time() -> impl Strategy<Value = Value> {
+pub(crate) fn time() -> impl Strategy<Value = Value> {
     prop_oneof![
         6 => (0_i64..5).prop_map(|day| json!(1_760_000_000 + day * 86_400)),
         1 => Just(json!(Timestamp::MIN.unix())),
@@ -354,7 +354,7 @@ fn item() -> impl Strategy<Value = Value> {
 }
 
 /// An organization of up to six keys out of seven, some with odd ids.
-pub(super) fn any_world() -> impl Strategy<Value = World> {
+pub(crate) fn any_world() -> impl Strategy<Value = World> {
     let ids = [
         "key_1",
         "key_2",
@@ -369,7 +369,7 @@ pub(super) fn any_world() -> impl Strategy<Value = World> {
 }
 
 /// A key in any state.
-pub(super) fn key() -> impl Strategy<Value = Key> {
+pub(crate) fn key() -> impl Strategy<Value = Key> {
     (
         text().prop_filter("ids are not empty", |text| !text.is_empty()),
         item(),
