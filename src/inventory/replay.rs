@@ -113,12 +113,13 @@ impl Inventory {
             EventKind::Baseline | EventKind::Added | EventKind::Restored => {
                 let json = event.new_value.as_deref().ok_or_else(incomplete)?;
                 let key = Key::from_json(event.scope, json);
-                let key = key.and_then(|key| match key.id == *key_id {
-                    true => Ok(key),
-                    false => Err(InvalidKey {
+                let key = if key.as_ref().is_ok_and(|key| key.id != *key_id) {
+                    Err(InvalidKey {
                         field: "key_id".to_owned(),
-                    }),
-                });
+                    })
+                } else {
+                    key
+                };
                 let key = key.map_err(|source| ReplayError::InvalidKey {
                     key_id: key_id.clone(),
                     source,

@@ -113,7 +113,7 @@ impl Error {
         })
     }
 
-    /// Sorts out what SQLite said about the database at `path`.
+    /// Sorts out what `SQLite` said about the database at `path`.
     pub(super) fn from_sqlx(path: &Path, source: sqlx::Error) -> Self {
         let path = path.to_owned();
         let code = source

@@ -1,4 +1,4 @@
-//! The database: every line of SQL, and nothing else knows that it is SQLite.
+//! The database: every line of SQL, and nothing else knows that it is `SQLite`.
 //!
 //! [`Writer`] records runs: one process at a time, one transaction a run. [`Reader`] answers questions,
 //! never writes, and neither blocks the writer nor is blocked by it (WAL).

@@ -14,7 +14,7 @@ use sqlx::{ConnectOptions, Connection, SqlSafeStr, SqliteConnection};
 
 use super::error::Error;
 
-/// `kdrt`: says that a SQLite file is one of keydrift's.
+/// `kdrt`: says that a `SQLite` file is one of keydrift's.
 const APPLICATION_ID: u32 = 0x6b64_7274;
 /// Where a database file has it, and how many bytes its header has.
 const APPLICATION_ID_AT: usize = 68;
@@ -53,7 +53,7 @@ fn known_version() -> i64 {
         .unwrap_or(0)
 }
 
-/// Refuses a file that is not ours, by its first bytes alone: SQLite takes a few bytes of text for an
+/// Refuses a file that is not ours, by its first bytes alone: `SQLite` takes a few bytes of text for an
 /// empty database, cuts back the log of one that another program left, and leaves files beside it. An
 /// empty file, or none, is ours to fill.
 pub(super) fn inspect(path: &Path) -> Result<(), Error> {
@@ -172,7 +172,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .pragma("trusted_schema", "off")
 }
 
-/// Makes sure that there is a file, readable for the group at most. SQLite gives its other files the
+/// Makes sure that there is a file, readable for the group at most. `SQLite` gives its other files the
 /// same mode.
 fn create(path: &Path) -> Result<(), Error> {
     let mut options = OpenOptions::new();

@@ -201,7 +201,7 @@ impl Writer {
         }
     }
 
-    /// Begins anew with a connection that is in no transaction. Where the disk is full, SQLite may have
+    /// Begins anew with a connection that is in no transaction. Where the disk is full, `SQLite` may have
     /// ended the transaction by itself, and then sqlx never gets out of it.
     async fn reconnect(&mut self) {
         match open::connect(&self.path).await {
@@ -381,7 +381,7 @@ fn notice_of_run(
     (!notices.is_empty()).then(|| notices.join("; "))
 }
 
-/// SQLite's integers are signed. No count comes near the limit.
+/// `SQLite`'s integers are signed. No count comes near the limit.
 fn integer(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }

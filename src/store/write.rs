@@ -10,15 +10,45 @@ use crate::inventory::{Changes, Notice};
 /// Rows that go into one statement: enough to make its cost vanish, few enough to keep the text small.
 const CHUNK: usize = 2_000;
 
-/// Rows of texts and numbers as one bound value, which SQLite takes apart faster than many bound ones.
+/// Rows of texts and numbers as one bound value, which `SQLite` takes apart faster than many bound ones.
 pub(super) fn json(rows: &impl serde::Serialize) -> String {
     // Rows of texts and numbers can always be written.
     serde_json::to_string(rows).unwrap_or_default()
 }
 
+/// New states of owners and keys, and what is told of them.
 pub(super) async fn write_rows(
     connection: &mut SqliteConnection,
     numbers: &Numbers,
+    rows: &Rows<'_>,
+) -> Result<(), sqlx::Error> {
+    write_owners(connection, rows).await?;
+    write_keys(connection, numbers, rows).await?;
+    for chunk in rows.versions.chunks(CHUNK) {
+        let sql = "insert into key_versions (version, key, scope, name, redacted_value, project_id,
+                 project_name, owner, created_at, expires_at, other)
+             select value ->> 'version', value ->> 'key', value ->> 'scope', value ->> 'name',
+                 value ->> 'redacted_value', value ->> 'project_id', value ->> 'project_name',
+                 value ->> 'owner', value ->> 'created_at', value ->> 'expires_at', value ->> 'other'
+             from json_each(?1)";
+        sqlx::query(sql)
+            .bind(json(&chunk))
+            .execute(&mut *connection)
+            .await?;
+    }
+    for chunk in rows.events.chunks(CHUNK) {
+        let sql =
+            "insert into audit (event_id, run_id, version, event, field, old_value, new_value)
+             select value ->> 'event_id', ?2, value ->> 'version', value ->> 'event',
+                 value ->> 'field', value ->> 'old', value ->> 'new' from json_each(?1)";
+        let insert = sqlx::query(sql).bind(json(&chunk)).bind(numbers.run_id);
+        insert.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+async fn write_owners(
+    connection: &mut SqliteConnection,
     rows: &Rows<'_>,
 ) -> Result<(), sqlx::Error> {
     for chunk in rows.owners.chunks(CHUNK) {
@@ -44,6 +74,14 @@ pub(super) async fn write_rows(
             .execute(&mut *connection)
             .await?;
     }
+    Ok(())
+}
+
+async fn write_keys(
+    connection: &mut SqliteConnection,
+    numbers: &Numbers,
+    rows: &Rows<'_>,
+) -> Result<(), sqlx::Error> {
     for chunk in rows.new_keys.chunks(CHUNK) {
         let sql =
             "insert into keys (key, organization, key_id, version, last_used_at, first_seen_run)
@@ -66,26 +104,6 @@ pub(super) async fn write_rows(
             .bind(json(&chunk))
             .execute(&mut *connection)
             .await?;
-    }
-    for chunk in rows.versions.chunks(CHUNK) {
-        let sql = "insert into key_versions (version, key, scope, name, redacted_value, project_id,
-                 project_name, owner, created_at, expires_at, other)
-             select value ->> 'version', value ->> 'key', value ->> 'scope', value ->> 'name',
-                 value ->> 'redacted_value', value ->> 'project_id', value ->> 'project_name',
-                 value ->> 'owner', value ->> 'created_at', value ->> 'expires_at', value ->> 'other'
-             from json_each(?1)";
-        sqlx::query(sql)
-            .bind(json(&chunk))
-            .execute(&mut *connection)
-            .await?;
-    }
-    for chunk in rows.events.chunks(CHUNK) {
-        let sql =
-            "insert into audit (event_id, run_id, version, event, field, old_value, new_value)
-             select value ->> 'event_id', ?2, value ->> 'version', value ->> 'event',
-                 value ->> 'field', value ->> 'old', value ->> 'new' from json_each(?1)";
-        let insert = sqlx::query(sql).bind(json(&chunk)).bind(numbers.run_id);
-        insert.execute(&mut *connection).await?;
     }
     Ok(())
 }

@@ -97,8 +97,8 @@ fn a_list_without_keys_tells_nothing_of_fields() {
     assert_eq!(changes.unconfirmed, [id("a")]);
 }
 
-fn owned(owner: Value) -> Value {
-    json!({"name": "N", "owner": owner})
+fn owned(owner: impl Into<Value>) -> Value {
+    json!({"name": "N", "owner": owner.into()})
 }
 
 #[test]
@@ -438,9 +438,9 @@ fn another_own_key_is_a_notice_that_leaves_the_history_right() {
     let credential = |suffix: &'static str, world: &World| {
         let mut comparison =
             Comparison::new(copy(&known), move |redacted| redacted.ends_with(suffix));
-        world
-            .iter()
-            .for_each(|(key_id, item)| comparison.observe(sighting(key_id, item)));
+        for (key_id, item) in world {
+            comparison.observe(sighting(key_id, item));
+        }
         comparison.finish(&HashSet::new(), &HashSet::new())
     };
     let changes = credential("xyz", &later);

@@ -9,8 +9,9 @@ async fn the_history_can_neither_be_changed_nor_cut_nor_replaced() {
         let mut keys = two_keys();
         keys.get_mut("key_1").unwrap()["owner"] = json!({"id": "u"});
         if let Some(tier) = tier {
-            keys.values_mut()
-                .for_each(|item| item["tier"] = json!(tier));
+            for item in keys.values_mut() {
+                item["tier"] = json!(tier);
+            }
         }
         keys
     };

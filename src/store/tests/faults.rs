@@ -360,3 +360,27 @@ async fn a_run_that_cannot_be_written_leaves_nothing_and_the_next_one_goes_on() 
     assert_eq!(books.sizes().await, before);
     books.sync(&two_keys(), &[]).await;
 }
+
+#[tokio::test]
+async fn a_transaction_that_the_database_ended_itself_does_not_stop_the_next_run() {
+    let mut books = Books::new().await;
+    // As it does at times where the disk is full.
+    let ends =
+        "create temp trigger ends before insert on runs begin select raise(rollback, 'x'); end";
+    books.execute(ends).await.unwrap();
+    let draft = books.draft(ORG);
+    let outcome = Outcome::Failed {
+        error: "e",
+        withheld: None,
+    };
+    assert!(books.writer.record_run(&draft, &outcome).await.is_err());
+    assert_eq!(
+        books
+            .writer
+            .record_run(&draft, &outcome)
+            .await
+            .unwrap()
+            .run_id,
+        1
+    );
+}

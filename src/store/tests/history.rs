@@ -1,4 +1,8 @@
 //! The history leads to the inventory, at any time.
+#![expect(
+    clippy::too_many_lines,
+    reason = "a table or a story is best read in one piece"
+)]
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,8 @@
 //! One writer at a time, and what the one before left.
+#![expect(
+    clippy::too_many_lines,
+    reason = "a table or a story is best read in one piece"
+)]
 
 use super::*;
 use crate::store::lock::{Owed, RunNote};
@@ -37,7 +41,7 @@ async fn a_second_writer_learns_who_holds_the_database_and_gives_up() {
     let pid = std::process::id();
     let mut told = Vec::new();
     let second = Writer::open(&books.path(), Duration::ZERO, |holder| {
-        told.push(holder.to_owned())
+        told.push(holder.to_owned());
     })
     .await;
     let Err(Error::Held { holder, .. }) = second else {
@@ -74,7 +78,7 @@ async fn a_second_writer_waits_for_the_first() {
     } = books;
     let path = directory.path().join("keydrift.db");
     let mut first = Some(writer);
-    let second = Writer::open(&path, Duration::from_secs(60), |_| drop(first.take())).await;
+    let second = Writer::open(&path, Duration::from_mins(1), |_| drop(first.take())).await;
     assert_eq!(
         second
             .unwrap()

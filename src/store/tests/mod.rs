@@ -180,6 +180,10 @@ impl Books {
     }
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "it is what the lists of the reader call"
+)]
 fn push<T>(rows: &mut Vec<T>, row: T) -> Result<(), Error> {
     rows.push(row);
     Ok(())
