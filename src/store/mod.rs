@@ -12,6 +12,7 @@ mod read;
 mod record;
 mod replay;
 mod rows;
+mod settle;
 mod snapshot;
 #[cfg(test)]
 mod tests;

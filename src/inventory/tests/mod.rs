@@ -4,6 +4,7 @@ mod compare;
 mod fields;
 mod judge;
 mod notices;
+mod recognition;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

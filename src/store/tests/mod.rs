@@ -2,10 +2,12 @@
 
 mod append_only;
 mod faults;
+mod find;
 mod history;
 mod hostile;
 mod locking;
 mod queries;
+mod runs;
 mod views;
 
 use std::collections::HashSet;
