@@ -78,27 +78,17 @@ impl fmt::Display for Notice {
         match self.kind {
             NoticeKind::FieldStarted => write!(f, "the API now sends `{field}`"),
             NoticeKind::FieldStopped => {
-                write!(
-                    f,
-                    "the API no longer sends `{field}`; the last values are kept"
-                )
+                write!(f, "the API no longer sends `{field}`; the last values are kept")
             }
             NoticeKind::RedactedFormat => {
-                write!(
-                    f,
-                    "the `{field}` of all {} keys changed at once",
-                    self.values.len()
-                )
+                write!(f, "the `{field}` of all {} keys changed at once", self.values.len())
             }
             NoticeKind::OwnKey => match self.values.iter().find(|(_, value)| value.is_some()) {
                 Some((key_id, _)) => write!(f, "our own key is `{key_id}`"),
                 None => f.write_str("our own key is not in the list"),
             },
             NoticeKind::OwnUse => {
-                write!(
-                    f,
-                    "the `{field}` of the key that was our own is the time of our last use"
-                )
+                write!(f, "the `{field}` of the key that was our own is the time of our last use")
             }
         }
     }
@@ -125,24 +115,17 @@ pub struct Changes {
 #[must_use]
 pub fn field_changes(before: &Key, after: &Key) -> Vec<FieldChange> {
     let change = |field: &str, old: Option<String>, new: Option<String>| {
-        (old != new).then(|| FieldChange {
-            field: field.to_owned(),
-            old,
-            new,
-        })
+        (old != new).then(|| FieldChange { field: field.to_owned(), old, new })
     };
     let scope = |key: &Key| Some(key.scope.as_str().to_owned());
     let columns = Column::ALL
         .into_iter()
         .filter_map(|column| change(column.name(), before.shown(column), after.shown(column)));
-    let mut changes: Vec<FieldChange> = columns
-        .chain(change("scope", scope(before), scope(after)))
-        .collect();
+    let mut changes: Vec<FieldChange> =
+        columns.chain(change("scope", scope(before), scope(after))).collect();
     if before.other != after.other {
         let paths: BTreeSet<&String> = before.other.keys().chain(after.other.keys()).collect();
-        let without_column = paths
-            .into_iter()
-            .filter(|path| Column::from_api_path(path).is_none());
+        let without_column = paths.into_iter().filter(|path| Column::from_api_path(path).is_none());
         changes.extend(without_column.filter_map(|path| {
             change(
                 path,

@@ -42,19 +42,14 @@ pub struct Comparison<'a> {
 
 impl fmt::Debug for Comparison<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Comparison")
-            .field("listed", &self.listed.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Comparison").field("listed", &self.listed.len()).finish_non_exhaustive()
     }
 }
 
 impl<'a> Comparison<'a> {
     /// `is_own` tells from a redacted value whether it is that of the credential in use.
     pub fn new(snapshot: Snapshot, is_own: impl Fn(&str) -> bool + Send + 'a) -> Self {
-        let stopped = snapshot
-            .fields
-            .iter()
-            .filter(|(_, sent)| **sent == Sent::Stopped);
+        let stopped = snapshot.fields.iter().filter(|(_, sent)| **sent == Sent::Stopped);
         Self {
             stopped: stopped.map(|(field, _)| field.clone()).collect(),
             snapshot,
@@ -72,12 +67,7 @@ impl<'a> Comparison<'a> {
     pub fn observe(&mut self, mut sighting: Sighting) {
         self.census.count(&sighting.shape);
         let Some((id, before)) = self.snapshot.keys.get_key_value(&sighting.key.id) else {
-            if sighting
-                .key
-                .redacted_value
-                .as_deref()
-                .is_some_and(&self.is_own)
-            {
+            if sighting.key.redacted_value.as_deref().is_some_and(&self.is_own) {
                 self.own.push(sighting.key.id.clone());
             }
             self.appeared.push(sighting);
@@ -87,12 +77,7 @@ impl<'a> Comparison<'a> {
         for field in &self.stopped {
             keep_field(&mut sighting, before, field);
         }
-        if sighting
-            .key
-            .redacted_value
-            .as_deref()
-            .is_some_and(&self.is_own)
-        {
+        if sighting.key.redacted_value.as_deref().is_some_and(&self.is_own) {
             self.own.push(id.clone());
         } else if sighting.shape.lacks(Column::RedactedValue.name())
             && before.redacted_value.as_deref().is_some_and(&self.is_own)
@@ -126,11 +111,7 @@ impl<'a> Comparison<'a> {
     /// The keys of the snapshot that the scan did not list, in the order of their ids.
     #[must_use]
     pub fn missing(&self) -> Vec<KeyId> {
-        let missing = self
-            .snapshot
-            .keys
-            .keys()
-            .filter(|id| !self.listed.contains(*id));
+        let missing = self.snapshot.keys.keys().filter(|id| !self.listed.contains(*id));
         let missing: BTreeSet<&KeyId> = missing.collect();
         missing.into_iter().cloned().collect()
     }
@@ -140,13 +121,7 @@ impl<'a> Comparison<'a> {
     pub fn some_listed(&self, most: usize) -> Vec<KeyId> {
         let appeared = self.appeared.iter().map(|sighting| &sighting.key.id);
         let mut some: Vec<KeyId> = Vec::new();
-        for id in self
-            .own
-            .iter()
-            .chain(&self.own_before)
-            .chain(&self.listed)
-            .chain(appeared)
-        {
+        for id in self.own.iter().chain(&self.own_before).chain(&self.listed).chain(appeared) {
             if some.len() >= most {
                 break;
             }
@@ -160,10 +135,7 @@ impl<'a> Comparison<'a> {
     /// The ids that the scan listed and the snapshot does not have.
     #[must_use]
     pub fn appeared(&self) -> Vec<KeyId> {
-        self.appeared
-            .iter()
-            .map(|sighting| sighting.key.id.clone())
-            .collect()
+        self.appeared.iter().map(|sighting| sighting.key.id.clone()).collect()
     }
 
     /// Concludes what changed: `gone` are the missing keys that are believed gone, `returning` the
@@ -173,19 +145,11 @@ impl<'a> Comparison<'a> {
         let missing = self.missing();
         let fields = self.census.conclude(&self.snapshot.fields);
         let own_key = self.own_key(&fields);
-        let Self {
-            snapshot,
-            appeared,
-            differing,
-            listed,
-            ..
-        } = self;
+        let Self { snapshot, appeared, differing, listed, .. } = self;
         let mut telling = Telling::new(&snapshot, &fields, own_key.as_ref());
         telling.look_at_format(&differing, listed.len());
-        let altered: Vec<Alteration> = differing
-            .into_iter()
-            .filter_map(|sighting| telling.alter(sighting))
-            .collect();
+        let altered: Vec<Alteration> =
+            differing.into_iter().filter_map(|sighting| telling.alter(sighting)).collect();
         let mut notices = telling.into_notices();
         notices.extend(own_key_notices(&snapshot, own_key.as_ref(), &altered, gone));
         let appear = |Sighting { key, .. }: Sighting| {
@@ -212,11 +176,8 @@ impl<'a> Comparison<'a> {
     /// The key of our credential. If its redacted value fits several, the one it was before.
     fn own_key(&self, fields: &FieldStates) -> Option<KeyId> {
         let stopped = fields.get(Column::RedactedValue.name()) == Some(&Sent::Stopped);
-        let own: Vec<&KeyId> = self
-            .own
-            .iter()
-            .chain(self.own_before.iter().filter(|_| stopped))
-            .collect();
+        let own: Vec<&KeyId> =
+            self.own.iter().chain(self.own_before.iter().filter(|_| stopped)).collect();
         match own.as_slice() {
             [only] => Some((*only).clone()),
             several => several
@@ -234,10 +195,7 @@ fn own_key_notices(
     altered: &[Alteration],
     gone: &HashSet<KeyId>,
 ) -> Vec<Notice> {
-    let before = snapshot
-        .own_key
-        .as_ref()
-        .filter(|key_id| !gone.contains(*key_id));
+    let before = snapshot.own_key.as_ref().filter(|key_id| !gone.contains(*key_id));
     if before == now {
         return Vec::new();
     }
@@ -248,12 +206,8 @@ fn own_key_notices(
         field: "own_key".to_owned(),
         values: ended.into_iter().chain(began).collect(),
     }];
-    let altered = |id: &KeyId| {
-        altered
-            .iter()
-            .map(|alteration| &alteration.key)
-            .find(|key| key.id == *id)
-    };
+    let altered =
+        |id: &KeyId| altered.iter().map(|alteration| &alteration.key).find(|key| key.id == *id);
     if let Some(key) = before.and_then(|id| altered(id).or_else(|| snapshot.keys.get(id))) {
         notices.push(Notice {
             kind: NoticeKind::OwnUse,

@@ -93,9 +93,7 @@ impl Column {
     /// The column whose value stands at `path` in the API's JSON.
     #[must_use]
     pub fn from_api_path(path: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|column| column.api_path() == path)
+        Self::ALL.into_iter().find(|column| column.api_path() == path)
     }
 }
 
@@ -111,16 +109,8 @@ pub fn join_path(parent: &str, name: &str) -> String {
         && (VIEW_COLUMNS.contains(&name)
             || Column::from_name(name).is_some_and(|column| column.api_path() != name));
     let odd = name.is_empty() || name.contains(|c: char| matches!(c, '.' | '"') || c.is_control());
-    let name = if taken || odd {
-        Value::from(name).to_string()
-    } else {
-        name.to_owned()
-    };
-    if parent.is_empty() {
-        name
-    } else {
-        format!("{parent}.{name}")
-    }
+    let name = if taken || odd { Value::from(name).to_string() } else { name.to_owned() };
+    if parent.is_empty() { name } else { format!("{parent}.{name}") }
 }
 
 /// The columns of the views that no field of the API fills directly.
@@ -147,8 +137,7 @@ fn field_at(path: &str) -> &str {
 
 /// Whether `path` leads into what stands at `ancestor`. No name in a path has a bare dot in it.
 pub(super) fn is_below(path: &str, ancestor: &str) -> bool {
-    path.strip_prefix(ancestor)
-        .is_some_and(|rest| rest.starts_with('.'))
+    path.strip_prefix(ancestor).is_some_and(|rest| rest.starts_with('.'))
 }
 
 /// The path of the object that holds the value at `path`, if it is not the key itself.
@@ -237,9 +226,7 @@ impl Sent {
 
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Always, Self::Sometimes, Self::Stopped]
-            .into_iter()
-            .find(|s| s.as_str() == text)
+        [Self::Always, Self::Sometimes, Self::Stopped].into_iter().find(|s| s.as_str() == text)
     }
 }
 
@@ -256,11 +243,7 @@ pub(super) struct FieldCensus {
 impl FieldCensus {
     /// Takes in one key. Keys mostly share a few shapes, which the reader of the API interns.
     pub(super) fn count(&mut self, shape: &Arc<Shape>) {
-        if self
-            .latest
-            .as_ref()
-            .is_some_and(|latest| Arc::ptr_eq(latest, shape))
-        {
+        if self.latest.as_ref().is_some_and(|latest| Arc::ptr_eq(latest, shape)) {
             return;
         }
         self.latest = Some(Arc::clone(shape));

@@ -29,8 +29,7 @@ pub struct Guards {
 impl Guards {
     /// How many of the missing keys may be unknown: the larger of the two guards.
     fn most_unknown(&self, snapshot_keys: usize) -> usize {
-        self.keys
-            .max(snapshot_keys.saturating_mul(self.percent) / 100)
+        self.keys.max(snapshot_keys.saturating_mul(self.percent) / 100)
     }
 }
 
@@ -58,12 +57,7 @@ pub enum Stranger {
     #[error(
         "the answers come from organization `{now}`, not from `{before}` as before, and only {common} of {snapshot} known keys are in the list"
     )]
-    OtherHeader {
-        before: String,
-        now: String,
-        common: usize,
-        snapshot: usize,
-    },
+    OtherHeader { before: String, now: String, common: usize, snapshot: usize },
     #[error("none of the {snapshot} known keys is in the list")]
     NothingInCommon { snapshot: usize },
 }
@@ -85,12 +79,7 @@ pub fn judge_identity(
             if common.saturating_mul(2) > snapshot {
                 Ok(Identity::HeaderChanged { before, now })
             } else {
-                Err(Stranger::OtherHeader {
-                    before,
-                    now,
-                    common,
-                    snapshot,
-                })
+                Err(Stranger::OtherHeader { before, now, common, snapshot })
             }
         }
         _ if snapshot > 0 && common == 0 => Err(Stranger::NothingInCommon { snapshot }),
@@ -104,19 +93,11 @@ pub enum Withheld {
     #[error(
         "{missing} of {snapshot} keys are missing, more than the {limit} that may be looked up (`removal.confirm_limit`)"
     )]
-    TooManyMissing {
-        missing: usize,
-        snapshot: usize,
-        limit: usize,
-    },
+    TooManyMissing { missing: usize, snapshot: usize, limit: usize },
     #[error(
         "{unknown} of {snapshot} keys are missing and could not be confirmed gone; {allowed} would pass (`removal.guard_keys`, `removal.guard_percent`)"
     )]
-    TooManyUnknown {
-        unknown: usize,
-        snapshot: usize,
-        allowed: usize,
-    },
+    TooManyUnknown { unknown: usize, snapshot: usize, allowed: usize },
     #[error("{more} keys are missing that were not missing in the accepted run")]
     MoreThanAccepted { more: usize },
 }
@@ -131,10 +112,7 @@ pub fn plan_look_ups<'a>(
     let too_many = missing.len() > guards.confirm_limit;
     match acceptance {
         Some(accepted) => {
-            let more = missing
-                .iter()
-                .filter(|id| !accepted.missing.contains(*id))
-                .count();
+            let more = missing.iter().filter(|id| !accepted.missing.contains(*id)).count();
             match more {
                 0 if too_many => Ok(&[]),
                 0 => Ok(missing),
@@ -185,11 +163,7 @@ pub fn judge_missing(
     }
     let allowed = guards.most_unknown(snapshot);
     if removals.unknown > allowed {
-        return Err(Withheld::TooManyUnknown {
-            unknown: removals.unknown,
-            snapshot,
-            allowed,
-        });
+        return Err(Withheld::TooManyUnknown { unknown: removals.unknown, snapshot, allowed });
     }
     Ok(removals)
 }

@@ -56,9 +56,7 @@ impl Scope {
 
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Admin, Self::Project]
-            .into_iter()
-            .find(|scope| scope.as_str() == text)
+        [Self::Admin, Self::Project].into_iter().find(|scope| scope.as_str() == text)
     }
 }
 
@@ -175,10 +173,7 @@ impl Key {
     pub(super) fn copy_field(&mut self, from: &Self, column: Column) {
         self.set_text(column, from.text(column).cloned());
         self.set_time(column, from.time(column));
-        self.set_other(
-            column.api_path(),
-            from.other.get(column.api_path()).cloned(),
-        );
+        self.set_other(column.api_path(), from.other.get(column.api_path()).cloned());
     }
 
     /// Sets or, with `None`, removes the value at `path` of `other`.
@@ -207,18 +202,13 @@ impl Key {
                 Some(format!("{MISFIT}{}", Value::from(text.as_ref())))
             }
             Some(text) => Some(text.as_ref().to_owned()),
-            None => self
-                .other
-                .get(column.api_path())
-                .map(|value| format!("{MISFIT}{value}")),
+            None => self.other.get(column.api_path()).map(|value| format!("{MISFIT}{value}")),
         }
     }
 
     /// Sets `column` to what [`Key::shown`] gave as `shown`.
     pub fn set_shown(&mut self, column: Column, shown: Option<&str>) -> Result<(), InvalidKey> {
-        let invalid = || InvalidKey {
-            field: column.name().to_owned(),
-        };
+        let invalid = || InvalidKey { field: column.name().to_owned() };
         self.set_text(column, None);
         self.set_time(column, None);
         self.set_other(column.api_path(), None);
@@ -248,31 +238,20 @@ impl Key {
         for column in Column::ALL {
             let time = self.time(column).map(|time| Value::from(time.to_string()));
             let text = self.text(column).map(|text| Value::from(text.as_ref()));
-            object.insert(
-                column.name().to_owned(),
-                time.or(text).unwrap_or(Value::Null),
-            );
+            object.insert(column.name().to_owned(), time.or(text).unwrap_or(Value::Null));
         }
-        let other = self
-            .other
-            .iter()
-            .map(|(path, value)| (path.clone(), value.clone()));
+        let other = self.other.iter().map(|(path, value)| (path.clone(), value.clone()));
         object.insert("other".to_owned(), Value::Object(other.collect()));
         Value::Object(object)
     }
 
     /// The key that [`Key::to_json`] wrote. Columns that are not there count as null.
     pub fn from_json(scope: Scope, json: &str) -> Result<Self, InvalidKey> {
-        let invalid = |field: &str| InvalidKey {
-            field: field.to_owned(),
-        };
+        let invalid = |field: &str| InvalidKey { field: field.to_owned() };
         let Ok(Value::Object(mut object)) = serde_json::from_str(json) else {
             return Err(invalid("new_value"));
         };
-        let id = object
-            .get("key_id")
-            .and_then(Value::as_str)
-            .and_then(KeyId::new);
+        let id = object.get("key_id").and_then(Value::as_str).and_then(KeyId::new);
         let mut key = Self::new(id.ok_or_else(|| invalid("key_id"))?, scope);
         for column in Column::ALL {
             match object.get(column.name()) {

@@ -15,9 +15,7 @@ pub fn mask_secrets(text: &str) -> Option<String> {
     let mut found = false;
     while let Some(at) = rest.find("sk-") {
         let run_chars = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-        let len = rest[at..]
-            .find(|c| !run_chars(c))
-            .unwrap_or(rest.len() - at);
+        let len = rest[at..].find(|c| !run_chars(c)).unwrap_or(rest.len() - at);
         let run = &rest[at..at + len];
         if looks_like_secret(run) {
             found = true;
@@ -68,10 +66,7 @@ mod tests {
             mask_secrets(&text).unwrap(),
             "before sk-admin-****QRST, again sk-admin-****QRST!"
         );
-        assert_eq!(
-            mask_secrets("xsk-aaaaaaaaaaaaaaaaaaaabcde").unwrap(),
-            "xsk-****bcde"
-        );
+        assert_eq!(mask_secrets("xsk-aaaaaaaaaaaaaaaaaaaabcde").unwrap(), "xsk-****bcde");
     }
 
     #[test]

@@ -23,14 +23,8 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    pub const ALL: [Self; 6] = [
-        Self::Baseline,
-        Self::Added,
-        Self::Removed,
-        Self::Restored,
-        Self::Used,
-        Self::Changed,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Baseline, Self::Added, Self::Removed, Self::Restored, Self::Used, Self::Changed];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -63,11 +57,7 @@ impl FieldChange {
     /// `used` for `last_used_at`, else `changed`.
     #[must_use]
     pub fn kind(&self) -> EventKind {
-        if self.field == Column::LastUsedAt.name() {
-            EventKind::Used
-        } else {
-            EventKind::Changed
-        }
+        if self.field == Column::LastUsedAt.name() { EventKind::Used } else { EventKind::Changed }
     }
 }
 
@@ -105,38 +95,25 @@ impl Inventory {
     /// Moves the inventory past one event.
     pub fn apply(&mut self, event: &PastEvent) -> Result<(), ReplayError> {
         let (kind, key_id) = (event.kind.as_str(), &event.key_id);
-        let incomplete = || ReplayError::Incomplete {
-            event: kind,
-            key_id: key_id.clone(),
-        };
+        let incomplete = || ReplayError::Incomplete { event: kind, key_id: key_id.clone() };
         match event.kind {
             EventKind::Baseline | EventKind::Added | EventKind::Restored => {
                 let json = event.new_value.as_deref().ok_or_else(incomplete)?;
                 let key = Key::from_json(event.scope, json);
                 let key = if key.as_ref().is_ok_and(|key| key.id != *key_id) {
-                    Err(InvalidKey {
-                        field: "key_id".to_owned(),
-                    })
+                    Err(InvalidKey { field: "key_id".to_owned() })
                 } else {
                     key
                 };
-                let key = key.map_err(|source| ReplayError::InvalidKey {
-                    key_id: key_id.clone(),
-                    source,
-                })?;
+                let key = key
+                    .map_err(|source| ReplayError::InvalidKey { key_id: key_id.clone(), source })?;
                 if self.keys.insert(key_id.clone(), key).is_some() {
-                    return Err(ReplayError::KeyThere {
-                        event: kind,
-                        key_id: key_id.clone(),
-                    });
+                    return Err(ReplayError::KeyThere { event: kind, key_id: key_id.clone() });
                 }
             }
             EventKind::Removed => {
                 let gone = self.keys.remove(key_id);
-                gone.ok_or_else(|| ReplayError::NoSuchKey {
-                    event: kind,
-                    key_id: key_id.clone(),
-                })?;
+                gone.ok_or_else(|| ReplayError::NoSuchKey { event: kind, key_id: key_id.clone() })?;
             }
             EventKind::Used | EventKind::Changed => {
                 let field = event.field.as_deref().ok_or_else(incomplete)?;
@@ -163,22 +140,12 @@ impl Inventory {
         field: &str,
         value: Option<&str>,
     ) -> Result<(), ReplayError> {
-        let no_such_key = || ReplayError::NoSuchKey {
-            event,
-            key_id: key_id.clone(),
-        };
+        let no_such_key = || ReplayError::NoSuchKey { event, key_id: key_id.clone() };
         let key = self.keys.get_mut(key_id).ok_or_else(no_such_key)?;
-        let invalid = |source| ReplayError::InvalidKey {
-            key_id: key_id.clone(),
-            source,
-        };
+        let invalid = |source| ReplayError::InvalidKey { key_id: key_id.clone(), source };
         if field == "scope" {
             let scope = value.and_then(Scope::parse);
-            key.scope = scope.ok_or_else(|| {
-                invalid(InvalidKey {
-                    field: field.to_owned(),
-                })
-            })?;
+            key.scope = scope.ok_or_else(|| invalid(InvalidKey { field: field.to_owned() }))?;
         } else if let Some(column) = Column::from_name(field) {
             key.set_shown(column, value).map_err(invalid)?;
         } else {

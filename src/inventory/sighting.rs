@@ -33,16 +33,8 @@ impl Sighting {
         });
         let member_account = key.owner_type.as_deref() == Some("service_account")
             && key.owner_role.as_deref() == Some("member");
-        let by_owner = if member_account {
-            Scope::Project
-        } else {
-            Scope::Admin
-        };
+        let by_owner = if member_account { Scope::Project } else { Scope::Admin };
         key.scope = prefix_scope.unwrap_or(by_owner);
-        Self {
-            key,
-            shape,
-            prefix_scope,
-        }
+        Self { key, shape, prefix_scope }
     }
 }

@@ -95,11 +95,7 @@ impl<'a> Telling<'a> {
             }
         }
         let more_than_use = all_but_use(before) != all_but_use(&key);
-        Some(Alteration {
-            key,
-            more_than_use,
-            changes,
-        })
+        Some(Alteration { key, more_than_use, changes })
     }
 
     fn notice_for(&mut self, change: &FieldChange) -> Option<&mut Notice> {
@@ -110,34 +106,22 @@ impl<'a> Telling<'a> {
             let notices = self.start_notices.entry(field.to_owned());
             return Some(notices.or_insert_with(|| notice(NoticeKind::FieldStarted, field)));
         }
-        self.redacted_format
-            .as_mut()
-            .filter(|notice| notice.field == field)
+        self.redacted_format.as_mut().filter(|notice| notice.field == field)
     }
 
     pub(super) fn into_notices(self) -> Vec<Notice> {
-        let stopped = self
-            .stopped
-            .iter()
-            .map(|field| notice(NoticeKind::FieldStopped, field));
+        let stopped = self.stopped.iter().map(|field| notice(NoticeKind::FieldStopped, field));
         let started = self.start_notices.into_values();
         started.chain(stopped).chain(self.redacted_format).collect()
     }
 }
 
 fn notice(kind: NoticeKind, field: &str) -> Notice {
-    Notice {
-        kind,
-        field: field.to_owned(),
-        values: Vec::new(),
-    }
+    Notice { kind, field: field.to_owned(), values: Vec::new() }
 }
 
 fn all_but_use(key: &Key) -> Key {
-    Key {
-        last_used_at: None,
-        ..key.clone()
-    }
+    Key { last_used_at: None, ..key.clone() }
 }
 
 /// If the key was sent without `field`: keeps the value, and all below it, that it had before.
@@ -147,10 +131,7 @@ pub(super) fn keep_field(sighting: &mut Sighting, before: &Key, field: &str) {
     }
     let path = path_of(field);
     let concerns = |other: &str| other == path || is_below(other, path);
-    for column in Column::ALL
-        .into_iter()
-        .filter(|column| concerns(column.api_path()))
-    {
+    for column in Column::ALL.into_iter().filter(|column| concerns(column.api_path())) {
         sighting.key.copy_field(before, column);
     }
     for (other, value) in before.other.iter().filter(|(other, _)| concerns(other)) {

@@ -14,11 +14,7 @@ impl Printer {
     /// owner   Ada
     /// ```
     pub fn details(&mut self, rows: &[(&str, Cell)]) -> Result<()> {
-        let widest = rows
-            .iter()
-            .map(|(label, _)| width(label))
-            .max()
-            .unwrap_or(0);
+        let widest = rows.iter().map(|(label, _)| width(label)).max().unwrap_or(0);
         for (label, value) in rows {
             let label = harmless(label);
             let padding = " ".repeat(widest - width(&label));
@@ -56,10 +52,7 @@ mod tests {
             ("last used", Cell::Null),
             ("own key", Cell::from(true)),
             ("run", Cell::from(1204)),
-            (
-                "other",
-                Cell::parse_json(Some(r#"{"a": "\u202e"}"#.to_owned())),
-            ),
+            ("other", Cell::parse_json(Some(r#"{"a": "\u202e"}"#.to_owned()))),
         ];
         printer.details(&rows).unwrap();
         insta::assert_snapshot!(out.text(), @r#"

@@ -41,11 +41,7 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
     for atom in atoms(text) {
         out.push_str(&atom.text);
     }
-    if out == text {
-        Cow::Borrowed(text)
-    } else {
-        Cow::Owned(out)
-    }
+    if out == text { Cow::Borrowed(text) } else { Cow::Owned(out) }
 }
 
 /// The harmless text in at most `width` columns of a terminal: what does not fit gives way to `…`.
@@ -74,11 +70,7 @@ pub fn shortened(text: &str, width: usize) -> Cow<'_, str> {
             fits_with_ellipsis = out.len();
         }
     }
-    if out == text {
-        Cow::Borrowed(text)
-    } else {
-        Cow::Owned(out)
-    }
+    if out == text { Cow::Borrowed(text) } else { Cow::Owned(out) }
 }
 
 /// How many columns the text takes, once harmless.
@@ -126,23 +118,13 @@ fn atoms(text: &str) -> impl Iterator<Item = Atom<'_>> {
             rest = &rest[first.len_utf8()..];
             let text = escape(first);
             let width = text.len();
-            return Some(Atom {
-                text: Cow::Owned(text),
-                width,
-            });
+            return Some(Atom { text: Cow::Owned(text), width });
         }
-        let marks = rest
-            .chars()
-            .skip(1)
-            .take(MARKS_MAX)
-            .take_while(|&c| is_mark(c));
+        let marks = rest.chars().skip(1).take(MARKS_MAX).take_while(|&c| is_mark(c));
         let length = first.len_utf8() + marks.map(char::len_utf8).sum::<usize>();
         let (atom, after) = rest.split_at(length);
         rest = after;
-        Some(Atom {
-            text: Cow::Borrowed(atom),
-            width: atom.width(),
-        })
+        Some(Atom { text: Cow::Borrowed(atom), width: atom.width() })
     })
 }
 

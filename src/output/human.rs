@@ -19,17 +19,12 @@ pub fn grouped(number: u64) -> String {
 /// A number of things: `1 key`, `1 204 keys`, `2 retries`.
 #[must_use]
 pub fn count(number: u64, noun: &str) -> String {
-    if number == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{} {}", grouped(number), plural(noun))
-    }
+    if number == 1 { format!("1 {noun}") } else { format!("{} {}", grouped(number), plural(noun)) }
 }
 
 fn plural(noun: &str) -> String {
-    let consonant_y = noun
-        .strip_suffix('y')
-        .filter(|stem| !stem.ends_with(['a', 'e', 'i', 'o', 'u']));
+    let consonant_y =
+        noun.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'i', 'o', 'u']));
     match consonant_y {
         Some(stem) => format!("{stem}ies"),
         None if ["s", "x", "ch", "sh"].iter().any(|end| noun.ends_with(end)) => format!("{noun}es"),

@@ -63,10 +63,7 @@ mod tests {
     #[test]
     fn escapes_are_of_json() {
         let text = "\u{1b}\u{7f}\u{202e}\u{2028}\u{e0041}\"\\<é日";
-        assert_eq!(
-            to_json(&text).unwrap(),
-            r#""\u001b\u007f\u202e\u2028\udb40\udc41\"\\<é日""#
-        );
+        assert_eq!(to_json(&text).unwrap(), r#""\u001b\u007f\u202e\u2028\udb40\udc41\"\\<é日""#);
     }
 
     proptest! {

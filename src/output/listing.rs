@@ -64,23 +64,13 @@ impl Column {
     /// A column that tables show.
     #[must_use]
     pub const fn new(name: &'static str, title: &'static str, kind: Kind) -> Self {
-        Self {
-            name,
-            title,
-            kind,
-            in_table: true,
-        }
+        Self { name, title, kind, in_table: true }
     }
 
     /// A column that only JSON and CSV have.
     #[must_use]
     pub const fn hidden(name: &'static str, kind: Kind) -> Self {
-        Self {
-            name,
-            title: name,
-            kind,
-            in_table: false,
-        }
+        Self { name, title: name, kind, in_table: false }
     }
 }
 
@@ -221,28 +211,15 @@ impl Printer {
             }
         };
         let none = (format == Format::Table && !*quiet).then_some(none);
-        Ok(ListingWriter {
-            columns,
-            sink,
-            err,
-            none,
-            rows: 0,
-        })
+        Ok(ListingWriter { columns, sink, err, none, rows: 0 })
     }
 }
 
 impl ListingWriter<'_> {
     /// One row, its cells in the order of the columns.
     pub fn row(&mut self, cells: &[Cell]) -> Result<()> {
-        debug_assert_eq!(
-            cells.len(),
-            self.columns.len(),
-            "a row has a cell for each column"
-        );
-        let object = Object {
-            columns: self.columns,
-            cells,
-        };
+        debug_assert_eq!(cells.len(), self.columns.len(), "a row has a cell for each column");
+        let object = Object { columns: self.columns, cells };
         match &mut self.sink {
             Sink::Table(table) => table.row(cells)?,
             Sink::Json(out) => {

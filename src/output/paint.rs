@@ -54,14 +54,8 @@ mod tests {
 
     #[test]
     fn only_colour_is_added() {
-        assert_eq!(
-            paint("removed", Style::of_word("removed"), true),
-            "\u{1b}[31mremoved\u{1b}[0m"
-        );
-        assert_eq!(
-            paint("removed", Style::of_word("removed"), false),
-            "removed"
-        );
+        assert_eq!(paint("removed", Style::of_word("removed"), true), "\u{1b}[31mremoved\u{1b}[0m");
+        assert_eq!(paint("removed", Style::of_word("removed"), false), "removed");
         assert_eq!(paint("else", Style::of_word("else"), true), "else");
         assert_eq!(paint("", Style::Bad, true), "");
     }

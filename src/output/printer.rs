@@ -22,11 +22,7 @@ pub struct Terminal {
 
 impl Terminal {
     /// A file, a pipe, or anything else that only takes text.
-    pub const PLAIN: Self = Self {
-        interactive: false,
-        colour: false,
-        width: None,
-    };
+    pub const PLAIN: Self = Self { interactive: false, colour: false, width: None };
 
     /// `no_color` and `term` are the environment variables `NO_COLOR` and `TERM`.
     #[must_use]
@@ -41,11 +37,7 @@ impl Terminal {
         }
         let interactive = term.is_none_or(|term| term != "dumb");
         let colour = interactive && no_color.is_none_or(OsStr::is_empty);
-        Self {
-            interactive,
-            colour,
-            width: width.filter(|&width| width > 0),
-        }
+        Self { interactive, colour, width: width.filter(|&width| width > 0) }
     }
 }
 
@@ -89,25 +81,15 @@ impl Printer {
             Terminal::new(is_terminal, width, no_color.as_deref(), term.as_deref())
         };
         let (stdout, stderr) = (io::stdout(), io::stderr());
-        let out = describe(
-            stdout.is_terminal(),
-            terminal_size::terminal_size_of(&stdout),
-        );
-        let err = describe(
-            stderr.is_terminal(),
-            terminal_size::terminal_size_of(&stderr),
-        );
+        let out = describe(stdout.is_terminal(), terminal_size::terminal_size_of(&stdout));
+        let err = describe(stderr.is_terminal(), terminal_size::terminal_size_of(&stderr));
         // A person sees each line at once; a pipe or file gets its data in large pieces.
         let stdout: Out = if stdout.is_terminal() {
             Box::new(stdout)
         } else {
             Box::new(BufWriter::with_capacity(64 * 1024, stdout))
         };
-        Self::new(
-            Stream::new(stdout, out),
-            Stream::new(Box::new(stderr), err),
-            quiet,
-        )
+        Self::new(Stream::new(stdout, out), Stream::new(Box::new(stderr), err), quiet)
     }
 
     /// What standard output can show.
@@ -176,10 +158,7 @@ impl Printer {
     /// Writes a line, made harmless before, to standard error at one go. Where that fails there is
     /// nobody left to tell.
     pub(super) fn err_line(&mut self, text: &str) {
-        self.err
-            .writer
-            .write_all(format!("{text}\n").as_bytes())
-            .ok();
+        self.err.writer.write_all(format!("{text}\n").as_bytes()).ok();
     }
 }
 
@@ -192,13 +171,8 @@ mod tests {
     #[test]
     fn colour_is_for_terminals_that_want_it() {
         let colour = |is_terminal, no_color: Option<&str>, term: Option<&str>| {
-            Terminal::new(
-                is_terminal,
-                Some(80),
-                no_color.map(OsStr::new),
-                term.map(OsStr::new),
-            )
-            .colour
+            Terminal::new(is_terminal, Some(80), no_color.map(OsStr::new), term.map(OsStr::new))
+                .colour
         };
         assert!(colour(true, None, Some("xterm")));
         assert!(colour(true, Some(""), None));
@@ -226,9 +200,7 @@ mod tests {
         let (mut printer, out, err) = printer(Terminal::PLAIN, false);
         printer.heading("demo").unwrap();
         printer.line("default: 1 key named a\nb\u{1b}").unwrap();
-        printer
-            .json(&serde_json::json!({"name": "a\u{202e}"}))
-            .unwrap();
+        printer.json(&serde_json::json!({"name": "a\u{202e}"})).unwrap();
         printer.verbatim("one\ntwo\n").unwrap();
         printer.note("no keys match");
         printer.warning("odd\rname");
@@ -270,10 +242,7 @@ mod tests {
         assert!(
             matches!(full, Err(Error::Write(error)) if error.kind() == io::ErrorKind::StorageFull)
         );
-        assert!(matches!(
-            failing(io::ErrorKind::StorageFull).flush(),
-            Err(Error::Write(_))
-        ));
+        assert!(matches!(failing(io::ErrorKind::StorageFull).flush(), Err(Error::Write(_))));
     }
 
     #[test]

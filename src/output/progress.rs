@@ -23,9 +23,7 @@ impl Progress {
     /// Shows nothing.
     #[must_use]
     pub fn hidden() -> Self {
-        Self {
-            bar: ProgressBar::hidden(),
-        }
+        Self { bar: ProgressBar::hidden() }
     }
 
     /// With the number of keys that is expected, a bar; otherwise a spinner with counts.
@@ -67,8 +65,7 @@ impl Progress {
 
     /// What is being done, such as `waiting 20 s as the server asked`.
     pub fn message(&self, text: &str) {
-        self.bar
-            .set_message(shortened(text, MESSAGE_MAX).into_owned());
+        self.bar.set_message(shortened(text, MESSAGE_MAX).into_owned());
     }
 
     /// Takes the line away while something else is written to the terminal.
@@ -144,12 +141,7 @@ mod tests {
     }
 
     fn last_line(drawn: &Captured) -> String {
-        drawn
-            .text()
-            .lines()
-            .rfind(|line| line.contains("acme"))
-            .unwrap_or_default()
-            .to_owned()
+        drawn.text().lines().rfind(|line| line.contains("acme")).unwrap_or_default().to_owned()
     }
 
     #[test]
@@ -184,18 +176,8 @@ mod tests {
     #[test]
     fn nothing_is_drawn_where_nobody_looks() {
         assert!(
-            printer(crate::output::Terminal::PLAIN, false)
-                .0
-                .progress("acme", None)
-                .bar
-                .is_hidden()
+            printer(crate::output::Terminal::PLAIN, false).0.progress("acme", None).bar.is_hidden()
         );
-        assert!(
-            printer(in_colour(80), true)
-                .0
-                .progress("acme", None)
-                .bar
-                .is_hidden()
-        );
+        assert!(printer(in_colour(80), true).0.progress("acme", None).bar.is_hidden());
     }
 }

@@ -12,9 +12,7 @@ const TEXT_MAX: usize = 500;
 /// Whether an error only says that nobody reads standard output any more, which is success.
 #[must_use]
 pub fn is_closed(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .any(|cause| matches!(cause.downcast_ref(), Some(Error::Closed)))
+    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(Error::Closed)))
 }
 
 impl Printer {
@@ -85,9 +83,7 @@ mod tests {
 
     #[test]
     fn a_cause_is_not_said_twice() {
-        let error = anyhow!("disk full")
-            .context("write failed: disk full")
-            .context("no sync");
+        let error = anyhow!("disk full").context("write failed: disk full").context("no sync");
         insta::assert_snapshot!(render(&error, &[], false), @"
         error: no sync
           caused by: write failed: disk full
@@ -109,17 +105,12 @@ mod tests {
     fn the_label_is_red_and_bold() {
         let (mut printer, _, err) = printer(in_colour(80), false);
         printer.report(&anyhow!("no"), &["yes".to_owned()]);
-        assert_eq!(
-            err.text(),
-            "\u{1b}[1;31merror:\u{1b}[0m no\n\u{1b}[36mhint:\u{1b}[0m yes\n"
-        );
+        assert_eq!(err.text(), "\u{1b}[1;31merror:\u{1b}[0m no\n\u{1b}[36mhint:\u{1b}[0m yes\n");
     }
 
     #[test]
     fn a_reader_that_left_is_recognized_under_context() {
-        assert!(is_closed(
-            &anyhow::Error::from(Error::Closed).context("could not list keys")
-        ));
+        assert!(is_closed(&anyhow::Error::from(Error::Closed).context("could not list keys")));
         assert!(!is_closed(&anyhow!("could not list keys")));
     }
 }

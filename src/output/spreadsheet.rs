@@ -6,30 +6,20 @@ use super::harmless::{harmless, is_dangerous};
 
 /// A text as a CSV cell: harmless, and with a `'` before it if it could be read as a formula.
 pub(super) fn cell(text: &str) -> Cow<'_, str> {
-    if is_formula(text) {
-        Cow::Owned(format!("'{}", harmless(text)))
-    } else {
-        harmless(text)
-    }
+    if is_formula(text) { Cow::Owned(format!("'{}", harmless(text))) } else { harmless(text) }
 }
 
 /// JSON as a CSV cell: harmless already by its own escapes, which stay, so that it can be parsed.
 /// Objects and arrays are never formulas; a lone string or number can look like one.
 pub(super) fn json_cell(json: String) -> String {
-    if is_formula(&json) {
-        format!("'{json}")
-    } else {
-        json
-    }
+    if is_formula(&json) { format!("'{json}") } else { json }
 }
 
 /// Spreadsheets evaluate what begins with one of `= + - @` or its full-width twin, some of them
 /// also behind white space, quotes or what cannot be seen.
 fn is_formula(text: &str) -> bool {
     text.starts_with(['\t', '\r'])
-        || text
-            .trim_start_matches(is_skipped)
-            .starts_with(is_formula_start)
+        || text.trim_start_matches(is_skipped).starts_with(is_formula_start)
 }
 
 fn is_formula_start(c: char) -> bool {
@@ -50,9 +40,7 @@ mod tests {
 
     #[test]
     fn formulas_get_an_apostrophe() {
-        for text in [
-            "=cmd()", "+1", "-1", "@SUM(A1)", " =1", "\"=1", "'=1", "\u{a0}=1", "＝1",
-        ] {
+        for text in ["=cmd()", "+1", "-1", "@SUM(A1)", " =1", "\"=1", "'=1", "\u{a0}=1", "＝1"] {
             assert_eq!(cell(text), format!("'{text}"));
         }
         assert_eq!(cell("\t=1"), "'\\t=1");
@@ -63,17 +51,7 @@ mod tests {
 
     #[test]
     fn other_text_stays_as_it_is() {
-        for text in [
-            "",
-            "prod",
-            "a=b",
-            "key-1",
-            "tea",
-            r"\new",
-            "<script>",
-            "a,b",
-            "2026-11-23",
-        ] {
+        for text in ["", "prod", "a=b", "key-1", "tea", r"\new", "<script>", "a,b", "2026-11-23"] {
             assert_eq!(cell(text), text);
         }
         assert_eq!(cell("a\0\u{202e}b"), r"a\u{0}\u{202e}b");
@@ -87,13 +65,8 @@ mod tests {
             writer.write_record([cell(text).as_ref(), "end"]).unwrap();
         }
         let bytes = writer.into_inner().unwrap();
-        let mut reader = csv::ReaderBuilder::new()
-            .has_headers(false)
-            .from_reader(&*bytes);
-        reader
-            .records()
-            .map(|row| row.unwrap().iter().map(str::to_owned).collect())
-            .collect()
+        let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(&*bytes);
+        reader.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect()
     }
 
     #[test]
@@ -103,9 +76,7 @@ mod tests {
         for row in rows {
             assert_eq!(row.len(), 2);
             assert!(
-                !row[0]
-                    .trim_start_matches(is_skipped)
-                    .starts_with(is_formula_start)
+                !row[0].trim_start_matches(is_skipped).starts_with(is_formula_start)
                     || row[0].starts_with('\'')
             );
         }

@@ -44,35 +44,15 @@ pub(super) struct Table<'a> {
 
 impl<'a> Table<'a> {
     pub(super) fn new(out: &'a mut Stream, columns: &'a [Column]) -> Self {
-        let shown = columns
-            .iter()
-            .filter(|column| column.in_table)
-            .copied()
-            .collect();
-        Self {
-            out,
-            columns,
-            shown,
-            waiting: Vec::new(),
-            widths: Vec::new(),
-        }
+        let shown = columns.iter().filter(|column| column.in_table).copied().collect();
+        Self { out, columns, shown, waiting: Vec::new(), widths: Vec::new() }
     }
 
     pub(super) fn row(&mut self, cells: &[Cell]) -> Result<()> {
-        let shown = self
-            .columns
-            .iter()
-            .zip(cells)
-            .filter(|(column, _)| column.in_table);
-        let row = shown
-            .map(|(column, cell)| text_of(column.kind, cell))
-            .collect::<Result<_>>()?;
+        let shown = self.columns.iter().zip(cells).filter(|(column, _)| column.in_table);
+        let row = shown.map(|(column, cell)| text_of(column.kind, cell)).collect::<Result<_>>()?;
         self.waiting.push(row);
-        if self.waiting.len() >= ROWS_MAX {
-            self.print_waiting()
-        } else {
-            Ok(())
-        }
+        if self.waiting.len() >= ROWS_MAX { self.print_waiting() } else { Ok(()) }
     }
 
     pub(super) fn flush(&mut self) -> Result<()> {
@@ -94,11 +74,7 @@ impl<'a> Table<'a> {
         let rows = std::mem::take(&mut self.waiting);
         if self.widths.is_empty() && !rows.is_empty() {
             self.widths = fitting_widths(&self.shown, &rows, self.out.terminal.width);
-            let titles: Vec<_> = self
-                .shown
-                .iter()
-                .map(|column| column.title.to_owned())
-                .collect();
+            let titles: Vec<_> = self.shown.iter().map(|column| column.title.to_owned()).collect();
             self.print_row(&titles, true)?;
         }
         rows.iter().try_for_each(|row| self.print_row(row, false))
@@ -106,11 +82,7 @@ impl<'a> Table<'a> {
 
     /// Prints one row, on several lines where an id wraps.
     fn print_row(&mut self, row: &[String], is_header: bool) -> Result<()> {
-        let Terminal {
-            colour,
-            width: limit,
-            ..
-        } = self.out.terminal;
+        let Terminal { colour, width: limit, .. } = self.out.terminal;
         let columns = || self.shown.iter().zip(&self.widths);
         let lines_of = |((column, &width), text): ((&Column, &usize), &String)| match column.kind {
             kind if is_shortened(kind) => vec![shortened(text, width).into_owned()],
@@ -125,11 +97,8 @@ impl<'a> Table<'a> {
             for ((column, &column_width), lines) in columns().zip(&cells) {
                 let text = lines.get(index).map_or("", String::as_str);
                 let room = column_width.saturating_sub(width(text));
-                let (before, after) = if column.kind == Kind::Number {
-                    (room, 0)
-                } else {
-                    (0, room)
-                };
+                let (before, after) =
+                    if column.kind == Kind::Number { (room, 0) } else { (0, room) };
                 owed += before;
                 if !text.is_empty() {
                     line.push_str(&" ".repeat(owed));
@@ -166,11 +135,7 @@ fn text_of(kind: Kind, cell: &Cell) -> Result<String> {
         Cell::Bool(flag) => if *flag { "yes" } else { "no" }.to_owned(),
         Cell::Json(value) => json::to_json(value)?,
     };
-    Ok(if is_shortened(kind) {
-        text.chars().take(CHARS_MAX).collect()
-    } else {
-        text
-    })
+    Ok(if is_shortened(kind) { text.chars().take(CHARS_MAX).collect() } else { text })
 }
 
 fn is_shortened(kind: Kind) -> bool {
@@ -198,13 +163,7 @@ fn fitting_widths(columns: &[Column], rows: &[Vec<String>], available: Option<u1
         let gaps = GAP.len() * columns.len().saturating_sub(1);
         let available = usize::from(available).saturating_sub(gaps);
         shrink(&mut widths, columns, available, is_shortened, TEXT_MIN);
-        shrink(
-            &mut widths,
-            columns,
-            available,
-            |kind| kind == Kind::Id,
-            ID_MIN,
-        );
+        shrink(&mut widths, columns, available, |kind| kind == Kind::Id, ID_MIN);
     }
     widths
 }
@@ -218,10 +177,7 @@ fn shrink(
     minimum: usize,
 ) {
     while widths.iter().sum::<usize>() > available {
-        let candidates = widths
-            .iter_mut()
-            .zip(columns)
-            .filter(|(_, column)| which(column.kind));
+        let candidates = widths.iter_mut().zip(columns).filter(|(_, column)| which(column.kind));
         let can_shrink = candidates
             .filter(|(column_width, column)| **column_width > minimum.max(width(column.title)));
         let Some((widest, _)) = can_shrink.max_by_key(|(column_width, _)| **column_width) else {

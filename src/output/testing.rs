@@ -78,18 +78,11 @@ impl Write for Failing {
 }
 
 pub(crate) fn terminal(width: u16) -> Terminal {
-    Terminal {
-        interactive: true,
-        colour: false,
-        width: Some(width),
-    }
+    Terminal { interactive: true, colour: false, width: Some(width) }
 }
 
 pub(crate) fn in_colour(width: u16) -> Terminal {
-    Terminal {
-        colour: true,
-        ..terminal(width)
-    }
+    Terminal { colour: true, ..terminal(width) }
 }
 
 /// A printer, and what it writes to standard output and standard error.

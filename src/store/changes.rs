@@ -70,13 +70,10 @@ pub(super) async fn write_changes(
     numbers: &mut Numbers,
     changes: &Changes,
 ) -> Result<EventCounts, sqlx::Error> {
-    let returning = changes
-        .appeared
-        .iter()
-        .filter_map(|appearance| match appearance {
-            Appearance::Restored(key) => Some(&key.id),
-            Appearance::Baseline(_) | Appearance::Added(_) => None,
-        });
+    let returning = changes.appeared.iter().filter_map(|appearance| match appearance {
+        Appearance::Restored(key) => Some(&key.id),
+        Appearance::Baseline(_) | Appearance::Added(_) => None,
+    });
     let altered = changes.altered.iter().map(|alteration| &alteration.key.id);
     let known = ids_json(returning.chain(altered).chain(&changes.removed));
     let stored = load_stored(connection, numbers.organization, known).await?;
@@ -89,18 +86,9 @@ pub(super) async fn write_changes(
         rows.alter(numbers, &mut owners, &stored, alteration)?;
     }
     for key_id in &changes.removed {
-        let row = stored
-            .get(key_id.as_str())
-            .ok_or(sqlx::Error::RowNotFound)?;
+        let row = stored.get(key_id.as_str()).ok_or(sqlx::Error::RowNotFound)?;
         let old = Value::Time(row.last_used_at);
-        rows.event(
-            numbers,
-            row.version,
-            EventKind::Removed,
-            None,
-            old,
-            Value::Time(None),
-        );
+        rows.event(numbers, row.version, EventKind::Removed, None, old, Value::Time(None));
     }
     write_rows(connection, numbers, &rows).await?;
     write_absences(connection, numbers, changes).await?;
@@ -121,28 +109,15 @@ async fn load_stored(
     .bind(ids)
     .fetch_all(connection)
     .await?;
-    let stored = rows.into_iter().map(|(id, key, version, last_used_at)| {
-        (
-            id,
-            Stored {
-                key,
-                version,
-                last_used_at,
-            },
-        )
-    });
+    let stored = rows
+        .into_iter()
+        .map(|(id, key, version, last_used_at)| (id, Stored { key, version, last_used_at }));
     Ok(stored.collect())
 }
 
 /// A row of the table `owners`.
-type OwnerRow = (
-    i64,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-);
+type OwnerRow =
+    (i64, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>);
 
 /// The states of owners that the changed keys may refer to.
 async fn load_owners(
@@ -150,15 +125,10 @@ async fn load_owners(
     organization: i64,
     changes: &Changes,
 ) -> Result<HashMap<OwnerState, i64>, sqlx::Error> {
-    let altered = changes
-        .altered
-        .iter()
-        .filter(|alteration| alteration.more_than_use);
+    let altered = changes.altered.iter().filter(|alteration| alteration.more_than_use);
     let appeared = changes.appeared.iter().map(Appearance::key);
     let keys = appeared.chain(altered.map(|alteration| &alteration.key));
-    let ids: BTreeSet<&str> = keys
-        .map(|key| key.owner_id.as_deref().unwrap_or_default())
-        .collect();
+    let ids: BTreeSet<&str> = keys.map(|key| key.owner_id.as_deref().unwrap_or_default()).collect();
     let rows: Vec<OwnerRow> = sqlx::query_as(
         "select w.owner, w.type, w.id, w.name, w.role, w.other from json_each(?2) j
          join owners w on w.organization = ?1 and ifnull(w.id, '') = j.value",
@@ -170,16 +140,7 @@ async fn load_owners(
     let shared = |text: Option<String>| text.map(std::sync::Arc::from);
     let state = |(owner, kind, id, name, role, other): OwnerRow| {
         let (kind, id, name, role) = (shared(kind), shared(id), shared(name), shared(role));
-        (
-            OwnerState {
-                kind,
-                id,
-                name,
-                role,
-                other,
-            },
-            owner,
-        )
+        (OwnerState { kind, id, name, role, other }, owner)
     };
     Ok(rows.into_iter().map(state).collect())
 }
@@ -200,9 +161,7 @@ impl<'a> Rows<'a> {
             Appearance::Restored(_) => EventKind::Restored,
         };
         let version = if kind == EventKind::Restored {
-            let row = stored
-                .get(key.id.as_str())
-                .ok_or(sqlx::Error::RowNotFound)?;
+            let row = stored.get(key.id.as_str()).ok_or(sqlx::Error::RowNotFound)?;
             let version = self.version(numbers, owners, row.key, key);
             self.moved_keys.push((row.key, version, last_used_at));
             version
@@ -210,18 +169,10 @@ impl<'a> Rows<'a> {
             let row = numbers.key;
             numbers.key += 1;
             let version = self.version(numbers, owners, row, key);
-            self.new_keys
-                .push((row, key.id.as_str(), version, last_used_at));
+            self.new_keys.push((row, key.id.as_str(), version, last_used_at));
             version
         };
-        self.event(
-            numbers,
-            version,
-            kind,
-            None,
-            Value::Time(None),
-            Value::Time(last_used_at),
-        );
+        self.event(numbers, version, kind, None, Value::Time(None), Value::Time(last_used_at));
         Ok(())
     }
 
@@ -232,27 +183,15 @@ impl<'a> Rows<'a> {
         stored: &HashMap<String, Stored>,
         alteration: &'a Alteration,
     ) -> Result<(), sqlx::Error> {
-        let Alteration {
-            key,
-            more_than_use,
-            changes,
-        } = alteration;
-        let row = stored
-            .get(key.id.as_str())
-            .ok_or(sqlx::Error::RowNotFound)?;
-        let version = if *more_than_use {
-            self.version(numbers, owners, row.key, key)
-        } else {
-            row.version
-        };
-        self.moved_keys
-            .push((row.key, version, key.last_used_at.map(Timestamp::unix)));
+        let Alteration { key, more_than_use, changes } = alteration;
+        let row = stored.get(key.id.as_str()).ok_or(sqlx::Error::RowNotFound)?;
+        let version =
+            if *more_than_use { self.version(numbers, owners, row.key, key) } else { row.version };
+        self.moved_keys.push((row.key, version, key.last_used_at.map(Timestamp::unix)));
         for change in changes {
             let field = Some(change.field.as_str()).filter(|_| change.kind() == EventKind::Changed);
-            let (old, new) = (
-                shown(change, change.old.as_deref()),
-                shown(change, change.new.as_deref()),
-            );
+            let (old, new) =
+                (shown(change, change.old.as_deref()), shown(change, change.new.as_deref()));
             self.event(numbers, version, change.kind(), field, old, new);
         }
         Ok(())
@@ -269,8 +208,7 @@ impl<'a> Rows<'a> {
             *owners.entry(state).or_insert_with_key(|state| {
                 let owner = numbers.owner;
                 numbers.owner += 1;
-                self.owners
-                    .push((owner, numbers.organization, state.clone()));
+                self.owners.push((owner, numbers.organization, state.clone()));
                 owner
             })
         });
@@ -312,14 +250,7 @@ impl<'a> Rows<'a> {
         *count += 1;
         let event_id = numbers.event_id;
         numbers.event_id += 1;
-        self.events.push(EventRow {
-            event_id,
-            version,
-            event: kind.as_str(),
-            field,
-            old,
-            new,
-        });
+        self.events.push(EventRow { event_id, version, event: kind.as_str(), field, old, new });
     }
 }
 

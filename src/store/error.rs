@@ -16,19 +16,11 @@ pub enum Error {
     #[error(
         "the database `{path}` was written by a newer keydrift (schema {found}, this one knows {known})"
     )]
-    Newer {
-        path: PathBuf,
-        found: i64,
-        known: i64,
-    },
+    Newer { path: PathBuf, found: i64, known: i64 },
     #[error(
         "the database `{path}` was written by an older keydrift (schema {found}, this one reads {known})"
     )]
-    Older {
-        path: PathBuf,
-        found: i64,
-        known: i64,
-    },
+    Older { path: PathBuf, found: i64, known: i64 },
     #[error("the database `{path}` cannot be written")]
     ReadOnly { path: PathBuf },
     #[error("the database `{path}` cannot be opened")]
@@ -44,24 +36,15 @@ pub enum Error {
     #[error("the lock file `{path}` cannot be used")]
     LockFile { path: PathBuf, source: io::Error },
     #[error("`{table}.{column}` of row {row} is not what it must be")]
-    Inconsistent {
-        table: &'static str,
-        column: &'static str,
-        row: String,
-    },
+    Inconsistent { table: &'static str, column: &'static str, row: String },
     #[error("the history could not be replayed")]
-    Replay {
-        source: crate::inventory::ReplayError,
-    },
+    Replay { source: crate::inventory::ReplayError },
     #[error("nothing is known of the time before {first}")]
     BeforeHistory { first: Timestamp },
     #[error("the database `{path}` could not be used")]
     Sqlite { path: PathBuf, source: sqlx::Error },
     #[error("the schema of the database `{path}` could not be brought up to date")]
-    Migrate {
-        path: PathBuf,
-        source: sqlx::migrate::MigrateError,
-    },
+    Migrate { path: PathBuf, source: sqlx::migrate::MigrateError },
 }
 
 impl Error {
@@ -116,9 +99,7 @@ impl Error {
     /// Sorts out what `SQLite` said about the database at `path`.
     pub(super) fn from_sqlx(path: &Path, source: sqlx::Error) -> Self {
         let path = path.to_owned();
-        let code = source
-            .as_database_error()
-            .and_then(sqlx::error::DatabaseError::code);
+        let code = source.as_database_error().and_then(sqlx::error::DatabaseError::code);
         let code = code.and_then(|code| code.parse::<u32>().ok());
         // SQLITE_IOERR_SHMSIZE is how a full disk shows when the shared memory file can't grow.
         match code.map(|code| (code & 0xff, code)) {
@@ -128,10 +109,7 @@ impl Error {
             Some((11, _)) => Self::Corrupt { path, source },
             Some((14, _)) => {
                 let reason = io::Error::other(source);
-                Self::CannotOpen {
-                    path,
-                    source: reason,
-                }
+                Self::CannotOpen { path, source: reason }
             }
             Some((26, _)) => Self::NotADatabase { path },
             _ => Self::Sqlite { path, source },

@@ -12,10 +12,8 @@ impl Reader {
         organization: Option<&str>,
         key: &str,
     ) -> Result<Vec<KeyRow>, Error> {
-        let filter = KeyFilter {
-            organization: organization.map(str::to_owned),
-            ..KeyFilter::default()
-        };
+        let filter =
+            KeyFilter { organization: organization.map(str::to_owned), ..KeyFilter::default() };
         let mut found = Vec::new();
         self.fetch_keys(&filter, None, |row| {
             if let Some(likeness) = row.likeness(key) {
@@ -67,10 +65,7 @@ impl KeyRow {
     fn ends_as(&self, text: &str) -> bool {
         const SHORTEST_END: usize = 3;
         let masks = |c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_');
-        let end = self
-            .redacted_value
-            .as_deref()
-            .and_then(|redacted| redacted.rsplit(masks).next());
+        let end = self.redacted_value.as_deref().and_then(|redacted| redacted.rsplit(masks).next());
         end.is_some_and(|end| {
             end.len() >= SHORTEST_END
                 && text.len() >= SHORTEST_END

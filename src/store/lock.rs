@@ -81,14 +81,9 @@ impl RunLock {
     fn path_for(database: &Path) -> PathBuf {
         let real = database.canonicalize().unwrap_or_else(|_| {
             let name = database.file_name().unwrap_or_default();
-            let parent = database
-                .parent()
-                .filter(|parent| !parent.as_os_str().is_empty());
+            let parent = database.parent().filter(|parent| !parent.as_os_str().is_empty());
             let parent = parent.unwrap_or_else(|| Path::new("."));
-            parent
-                .canonicalize()
-                .unwrap_or_else(|_| parent.to_owned())
-                .join(name)
+            parent.canonicalize().unwrap_or_else(|_| parent.to_owned()).join(name)
         });
         let mut name = real.into_os_string();
         name.push(".lock");
@@ -109,24 +104,15 @@ impl RunLock {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                     Error::ReadOnly { path: database }
                 }
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::CannotOpen {
-                    path: database,
-                    source,
-                },
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                    Error::CannotOpen { path: database, source }
+                }
                 io::ErrorKind::StorageFull => Error::Full { path: database },
-                _ => Error::LockFile {
-                    path: path.clone(),
-                    source,
-                },
+                _ => Error::LockFile { path: path.clone(), source },
             }
         };
         let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o640);
+        options.read(true).write(true).create(true).truncate(false).mode(0o640);
         let file = options.open(&path).map_err(unusable)?;
         let give_up = tokio::time::Instant::now() + wait;
         let mut told = false;
@@ -145,10 +131,7 @@ impl RunLock {
                 _ => "another process".to_owned(),
             };
             if tokio::time::Instant::now() >= give_up {
-                return Err(Error::Held {
-                    path: database.to_owned(),
-                    holder,
-                });
+                return Err(Error::Held { path: database.to_owned(), holder });
             }
             if !told {
                 on_wait(&holder);
@@ -162,18 +145,9 @@ impl RunLock {
     /// can't be read tells of none.
     fn hold(file: File, path: PathBuf) -> Self {
         let left = read_note(&file).ok().flatten();
-        let owed = left.map_or_else(Vec::new, |note| {
-            note.owed.into_iter().chain(note.run).collect()
-        });
-        Self {
-            file,
-            path,
-            note: Note {
-                pid: std::process::id(),
-                run: None,
-                owed,
-            },
-        }
+        let owed =
+            left.map_or_else(Vec::new, |note| note.owed.into_iter().chain(note.run).collect());
+        Self { file, path, note: Note { pid: std::process::id(), run: None, owed } }
     }
 
     /// The oldest run that is without an end in the history.
@@ -217,10 +191,7 @@ impl RunLock {
     }
 
     fn failed(&self, source: io::Error) -> Error {
-        Error::LockFile {
-            path: self.path.clone(),
-            source,
-        }
+        Error::LockFile { path: self.path.clone(), source }
     }
 }
 

@@ -50,25 +50,16 @@ impl Writer {
         open::inspect(path)?;
         let lock = RunLock::acquire(path, wait, on_wait).await?;
         let connection = open::for_writing(path).await?;
-        Ok(Self {
-            connection,
-            path: path.to_owned(),
-            lock,
-        })
+        Ok(Self { connection, path: path.to_owned(), lock })
     }
 
     /// Cuts the write-ahead log back and closes the database.
     pub async fn close(mut self) -> Result<(), Error> {
         // A reader may keep part of the log alive: it is not waited for, a later run cuts the log back.
         let cut_back = "pragma busy_timeout = 0; pragma wal_checkpoint(truncate)";
-        let cut_back = sqlx::raw_sql(cut_back)
-            .execute(&mut self.connection)
-            .await
-            .map(drop);
+        let cut_back = sqlx::raw_sql(cut_back).execute(&mut self.connection).await.map(drop);
         let closed = self.connection.close().await;
-        cut_back
-            .and(closed)
-            .map_err(|source| Error::from_sqlx(&self.path, source))
+        cut_back.and(closed).map_err(|source| Error::from_sqlx(&self.path, source))
     }
 
     fn failed(&self, source: sqlx::Error) -> Error {

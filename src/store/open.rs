@@ -33,34 +33,21 @@ fn migrations() -> Vec<Migration> {
     )];
     let step = |(version, name, sql): (i64, &'static str, &'static str)| {
         let kind = MigrationType::Simple;
-        Migration::new(
-            version,
-            Cow::Borrowed(name),
-            kind,
-            sql.into_sql_str(),
-            false,
-        )
+        Migration::new(version, Cow::Borrowed(name), kind, sql.into_sql_str(), false)
     };
     steps.into_iter().map(step).collect()
 }
 
 /// The schema version that this program writes.
 fn known_version() -> i64 {
-    migrations()
-        .iter()
-        .map(|step| step.version)
-        .max()
-        .unwrap_or(0)
+    migrations().iter().map(|step| step.version).max().unwrap_or(0)
 }
 
 /// Refuses a file that is not ours, by its first bytes alone: `SQLite` takes a few bytes of text for an
 /// empty database, cuts back the log of one that another program left, and leaves files beside it. An
 /// empty file, or none, is ours to fill.
 pub(super) fn inspect(path: &Path) -> Result<(), Error> {
-    let cannot_open = |source| Error::CannotOpen {
-        path: path.to_owned(),
-        source,
-    };
+    let cannot_open = |source| Error::CannotOpen { path: path.to_owned(), source };
     match path.metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(source) => return Err(cannot_open(source)),
@@ -75,20 +62,14 @@ pub(super) fn inspect(path: &Path) -> Result<(), Error> {
     match File::open(path).and_then(|mut file| file.read_exact(&mut header)) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            return Err(Error::NotADatabase {
-                path: path.to_owned(),
-            });
+            return Err(Error::NotADatabase { path: path.to_owned() });
         }
         Err(source) => return Err(cannot_open(source)),
     }
     if !header.starts_with(b"SQLite format 3\0") {
-        Err(Error::NotADatabase {
-            path: path.to_owned(),
-        })
+        Err(Error::NotADatabase { path: path.to_owned() })
     } else if header[APPLICATION_ID_AT..APPLICATION_ID_AT + 4] != APPLICATION_ID.to_be_bytes() {
-        Err(Error::NotOurs {
-            path: path.to_owned(),
-        })
+        Err(Error::NotOurs { path: path.to_owned() })
     } else {
         Ok(())
     }
@@ -100,16 +81,9 @@ pub(super) async fn for_writing(path: &Path) -> Result<SqliteConnection, Error> 
     create(path)?;
     let failed = |source| Error::from_sqlx(path, source);
     let mut connection = options(path).connect().await.map_err(failed)?;
-    let (found, known) = (
-        schema_version(path, &mut connection).await?,
-        known_version(),
-    );
+    let (found, known) = (schema_version(path, &mut connection).await?, known_version());
     if found > known {
-        return Err(Error::Newer {
-            path: path.to_owned(),
-            found,
-            known,
-        });
+        return Err(Error::Newer { path: path.to_owned(), found, known });
     }
     if found == 0 {
         // Before there is a log that could hold it instead of the file.
@@ -130,30 +104,18 @@ pub(super) async fn connect(path: &Path) -> Result<SqliteConnection, Error> {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .pragma("journal_size_limit", WAL_BYTES);
-    options
-        .connect()
-        .await
-        .map_err(|source| Error::from_sqlx(path, source))
+    options.connect().await.map_err(|source| Error::from_sqlx(path, source))
 }
 
 /// Opens the database for reading. Nothing is created, changed or brought up to date.
 pub(super) async fn for_reading(path: &Path) -> Result<SqliteConnection, Error> {
     inspect(path)?;
     if !path.exists() {
-        return Err(Error::Missing {
-            path: path.to_owned(),
-        });
+        return Err(Error::Missing { path: path.to_owned() });
     }
     let failed = |source| Error::from_sqlx(path, source);
-    let mut connection = options(path)
-        .read_only(true)
-        .connect()
-        .await
-        .map_err(failed)?;
-    let (found, known) = (
-        schema_version(path, &mut connection).await?,
-        known_version(),
-    );
+    let mut connection = options(path).read_only(true).connect().await.map_err(failed)?;
+    let (found, known) = (schema_version(path, &mut connection).await?, known_version());
     let path = path.to_owned();
     match found.cmp(&known) {
         Ordering::Equal => Ok(connection),
@@ -176,27 +138,14 @@ fn options(path: &Path) -> SqliteConnectOptions {
 /// same mode.
 fn create(path: &Path) -> Result<(), Error> {
     let mut options = OpenOptions::new();
-    match options
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o640)
-        .open(path)
-    {
+    match options.write(true).create(true).truncate(false).mode(0o640).open(path) {
         Ok(_) => Ok(()),
         Err(error) => Err(match error.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                Error::ReadOnly {
-                    path: path.to_owned(),
-                }
+                Error::ReadOnly { path: path.to_owned() }
             }
-            io::ErrorKind::StorageFull => Error::Full {
-                path: path.to_owned(),
-            },
-            _ => Error::CannotOpen {
-                path: path.to_owned(),
-                source: error,
-            },
+            io::ErrorKind::StorageFull => Error::Full { path: path.to_owned() },
+            _ => Error::CannotOpen { path: path.to_owned(), source: error },
         }),
     }
 }
@@ -227,9 +176,6 @@ async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), E
         | sqlx::migrate::MigrateError::ExecuteMigration(source, _) => {
             Error::from_sqlx(path, source)
         }
-        source => Error::Migrate {
-            path: path.to_owned(),
-            source,
-        },
+        source => Error::Migrate { path: path.to_owned(), source },
     })
 }

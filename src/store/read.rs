@@ -125,18 +125,12 @@ row! {
 impl Reader {
     pub async fn open(path: &Path) -> Result<Self, Error> {
         let connection = open::for_reading(path).await?;
-        Ok(Self {
-            connection,
-            path: path.to_owned(),
-        })
+        Ok(Self { connection, path: path.to_owned() })
     }
 
     pub async fn close(self) -> Result<(), Error> {
         let Self { connection, path } = self;
-        connection
-            .close()
-            .await
-            .map_err(|source| Error::from_sqlx(&path, source))
+        connection.close().await.map_err(|source| Error::from_sqlx(&path, source))
     }
 
     pub(super) fn failed(&self, source: sqlx::Error) -> Error {
@@ -202,10 +196,7 @@ impl Reader {
         if filter.limit.is_some() && !filter.reverse {
             // The newest ones, and yet oldest first: no more of them than were asked for.
             let mut newest = Vec::new();
-            let reversed = EventFilter {
-                reverse: true,
-                ..filter.clone()
-            };
+            let reversed = EventFilter { reverse: true, ..filter.clone() };
             self.fetch_events(&reversed, |row| {
                 newest.push(row);
                 Ok::<_, E>(())

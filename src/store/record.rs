@@ -29,18 +29,9 @@ pub struct RunDraft {
 /// How a run ended.
 #[derive(Debug)]
 pub enum Outcome<'a> {
-    Ok {
-        changes: &'a Changes,
-        header: Option<&'a str>,
-    },
-    Failed {
-        error: &'a str,
-        withheld: Option<&'a Withholding>,
-    },
-    Held {
-        error: &'a str,
-        withheld: &'a Withholding,
-    },
+    Ok { changes: &'a Changes, header: Option<&'a str> },
+    Failed { error: &'a str, withheld: Option<&'a Withholding> },
+    Held { error: &'a str, withheld: &'a Withholding },
 }
 
 /// What a held or refused run leaves to be accepted.
@@ -91,8 +82,7 @@ impl Writer {
         draft: &RunDraft,
         outcome: &Outcome<'_>,
     ) -> Result<Recorded, Error> {
-        self.record_and_clear(draft, outcome, Promptness::AtOnce)
-            .await
+        self.record_and_clear(draft, outcome, Promptness::AtOnce).await
     }
 
     pub(super) async fn record_and_clear(
@@ -140,15 +130,8 @@ impl Writer {
         if let Outcome::Ok { changes, .. } = outcome {
             counts = write_changes(&mut transaction, &mut numbers, changes).await?;
         }
-        let recorded = write_run(
-            &mut transaction,
-            &numbers,
-            draft,
-            outcome,
-            counts,
-            promptness,
-        )
-        .await?;
+        let recorded =
+            write_run(&mut transaction, &numbers, draft, outcome, counts, promptness).await?;
         match outcome {
             Outcome::Ok { changes, header } => {
                 write_organization(&mut transaction, &numbers, changes, *header).await?;
@@ -270,13 +253,7 @@ async fn write_run(
     .bind(error)
     .execute(connection)
     .await?;
-    Ok(Recorded {
-        run_id: numbers.run_id,
-        finished_at,
-        counts,
-        keys_after,
-        notice,
-    })
+    Ok(Recorded { run_id: numbers.run_id, finished_at, counts, keys_after, notice })
 }
 
 fn notice_of_run(
@@ -337,11 +314,8 @@ async fn write_organization(
     .bind(changes.own_key.as_ref().map(KeyId::as_str))
     .execute(&mut *connection)
     .await?;
-    let fields: Vec<(&str, &str)> = changes
-        .fields
-        .iter()
-        .map(|(field, sent)| (field.as_str(), sent.as_str()))
-        .collect();
+    let fields: Vec<(&str, &str)> =
+        changes.fields.iter().map(|(field, sent)| (field.as_str(), sent.as_str())).collect();
     let fields = json(&fields);
     sqlx::query(
         "insert into fields (organization, field, sent)

@@ -94,10 +94,8 @@ impl Reader {
         .bind(run_id)
         .fetch(&mut self.connection);
         let mut inventory = Inventory::default();
-        while let Some(step) = steps
-            .try_next()
-            .await
-            .map_err(|source| Error::from_sqlx(&path, source))?
+        while let Some(step) =
+            steps.try_next().await.map_err(|source| Error::from_sqlx(&path, source))?
         {
             let bad = |column| Error::Inconsistent {
                 table: "audit",

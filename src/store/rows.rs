@@ -49,14 +49,7 @@ impl OwnerState {
             role: key.owner_role.clone(),
             other: other_json(key, |path| path.starts_with("owner.")),
         };
-        let Self {
-            kind: None,
-            id: None,
-            name: None,
-            role: None,
-            other: None,
-        } = state
-        else {
+        let Self { kind: None, id: None, name: None, role: None, other: None } = state else {
             return Some(state);
         };
         None
@@ -108,26 +101,18 @@ impl KeyReader {
     pub(super) fn read(&mut self, row: StoredKey) -> Result<Key, Error> {
         let bad = |column| {
             let row = row.key_id.clone();
-            Error::Inconsistent {
-                table: "key_versions",
-                column,
-                row,
-            }
+            Error::Inconsistent { table: "key_versions", column, row }
         };
         let time = |column, seconds: Option<i64>| match seconds {
             None => Ok(None),
-            Some(seconds) => Timestamp::from_unix(seconds)
-                .map(Some)
-                .ok_or_else(|| bad(column)),
+            Some(seconds) => Timestamp::from_unix(seconds).map(Some).ok_or_else(|| bad(column)),
         };
         let id = KeyId::new(&row.key_id).ok_or_else(|| bad("key_id"))?;
         let scope = Scope::parse(&row.scope).ok_or_else(|| bad("scope"))?;
         let created_at = time("created_at", row.created_at)?;
         let last_used_at = time("last_used_at", row.last_used_at)?;
         let expires_at = time("expires_at", row.expires_at)?;
-        let other = self
-            .other(row.other, row.owner_other)
-            .ok_or_else(|| bad_other(&id))?;
+        let other = self.other(row.other, row.owner_other).ok_or_else(|| bad_other(&id))?;
         Ok(Key {
             id,
             scope,
@@ -172,9 +157,5 @@ impl KeyReader {
 }
 
 fn bad_other(id: &KeyId) -> Error {
-    Error::Inconsistent {
-        table: "key_versions",
-        column: "other",
-        row: id.to_string(),
-    }
+    Error::Inconsistent { table: "key_versions", column: "other", row: id.to_string() }
 }

@@ -77,17 +77,9 @@ impl Writer {
         };
         let withheld = Withholding::default();
         let outcome = match owed.status {
-            Status::Held => Outcome::Held {
-                error: &owed.error,
-                withheld: &withheld,
-            },
-            Status::Ok | Status::Failed => Outcome::Failed {
-                error: &owed.error,
-                withheld: None,
-            },
+            Status::Held => Outcome::Held { error: &owed.error, withheld: &withheld },
+            Status::Ok | Status::Failed => Outcome::Failed { error: &owed.error, withheld: None },
         };
-        self.record_and_clear(&draft, &outcome, Promptness::Later)
-            .await
-            .map(drop)
+        self.record_and_clear(&draft, &outcome, Promptness::Later).await.map(drop)
     }
 }

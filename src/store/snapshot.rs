@@ -62,10 +62,8 @@ impl Writer {
         .fetch(&mut self.connection);
         let mut reader = KeyReader::default();
         let mut keys = HashMap::new();
-        while let Some(row) = rows
-            .try_next()
-            .await
-            .map_err(|source| Error::from_sqlx(&path, source))?
+        while let Some(row) =
+            rows.try_next().await.map_err(|source| Error::from_sqlx(&path, source))?
         {
             let key = reader.read(row)?;
             keys.insert(key.id.clone(), key);
@@ -82,11 +80,7 @@ impl Writer {
                 .map_err(|source| self.failed(source))?;
         let parse = |(field, sent): (String, String)| match Sent::parse(&sent) {
             Some(sent) => Ok((field, sent)),
-            None => Err(Error::Inconsistent {
-                table: "fields",
-                column: "sent",
-                row: field,
-            }),
+            None => Err(Error::Inconsistent { table: "fields", column: "sent", row: field }),
         };
         rows.into_iter().map(parse).collect()
     }
@@ -146,21 +140,14 @@ impl Writer {
         let Some((run_id, reason, missing, stranger, header)) = row else {
             return Ok(None);
         };
-        let missing: Vec<String> =
-            serde_json::from_str(&missing).map_err(|_| Error::Inconsistent {
-                table: "withheld",
-                column: "missing",
-                row: run_id.to_string(),
-            })?;
+        let missing: Vec<String> = serde_json::from_str(&missing).map_err(|_| {
+            Error::Inconsistent { table: "withheld", column: "missing", row: run_id.to_string() }
+        })?;
         let acceptance = Acceptance {
             missing: missing.iter().filter_map(|id| KeyId::new(id)).collect(),
             stranger: stranger.then_some(header),
         };
-        Ok(Some(Accepted {
-            run_id,
-            reason: reason.unwrap_or_default(),
-            acceptance,
-        }))
+        Ok(Some(Accepted { run_id, reason: reason.unwrap_or_default(), acceptance }))
     }
 }
 

@@ -31,10 +31,7 @@ pub(super) async fn write_rows(
                  value ->> 'redacted_value', value ->> 'project_id', value ->> 'project_name',
                  value ->> 'owner', value ->> 'created_at', value ->> 'expires_at', value ->> 'other'
              from json_each(?1)";
-        sqlx::query(sql)
-            .bind(json(&chunk))
-            .execute(&mut *connection)
-            .await?;
+        sqlx::query(sql).bind(json(&chunk)).execute(&mut *connection).await?;
     }
     for chunk in rows.events.chunks(CHUNK) {
         let sql =
@@ -55,24 +52,13 @@ async fn write_owners(
         let owners: Vec<_> = chunk
             .iter()
             .map(|(row, organization, w)| {
-                (
-                    row,
-                    organization,
-                    &w.kind,
-                    &w.id,
-                    &w.name,
-                    &w.role,
-                    &w.other,
-                )
+                (row, organization, &w.kind, &w.id, &w.name, &w.role, &w.other)
             })
             .collect();
         let sql = "insert into owners (owner, organization, type, id, name, role, other)
              select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
                  value ->> 6 from json_each(?1)";
-        sqlx::query(sql)
-            .bind(json(&owners))
-            .execute(&mut *connection)
-            .await?;
+        sqlx::query(sql).bind(json(&owners)).execute(&mut *connection).await?;
     }
     Ok(())
 }
@@ -86,13 +72,8 @@ async fn write_keys(
         let sql =
             "insert into keys (key, organization, key_id, version, last_used_at, first_seen_run)
              select value ->> 0, ?2, value ->> 1, value ->> 2, value ->> 3, ?3 from json_each(?1)";
-        let insert = sqlx::query(sql)
-            .bind(json(&chunk))
-            .bind(numbers.organization);
-        insert
-            .bind(numbers.run_id)
-            .execute(&mut *connection)
-            .await?;
+        let insert = sqlx::query(sql).bind(json(&chunk)).bind(numbers.organization);
+        insert.bind(numbers.run_id).execute(&mut *connection).await?;
     }
     for chunk in rows.moved_keys.chunks(CHUNK) {
         let sql = "update keys set version = j.version, last_used_at = j.last_used_at,
@@ -100,10 +81,7 @@ async fn write_keys(
              from (select value ->> 0 as key, value ->> 1 as version, value ->> 2 as last_used_at
                    from json_each(?1)) j
              where keys.key = j.key";
-        sqlx::query(sql)
-            .bind(json(&chunk))
-            .execute(&mut *connection)
-            .await?;
+        sqlx::query(sql).bind(json(&chunk)).execute(&mut *connection).await?;
     }
     Ok(())
 }
@@ -159,11 +137,8 @@ pub(super) async fn write_notices(
     notices: &[Notice],
 ) -> Result<(), sqlx::Error> {
     for notice in notices {
-        let values: Vec<(&str, &Option<String>)> = notice
-            .values
-            .iter()
-            .map(|(key_id, value)| (key_id.as_str(), value))
-            .collect();
+        let values: Vec<(&str, &Option<String>)> =
+            notice.values.iter().map(|(key_id, value)| (key_id.as_str(), value)).collect();
         sqlx::query(
             "insert into notices (notice_id, run_id, kind, field, changes)
              values (?1, ?2, ?3, ?4, ?5)",

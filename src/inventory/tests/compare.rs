@@ -1,8 +1,5 @@
 //! Laws of comparing: what is told leads from one state to the next, and tells nothing else.
-#![expect(
-    clippy::too_many_lines,
-    reason = "a table or a story is best read in one piece"
-)]
+#![expect(clippy::too_many_lines, reason = "a table or a story is best read in one piece")]
 
 use proptest::sample::subsequence;
 
@@ -26,20 +23,11 @@ struct Books {
 
 impl Books {
     fn turn(&mut self, world: &World, believed: u64) -> Changes {
-        let sightings: Vec<_> = world
-            .iter()
-            .map(|(key_id, item)| sighting(key_id, item))
-            .collect();
-        let missing = self
-            .snapshot
-            .keys
-            .keys()
-            .filter(|key_id| !world.contains_key(key_id.as_str()));
+        let sightings: Vec<_> = world.iter().map(|(key_id, item)| sighting(key_id, item)).collect();
+        let missing =
+            self.snapshot.keys.keys().filter(|key_id| !world.contains_key(key_id.as_str()));
         let missing: std::collections::BTreeSet<KeyId> = missing.cloned().collect();
-        let gone = missing
-            .into_iter()
-            .enumerate()
-            .filter(|(place, _)| believed >> place & 1 == 1);
+        let gone = missing.into_iter().enumerate().filter(|(place, _)| believed >> place & 1 == 1);
         let gone: HashSet<KeyId> = gone.map(|(_, key_id)| key_id).collect();
         let changes = compare_all(copy(&self.snapshot), sightings, &gone, &self.gone);
         replay(&mut self.inventory, &self.snapshot, &changes);
@@ -57,10 +45,7 @@ impl Books {
         let mut keys: BTreeMap<KeyId, Key> = self.snapshot.keys.clone().into_iter().collect();
         if let Some(own) = &self.snapshot.own_key {
             for keys in [&mut replayed, &mut keys] {
-                keys.get_mut(own)
-                    .unwrap()
-                    .set_shown(Column::LastUsedAt, None)
-                    .unwrap();
+                keys.get_mut(own).unwrap().set_shown(Column::LastUsedAt, None).unwrap();
             }
         }
         assert_eq!(replayed, keys);
@@ -83,10 +68,7 @@ impl Books {
 }
 
 fn events(changes: &Changes) -> usize {
-    let altered = changes
-        .altered
-        .iter()
-        .map(|alteration| alteration.changes.len());
+    let altered = changes.altered.iter().map(|alteration| alteration.changes.len());
     changes.appeared.len() + changes.removed.len() + altered.sum::<usize>()
 }
 
@@ -169,29 +151,17 @@ proptest! {
 
 #[test]
 fn a_key_that_had_gone_is_restored_and_a_new_one_added() {
-    let (one, two) = (
-        world([("key_1", json!({}))]),
-        world([("key_1", json!({})), ("key_2", json!({}))]),
-    );
+    let (one, two) =
+        (world([("key_1", json!({}))]), world([("key_1", json!({})), ("key_2", json!({}))]));
     let mut books = Books::default();
     assert!(matches!(
         books.turn(&two, 0).appeared[..],
         [Appearance::Baseline(_), Appearance::Baseline(_)]
     ));
     assert_eq!(books.turn(&one, 1).removed, [id("key_2")]);
-    assert!(matches!(
-        books.turn(&two, 0).appeared[..],
-        [Appearance::Restored(_)]
-    ));
-    let three = world([
-        ("key_1", json!({})),
-        ("key_2", json!({})),
-        ("key_3", json!({})),
-    ]);
-    assert!(matches!(
-        books.turn(&three, 0).appeared[..],
-        [Appearance::Added(_)]
-    ));
+    assert!(matches!(books.turn(&two, 0).appeared[..], [Appearance::Restored(_)]));
+    let three = world([("key_1", json!({})), ("key_2", json!({})), ("key_3", json!({}))]);
+    assert!(matches!(books.turn(&three, 0).appeared[..], [Appearance::Added(_)]));
     books.check_replay();
 }
 
@@ -205,30 +175,18 @@ fn keys_that_come_to_an_organization_seen_empty_are_added() {
 
 #[test]
 fn what_a_comparison_knows_before_its_end_is_what_it_was_shown() {
-    let before = world([
-        ("key_1", json!({})),
-        ("key_2", json!({})),
-        ("key_3", json!({})),
-    ]);
+    let before = world([("key_1", json!({})), ("key_2", json!({})), ("key_3", json!({}))]);
     let mut comparison = Comparison::new(first(&before), |redacted| redacted.ends_with("own"));
-    for (key_id, item) in [
-        ("key_9", json!({})),
-        ("key_2", json!({})),
-        ("key_8", json!({"redacted_value": "**own"})),
-    ] {
+    for (key_id, item) in
+        [("key_9", json!({})), ("key_2", json!({})), ("key_8", json!({"redacted_value": "**own"}))]
+    {
         comparison.observe(sighting(key_id, &item));
     }
-    assert_eq!(
-        (comparison.snapshot_keys(), comparison.common_keys()),
-        (3, 1)
-    );
+    assert_eq!((comparison.snapshot_keys(), comparison.common_keys()), (3, 1));
     assert_eq!(comparison.missing(), [id("key_1"), id("key_3")]);
     assert_eq!(comparison.appeared(), [id("key_9"), id("key_8")]);
     assert_eq!(comparison.some_listed(2), [id("key_8"), id("key_2")]);
-    assert_eq!(
-        comparison.some_listed(9),
-        [id("key_8"), id("key_2"), id("key_9")]
-    );
+    assert_eq!(comparison.some_listed(9), [id("key_8"), id("key_2"), id("key_9")]);
     assert_eq!(comparison.some_listed(0), []);
 }
 
@@ -246,9 +204,7 @@ fn a_history_that_does_not_add_up_is_refused() {
     let apply = |known: bool, event: PastEvent| {
         let mut inventory = Inventory::default();
         if known {
-            inventory
-                .keys
-                .insert(id("key_1"), Key::new(id("key_1"), Scope::Admin));
+            inventory.keys.insert(id("key_1"), Key::new(id("key_1"), Scope::Admin));
         }
         inventory.apply(&event).unwrap_err().to_string()
     };

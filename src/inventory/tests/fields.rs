@@ -74,10 +74,8 @@ fn a_member_is_never_taken_for_a_column_of_the_views_that_it_is_not() {
         assert_eq!(join_path("owner", name), format!("owner.{name}"));
     }
     for column in Column::ALL {
-        let path = column
-            .api_path()
-            .split('.')
-            .fold(String::new(), |path, name| join_path(&path, name));
+        let path =
+            column.api_path().split('.').fold(String::new(), |path, name| join_path(&path, name));
         assert_eq!(path, column.api_path());
         assert_eq!(Column::from_api_path(&path), Some(column));
         assert_eq!(Column::from_name(column.name()), Some(column));
@@ -86,16 +84,12 @@ fn a_member_is_never_taken_for_a_column_of_the_views_that_it_is_not() {
 
 #[test]
 fn values_that_do_not_fit_are_shown_as_json() {
-    let mut key = sighting(
-        "key_1",
-        &json!({"name": 123, "expires_at": "soon", "owner": {"id": true}}),
-    )
-    .key;
+    let mut key =
+        sighting("key_1", &json!({"name": 123, "expires_at": "soon", "owner": {"id": true}})).key;
     assert_eq!(key.shown(Column::Name).unwrap(), "json:123");
     assert_eq!(key.shown(Column::ExpiresAt).unwrap(), "json:\"soon\"");
     assert_eq!(key.shown(Column::OwnerId).unwrap(), "json:true");
-    key.set_shown(Column::Name, Some("json:\"json:1\""))
-        .unwrap();
+    key.set_shown(Column::Name, Some("json:\"json:1\"")).unwrap();
     assert_eq!(key.name.as_deref(), Some("json:1"));
     assert_eq!(key.shown(Column::Name).unwrap(), "json:\"json:1\"");
     assert_eq!(key.other.get("name"), None);
@@ -112,11 +106,7 @@ fn what_no_key_can_show_is_refused() {
         (Column::Name, "json:null"),
         (Column::Name, "json:\"plain\""),
     ] {
-        assert_eq!(
-            key.set_shown(column, Some(shown)).unwrap_err().field,
-            column.name(),
-            "{shown}"
-        );
+        assert_eq!(key.set_shown(column, Some(shown)).unwrap_err().field, column.name(), "{shown}");
     }
     for json in [
         "",

@@ -13,12 +13,7 @@ fn the_organization_is_known_by_its_keys_or_by_an_unchanged_header() {
     };
     let other = |common, snapshot| {
         let (before, now) = ("a".to_owned(), "b".to_owned());
-        Err(Stranger::OtherHeader {
-            before,
-            now,
-            common,
-            snapshot,
-        })
+        Err(Stranger::OtherHeader { before, now, common, snapshot })
     };
     let nothing = |snapshot| Err(Stranger::NothingInCommon { snapshot });
     for (snapshot, common, before, now, expected) in [
@@ -45,19 +40,12 @@ fn the_organization_is_known_by_its_keys_or_by_an_unchanged_header() {
         (5, 0, Some("a"), Some("b"), other(0, 5)),
     ] {
         let found = judge_identity(snapshot, common, before, now);
-        assert_eq!(
-            found, expected,
-            "{common} of {snapshot}, {before:?} then {now:?}"
-        );
+        assert_eq!(found, expected, "{common} of {snapshot}, {before:?} then {now:?}");
     }
 }
 
 fn guards() -> Guards {
-    Guards {
-        keys: 10,
-        percent: 30,
-        confirm_limit: 5_000,
-    }
+    Guards { keys: 10, percent: 30, confirm_limit: 5_000 }
 }
 
 fn ids(numbers: std::ops::Range<usize>) -> Vec<KeyId> {
@@ -65,27 +53,17 @@ fn ids(numbers: std::ops::Range<usize>) -> Vec<KeyId> {
 }
 
 fn accepted(numbers: std::ops::Range<usize>) -> Acceptance {
-    Acceptance {
-        missing: ids(numbers).into_iter().collect(),
-        stranger: None,
-    }
+    Acceptance { missing: ids(numbers).into_iter().collect(), stranger: None }
 }
 
 #[test]
 fn every_missing_key_is_looked_up_as_long_as_there_are_not_too_many() {
     let missing = ids(0..5_000);
-    assert_eq!(
-        plan_look_ups(&missing, 9_000, guards(), None).unwrap(),
-        missing
-    );
+    assert_eq!(plan_look_ups(&missing, 9_000, guards(), None).unwrap(), missing);
     let missing = ids(0..5_001);
     assert_eq!(
         plan_look_ups(&missing, 9_000, guards(), None),
-        Err(Withheld::TooManyMissing {
-            missing: 5_001,
-            snapshot: 9_000,
-            limit: 5_000
-        })
+        Err(Withheld::TooManyMissing { missing: 5_001, snapshot: 9_000, limit: 5_000 })
     );
     assert_eq!(plan_look_ups(&[], 0, guards(), None).unwrap(), []);
 }
@@ -99,10 +77,7 @@ fn what_was_accepted_is_looked_up_unless_it_is_too_much_and_more_is_held_again()
     assert_eq!(plan(&ids(0..5_001)), Ok(0));
     assert_eq!(plan(&ids(0..5_000)), Ok(5_000));
     assert_eq!(plan(&ids(7..9)), Ok(2));
-    assert_eq!(
-        plan(&ids(5_000..5_003)),
-        Err(Withheld::MoreThanAccepted { more: 2 })
-    );
+    assert_eq!(plan(&ids(5_000..5_003)), Err(Withheld::MoreThanAccepted { more: 2 }));
 }
 
 #[test]
@@ -115,28 +90,14 @@ fn the_guard_is_the_larger_of_keys_and_percent() {
         (10, 30, 1_000, 300),
         (0, 0, 50, 0),
     ] {
-        let guards = Guards {
-            keys,
-            percent,
-            confirm_limit: 5_000,
-        };
+        let guards = Guards { keys, percent, confirm_limit: 5_000 };
         let judge = |missing: usize| {
             judge_missing(&ids(0..missing), &HashMap::new(), snapshot, guards, None)
         };
         let removals = judge(allowed).unwrap();
-        assert_eq!(
-            (removals.gone.len(), removals.present, removals.unknown),
-            (0, 0, allowed)
-        );
+        assert_eq!((removals.gone.len(), removals.present, removals.unknown), (0, 0, allowed));
         let unknown = allowed + 1;
-        assert_eq!(
-            judge(unknown),
-            Err(Withheld::TooManyUnknown {
-                unknown,
-                snapshot,
-                allowed
-            })
-        );
+        assert_eq!(judge(unknown), Err(Withheld::TooManyUnknown { unknown, snapshot, allowed }));
     }
 }
 

@@ -53,9 +53,7 @@ fn flatten(parent: &str, object: &Value, key: &mut Key, shape: &mut Shape) {
 pub(crate) type World = BTreeMap<String, Value>;
 
 pub(crate) fn world<const N: usize>(keys: [(&str, Value); N]) -> World {
-    keys.into_iter()
-        .map(|(key_id, item)| (key_id.to_owned(), item))
-        .collect()
+    keys.into_iter().map(|(key_id, item)| (key_id.to_owned(), item)).collect()
 }
 
 /// Our own key is the one whose redacted value ends in `own`.
@@ -72,9 +70,7 @@ pub(crate) fn compare_all(
     returning: &HashSet<KeyId>,
 ) -> Changes {
     let mut comparison = Comparison::new(snapshot, |redacted| redacted.ends_with("own"));
-    sightings
-        .into_iter()
-        .for_each(|sighting| comparison.observe(sighting));
+    sightings.into_iter().for_each(|sighting| comparison.observe(sighting));
     comparison.finish(gone, returning)
 }
 
@@ -125,13 +121,7 @@ pub(crate) fn told_by(changes: &Changes) -> (Vec<String>, Vec<String>) {
     let mut events: Vec<String> = Vec::new();
     for Alteration { key, changes, .. } in &changes.altered {
         events.extend(changes.iter().map(|change| {
-            format!(
-                "{} {}: {} > {}",
-                key.id,
-                change.field,
-                text(&change.old),
-                text(&change.new)
-            )
+            format!("{} {}: {} > {}", key.id, change.field, text(&change.old), text(&change.new))
         }));
     }
     let notices = changes.notices.iter().map(|notice| {
@@ -140,12 +130,7 @@ pub(crate) fn told_by(changes: &Changes) -> (Vec<String>, Vec<String>) {
             .iter()
             .map(|(key_id, value)| format!(" {key_id}={}", text(value)))
             .collect();
-        format!(
-            "{} {}{}",
-            notice.kind.as_str(),
-            notice.field,
-            values.concat()
-        )
+        format!("{} {}{}", notice.kind.as_str(), notice.field, values.concat())
     });
     (events, notices.collect())
 }
@@ -166,30 +151,17 @@ pub(crate) fn past_events(before: &Snapshot, changes: &Changes) -> Vec<PastEvent
             Appearance::Added(_) => EventKind::Added,
             Appearance::Restored(_) => EventKind::Restored,
         };
-        whole(
-            appearance.key(),
-            kind,
-            None,
-            Some(appearance.key().to_json().to_string()),
-        )
+        whole(appearance.key(), kind, None, Some(appearance.key().to_json().to_string()))
     });
-    let altered = changes
-        .altered
-        .iter()
-        .flat_map(|Alteration { key, changes, .. }| {
-            changes.iter().map(move |change| PastEvent {
-                field: Some(change.field.clone()),
-                ..whole(key, change.kind(), change.old.clone(), change.new.clone())
-            })
-        });
+    let altered = changes.altered.iter().flat_map(|Alteration { key, changes, .. }| {
+        changes.iter().map(move |change| PastEvent {
+            field: Some(change.field.clone()),
+            ..whole(key, change.kind(), change.old.clone(), change.new.clone())
+        })
+    });
     let removed = changes.removed.iter().map(|key_id| {
         let key = &before.keys[key_id];
-        whole(
-            key,
-            EventKind::Removed,
-            Some(key.to_json().to_string()),
-            None,
-        )
+        whole(key, EventKind::Removed, Some(key.to_json().to_string()), None)
     });
     appeared.chain(altered).chain(removed).collect()
 }
@@ -199,15 +171,9 @@ pub(crate) fn replay(inventory: &mut Inventory, before: &Snapshot, changes: &Cha
     for event in past_events(before, changes) {
         inventory.apply(&event).unwrap();
     }
-    for notice in changes
-        .notices
-        .iter()
-        .filter(|notice| notice.kind != NoticeKind::OwnKey)
-    {
+    for notice in changes.notices.iter().filter(|notice| notice.kind != NoticeKind::OwnKey) {
         for (key_id, value) in &notice.values {
-            inventory
-                .adopt(key_id, &notice.field, value.as_deref())
-                .unwrap();
+            inventory.adopt(key_id, &notice.field, value.as_deref()).unwrap();
         }
     }
 }
@@ -291,14 +257,8 @@ pub(crate) fn time() -> impl Strategy<Value = Value> {
 }
 
 fn redacted() -> impl Strategy<Value = Value> {
-    let shown = [
-        "sk-admin...abc",
-        "sk-proj-...abc",
-        "sk-...xyz",
-        "****abc",
-        "sk-admin-*own",
-        "**own",
-    ];
+    let shown =
+        ["sk-admin...abc", "sk-proj-...abc", "sk-...xyz", "****abc", "sk-admin-*own", "**own"];
     prop_oneof![6 => proptest::sample::select(shown.to_vec()).prop_map(Value::from), 1 => value()]
 }
 
@@ -313,10 +273,7 @@ fn members(
         })
         .collect();
     fields.prop_map(|fields| {
-        fields
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)))
-            .collect()
+        fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     })
 }
 
@@ -337,10 +294,7 @@ fn item() -> impl Strategy<Value = Value> {
     ]);
     let owner = prop_oneof![5 => owner.prop_map(Value::from), 1 => Just(Value::Null), 1 => value()];
     members(vec![
-        (
-            "name",
-            prop_oneof![4 => text().prop_map(Value::from), 1 => value()].boxed(),
-        ),
+        ("name", prop_oneof![4 => text().prop_map(Value::from), 1 => value()].boxed()),
         ("redacted_value", redacted().boxed()),
         ("created_at", time().boxed()),
         ("last_used_at", time().boxed()),
@@ -356,24 +310,13 @@ fn item() -> impl Strategy<Value = Value> {
 
 /// An organization of up to six keys out of seven, some with odd ids.
 pub(crate) fn any_world() -> impl Strategy<Value = World> {
-    let ids = [
-        "key_1",
-        "key_2",
-        "key_3",
-        "k'/\"\\ \u{1f511}",
-        "a\0b",
-        "7",
-        "json:1",
-    ];
+    let ids = ["key_1", "key_2", "key_3", "k'/\"\\ \u{1f511}", "a\0b", "7", "json:1"];
     let ids = proptest::sample::select(ids.to_vec()).prop_map(str::to_owned);
     proptest::collection::btree_map(ids, item(), 0..6)
 }
 
 /// A key in any state.
 pub(crate) fn key() -> impl Strategy<Value = Key> {
-    (
-        text().prop_filter("ids are not empty", |text| !text.is_empty()),
-        item(),
-    )
+    (text().prop_filter("ids are not empty", |text| !text.is_empty()), item())
         .prop_map(|(key_id, item)| sighting(&key_id, &item).key)
 }

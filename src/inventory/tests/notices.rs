@@ -7,10 +7,8 @@ const NONE: [&str; 0] = [];
 #[test]
 fn a_field_that_starts_for_all_keys_is_one_notice() {
     let before = world([("a", json!({"name": "A"})), ("b", json!({"name": "B"}))]);
-    let after = world([
-        ("a", json!({"name": "A", "tier": 1})),
-        ("b", json!({"name": "B", "tier": null})),
-    ]);
+    let after =
+        world([("a", json!({"name": "A", "tier": 1})), ("b", json!({"name": "B", "tier": null}))]);
     let (events, notices) = told(&before, &after);
     assert_eq!(events, NONE);
     assert_eq!(notices, ["field_started tier a=1"]);
@@ -19,11 +17,7 @@ fn a_field_that_starts_for_all_keys_is_one_notice() {
 #[test]
 fn a_field_that_starts_for_some_keys_is_an_event_of_each() {
     let before = world([("a", json!({})), ("b", json!({})), ("c", json!({}))]);
-    let after = world([
-        ("a", json!({"tier": 1})),
-        ("b", json!({"tier": null})),
-        ("c", json!({})),
-    ]);
+    let after = world([("a", json!({"tier": 1})), ("b", json!({"tier": null})), ("c", json!({}))]);
     let (events, notices) = told(&before, &after);
     assert_eq!(events, ["a tier: - > 1"]);
     assert_eq!(notices, NONE);
@@ -31,21 +25,13 @@ fn a_field_that_starts_for_some_keys_is_an_event_of_each() {
 
 #[test]
 fn a_field_that_stops_for_all_keys_is_one_notice_and_keeps_its_last_values() {
-    let full = world([
-        ("a", json!({"name": "A", "tier": 1})),
-        ("b", json!({"name": null, "tier": null})),
-    ]);
+    let full =
+        world([("a", json!({"name": "A", "tier": 1})), ("b", json!({"name": null, "tier": null}))]);
     let bare = world([("a", json!({})), ("b", json!({})), ("c", json!({}))]);
     let changes = compare(first(&full), &bare, &[]);
     assert_eq!(
         told_by(&changes),
-        (
-            vec![],
-            vec![
-                "field_stopped name".to_owned(),
-                "field_stopped tier".to_owned()
-            ]
-        )
+        (vec![], vec!["field_stopped name".to_owned(), "field_stopped tier".to_owned()])
     );
     assert_eq!(changes.altered, []);
     let stopped = advance(&first(&full), &changes);
@@ -70,10 +56,7 @@ fn a_field_that_stops_for_all_keys_is_one_notice_and_keeps_its_last_values() {
     // Back for one key only.
     let some = world([("a", json!({"name": "Z"})), ("b", json!({}))]);
     let changes = compare(copy(&stopped), &some, &[]);
-    assert_eq!(
-        told_by(&changes),
-        (vec!["a name: A > Z".to_owned()], vec![])
-    );
+    assert_eq!(told_by(&changes), (vec!["a name: A > Z".to_owned()], vec![]));
     assert_eq!(changes.fields.get("name"), Some(&Sent::Stopped));
 }
 
@@ -90,10 +73,7 @@ fn a_field_that_stops_for_some_keys_is_an_event_of_each() {
 fn a_list_without_keys_tells_nothing_of_fields() {
     let before = first(&world([("a", json!({"tier": 1}))]));
     let changes = compare(copy(&before), &World::new(), &[]);
-    assert_eq!(
-        (changes.notices.len(), changes.fields.clone()),
-        (0, before.fields.clone())
-    );
+    assert_eq!((changes.notices.len(), changes.fields.clone()), (0, before.fields.clone()));
     assert_eq!(changes.unconfirmed, [id("a")]);
 }
 
@@ -104,16 +84,9 @@ fn owned(owner: impl Into<Value>) -> Value {
 #[test]
 fn an_owner_that_is_null_or_absent_on_some_keys_is_theirs_to_tell() {
     let user = json!({"type": "user", "id": "u", "role": "owner"});
-    let before = world([
-        ("a", owned(user.clone())),
-        ("b", owned(user.clone())),
-        ("c", owned(user.clone())),
-    ]);
-    let after = world([
-        ("a", owned(user)),
-        ("b", owned(Value::Null)),
-        ("c", json!({"name": "N"})),
-    ]);
+    let before =
+        world([("a", owned(user.clone())), ("b", owned(user.clone())), ("c", owned(user.clone()))]);
+    let after = world([("a", owned(user)), ("b", owned(Value::Null)), ("c", json!({"name": "N"}))]);
     let (events, notices) = told(&before, &after);
     let gone = |key: &str| {
         [
@@ -126,11 +99,7 @@ fn an_owner_that_is_null_or_absent_on_some_keys_is_theirs_to_tell() {
     assert_eq!(notices, NONE);
     // And back.
     let (events, notices) = told(&after, &before);
-    assert_eq!(
-        (events.len(), notices.len()),
-        (6, 0),
-        "{events:?} {notices:?}"
-    );
+    assert_eq!((events.len(), notices.len()), (6, 0), "{events:?} {notices:?}");
 }
 
 #[test]
@@ -169,10 +138,7 @@ fn a_field_of_the_owner_that_stops_is_one_notice() {
         ("c", owned(Value::Null)),
     ]);
     let changes = compare(first(&before), &after, &[]);
-    assert_eq!(
-        told_by(&changes),
-        (vec![], vec!["field_stopped owner_role".to_owned()])
-    );
+    assert_eq!(told_by(&changes), (vec![], vec!["field_stopped owner_role".to_owned()]));
     let after = advance(&first(&before), &changes);
     assert_eq!(after.keys[&id("b")].owner_role.as_deref(), Some("member"));
 }
@@ -184,10 +150,7 @@ fn an_owner_that_the_api_sends_no_more_is_one_notice() {
     let after = world([("a", json!({"name": "N"})), ("b", json!({"name": "N"}))]);
     let known = first(&before);
     let changes = compare(copy(&known), &after, &[]);
-    assert_eq!(
-        told_by(&changes),
-        (vec![], vec!["field_stopped owner".to_owned()])
-    );
+    assert_eq!(told_by(&changes), (vec![], vec!["field_stopped owner".to_owned()]));
     let stopped = advance(&known, &changes);
     assert_eq!(stopped.keys, known.keys);
     // It stays known while it is not sent, and its return with the same values tells no value.
@@ -202,10 +165,7 @@ fn an_owner_that_the_api_sends_no_more_is_one_notice() {
     let with_c = advance(&stopped, &compare(copy(&stopped), &more, &[]));
     let back = world([
         ("a", owned(user.clone())),
-        (
-            "b",
-            owned(json!({"type": "service_account", "id": "u", "created_at": 1})),
-        ),
+        ("b", owned(json!({"type": "service_account", "id": "u", "created_at": 1}))),
         ("c", owned(user)),
     ]);
     let (events, notices) = told_by(&compare(with_c, &back, &[]));
@@ -236,10 +196,7 @@ fn what_only_some_owners_have_is_kept_too_when_the_owner_is_sent_no_more() {
 #[test]
 fn an_owner_that_starts_for_all_keys_is_no_event() {
     let before = world([("a", json!({})), ("b", json!({}))]);
-    let after = world([
-        ("a", json!({"owner": {"type": "user"}})),
-        ("b", json!({"owner": null})),
-    ]);
+    let after = world([("a", json!({"owner": {"type": "user"}})), ("b", json!({"owner": null}))]);
     let (events, notices) = told(&before, &after);
     assert_eq!(events, NONE);
     assert_eq!(notices, ["field_started owner_type a=user"]);

@@ -5,10 +5,7 @@ use crate::output::testing::{HOSTILE, hostile_text};
 
 #[test]
 fn hostile_names_are_visible_and_on_one_line() {
-    let shown: Vec<_> = HOSTILE
-        .iter()
-        .map(|name| format!("[{}]", harmless(name)))
-        .collect();
+    let shown: Vec<_> = HOSTILE.iter().map(|name| format!("[{}]", harmless(name))).collect();
     insta::assert_snapshot!(shown.join("\n"), @r#"
     [\u{1b}[31mred\u{1b}[0m]
     [\u{1b}]8;;https://evil.example\u{7}click\u{1b}]8;;\u{7}]
@@ -53,19 +50,9 @@ fn each_dangerous_character_is_escaped() {
 
 #[test]
 fn ordinary_text_is_not_copied() {
-    for text in [
-        "",
-        "prod",
-        r"C:\new",
-        "日本語",
-        "naïve — “quoted”",
-        "e\u{301}",
-        "❤\u{fe0f}",
-    ] {
-        assert!(
-            matches!(harmless(text), Cow::Borrowed(same) if same == text),
-            "{text}"
-        );
+    for text in ["", "prod", r"C:\new", "日本語", "naïve — “quoted”", "e\u{301}", "❤\u{fe0f}"]
+    {
+        assert!(matches!(harmless(text), Cow::Borrowed(same) if same == text), "{text}");
     }
 }
 
@@ -78,10 +65,7 @@ fn a_mark_with_nothing_to_stand_on_is_escaped() {
 #[test]
 fn only_a_few_marks_may_stand_on_one_character() {
     let name = format!("a{}", "\u{301}".repeat(6));
-    assert_eq!(
-        harmless(&name),
-        format!("a{}{}", "\u{301}".repeat(4), r"\u{301}\u{301}")
-    );
+    assert_eq!(harmless(&name), format!("a{}{}", "\u{301}".repeat(4), r"\u{301}\u{301}"));
 }
 
 #[test]

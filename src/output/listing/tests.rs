@@ -52,12 +52,7 @@ fn two_rows() -> Vec<Vec<Cell>> {
 
 #[test]
 fn a_table_is_aligned_and_ends_with_its_summary() {
-    let table = written(
-        Format::Table,
-        Terminal::PLAIN,
-        &two_rows(),
-        Some("1 added, 0 removed"),
-    );
+    let table = written(Format::Table, Terminal::PLAIN, &two_rows(), Some("1 added, 0 removed"));
     insta::assert_snapshot!(table, @r#"
     KEY       NAME               EVENT  LAST USED              USES
     key_abc   Main, "admin" key  added  2026-11-23T12:29:00Z  1 204
@@ -114,21 +109,14 @@ fn no_rows_leave_each_format_whole() {
     assert_eq!(empty(Format::Table), "");
     assert_eq!(empty(Format::Json), "[]\n");
     assert_eq!(empty(Format::Ndjson), "");
-    assert_eq!(
-        empty(Format::Csv),
-        "key_id,name,event,last_used_at,uses,own_key,other\n"
-    );
+    assert_eq!(empty(Format::Csv), "key_id,name,event,last_used_at,uses,own_key,other\n");
 }
 
 #[test]
 fn that_a_table_is_empty_is_said_on_standard_error() {
     let said = |format, quiet| {
         let (mut printer, _, err) = printer(Terminal::PLAIN, quiet);
-        printer
-            .listing(format, COLUMNS, "no keys match")
-            .unwrap()
-            .finish(None)
-            .unwrap();
+        printer.listing(format, COLUMNS, "no keys match").unwrap().finish(None).unwrap();
         err.text()
     };
     assert_eq!(said(Format::Table, false), "no keys match\n");
@@ -138,11 +126,7 @@ fn that_a_table_is_empty_is_said_on_standard_error() {
 
 #[test]
 fn a_narrow_terminal_shortens_names_before_it_wraps_ids() {
-    let rows = [row(
-        "key_0123456789abcdefghijklmno",
-        "a rather long name of a key",
-        "added",
-    )];
+    let rows = [row("key_0123456789abcdefghijklmno", "a rather long name of a key", "added")];
     insta::assert_snapshot!(written(Format::Table, terminal(90), &rows, None), @"
     KEY                            NAME                     EVENT  LAST USED              USES
     key_0123456789abcdefghijklmno  a rather long name of …  added  2026-11-23T12:29:00Z  1 204
@@ -156,11 +140,7 @@ fn a_narrow_terminal_shortens_names_before_it_wraps_ids() {
 
 #[test]
 fn no_escape_is_torn_where_a_table_is_narrow() {
-    let rows = [row(
-        "key_0123456\u{202e}789abcdef",
-        "prod \u{1b}[31m",
-        "added",
-    )];
+    let rows = [row("key_0123456\u{202e}789abcdef", "prod \u{1b}[31m", "added")];
     insta::assert_snapshot!(written(Format::Table, terminal(64), &rows, None), @r"
     KEY                 NAME      EVENT  LAST USED              USES
     key_0123456         prod …    added  2026-11-23T12:29:00Z  1 204
@@ -171,27 +151,17 @@ fn no_escape_is_torn_where_a_table_is_narrow() {
 #[test]
 fn a_table_fits_its_terminal() {
     let name = "日本語 ".repeat(100);
-    let rows = [
-        row(&"id".repeat(5_000), &name, "changed"),
-        row("key", "x", "added"),
-    ];
+    let rows = [row(&"id".repeat(5_000), &name, "changed"), row("key", "x", "added")];
     for width in [66u16, 80, 120, 200] {
         let table = written(Format::Table, terminal(width), &rows, None);
-        assert!(
-            table
-                .lines()
-                .all(|line| crate::output::harmless::width(line) <= width.into())
-        );
+        assert!(table.lines().all(|line| crate::output::harmless::width(line) <= width.into()));
     }
 }
 
 #[test]
 fn a_long_id_in_a_file_is_whole_and_moves_no_other_row() {
     let long = "id".repeat(5_000);
-    let rows = [
-        row(&long, &"n".repeat(10_240), "changed"),
-        row("key", "x", "added"),
-    ];
+    let rows = [row(&long, &"n".repeat(10_240), "changed"), row("key", "x", "added")];
     let table = written(Format::Table, Terminal::PLAIN, &rows, None);
     let lines: Vec<_> = table.lines().collect();
     assert!(lines[1].starts_with(&format!("{long}  nnn")));
@@ -214,10 +184,7 @@ fn wide_and_combining_characters_stay_aligned() {
 
 #[test]
 fn hostile_names_stay_in_their_row_of_a_table() {
-    let rows: Vec<_> = HOSTILE
-        .iter()
-        .map(|name| row("key", name, "added"))
-        .collect();
+    let rows: Vec<_> = HOSTILE.iter().map(|name| row("key", name, "added")).collect();
     insta::assert_snapshot!(written(Format::Table, Terminal::PLAIN, &rows, None), @r#"
     KEY  NAME                                                     EVENT  LAST USED              USES
     key  \u{1b}[31mred\u{1b}[0m                                   added  2026-11-23T12:29:00Z  1 204
@@ -247,18 +214,11 @@ fn hostile_names_are_whole_in_json_and_tamed_in_csv() {
     let rows: Vec<_> = HOSTILE.iter().map(|name| row(name, name, name)).collect();
     for format in ALL {
         let text = written(format, terminal(100), &rows, None);
-        assert!(
-            !text
-                .replace('\n', "")
-                .contains(crate::output::harmless::is_dangerous)
-        );
+        assert!(!text.replace('\n', "").contains(crate::output::harmless::is_dangerous));
     }
     let json = written(Format::Json, Terminal::PLAIN, &rows, None);
     let parsed: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
-    let names: Vec<_> = parsed
-        .iter()
-        .map(|object| object["name"].as_str().unwrap())
-        .collect();
+    let names: Vec<_> = parsed.iter().map(|object| object["name"].as_str().unwrap()).collect();
     assert_eq!(names, HOSTILE);
     let csv = written(Format::Csv, Terminal::PLAIN, &rows, None);
     assert_eq!(csv.lines().count(), rows.len() + 1);
@@ -271,15 +231,8 @@ fn json_in_csv_can_still_be_parsed() {
     let value = serde_json::json!({"note": "a\n\u{202e}\\n"});
     cells[6] = Cell::Json(value.clone());
     let csv = written(Format::Csv, Terminal::PLAIN, &[cells], None);
-    let record = csv::Reader::from_reader(csv.as_bytes())
-        .into_records()
-        .next()
-        .unwrap()
-        .unwrap();
-    assert_eq!(
-        serde_json::from_str::<serde_json::Value>(&record[6]).unwrap(),
-        value
-    );
+    let record = csv::Reader::from_reader(csv.as_bytes()).into_records().next().unwrap().unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&record[6]).unwrap(), value);
 }
 
 #[test]
@@ -290,11 +243,9 @@ fn what_is_no_json_stays_text() {
 
 #[test]
 fn a_followed_listing_shows_rows_at_once() {
-    for (format, lines) in [
-        (Format::Table, [2, 3]),
-        (Format::Ndjson, [1, 2]),
-        (Format::Csv, [2, 3]),
-    ] {
+    for (format, lines) in
+        [(Format::Table, [2, 3]), (Format::Ndjson, [1, 2]), (Format::Csv, [2, 3])]
+    {
         let (mut printer, out, _) = printer(Terminal::PLAIN, false);
         let mut listing = printer.listing(format, COLUMNS, "nothing").unwrap();
         for expected in lines {
@@ -317,22 +268,14 @@ fn a_table_of_any_length_has_one_header() {
 #[test]
 fn a_reader_that_left_ends_a_listing_quietly() {
     for format in ALL {
-        let out = Stream::new(
-            Box::new(Failing(std::io::ErrorKind::BrokenPipe)),
-            Terminal::PLAIN,
-        );
+        let out = Stream::new(Box::new(Failing(std::io::ErrorKind::BrokenPipe)), Terminal::PLAIN);
         let err = Stream::new(Box::new(Captured::default()), Terminal::PLAIN);
         let mut printer = Printer::new(out, err, false);
-        let result = printer
-            .listing(format, COLUMNS, "none")
-            .and_then(|mut listing| {
-                listing.row(&row("key", "name", "used"))?;
-                listing.finish(None)
-            });
-        assert!(
-            matches!(result, Err(Error::Closed)),
-            "{format:?}: {result:?}"
-        );
+        let result = printer.listing(format, COLUMNS, "none").and_then(|mut listing| {
+            listing.row(&row("key", "name", "used"))?;
+            listing.finish(None)
+        });
+        assert!(matches!(result, Err(Error::Closed)), "{format:?}: {result:?}");
     }
 }
 

@@ -18,13 +18,7 @@ async fn the_history_can_neither_be_changed_nor_cut_nor_replaced() {
     books.sync(&owned(None), &[]).await;
     books.sync(&owned(Some(1)), &[]).await;
     let before = books.sizes().await;
-    assert!(
-        before
-            .iter()
-            .enumerate()
-            .all(|(table, rows)| *rows > 0 || table == 2),
-        "{before:?}"
-    );
+    assert!(before.iter().enumerate().all(|(table, rows)| *rows > 0 || table == 2), "{before:?}");
     for sql in [
         "update audit set new_value = 1",
         "update audit set event_id = 100 where event_id = 1",
@@ -74,10 +68,7 @@ async fn a_run_is_not_replaced_by_another_of_the_same_token() {
 async fn an_event_stays_as_it_was_when_its_key_and_owner_change() {
     let mut books = Books::new().await;
     let owned = |name: &str, owner: &str| {
-        world([(
-            "key_1",
-            json!({"name": name, "owner": {"id": "u", "name": owner}}),
-        )])
+        world([("key_1", json!({"name": name, "owner": {"id": "u", "name": owner}}))])
     };
     books.sync(&owned("A", "Ada"), &[]).await;
     let first = books.events().await;
@@ -86,10 +77,7 @@ async fn an_event_stays_as_it_was_when_its_key_and_owner_change() {
     books.sync(&owned("C", "Ada"), &[]).await;
     let all = books.events().await;
     assert_eq!(all[..1], first);
-    let names: Vec<_> = all
-        .iter()
-        .map(|event| event.key_name.as_deref().unwrap())
-        .collect();
+    let names: Vec<_> = all.iter().map(|event| event.key_name.as_deref().unwrap()).collect();
     assert_eq!(names, ["A", "B", "B", "B", "C"]);
     // A state of an owner that is back is not written again.
     assert_eq!(books.number("select count(*) from owners").await, 2);

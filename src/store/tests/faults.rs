@@ -8,12 +8,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use super::*;
 
 async fn raw(path: &Path) -> SqliteConnection {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true)
-        .connect()
-        .await
-        .unwrap()
+    SqliteConnectOptions::new().filename(path).create_if_missing(true).connect().await.unwrap()
 }
 
 async fn run(connection: &mut SqliteConnection, sql: &'static str) {
@@ -25,10 +20,7 @@ fn listing(directory: &Path) -> Vec<(String, Vec<u8>)> {
         .unwrap()
         .map(|entry| {
             let entry = entry.unwrap();
-            (
-                entry.file_name().into_string().unwrap(),
-                fs::read(entry.path()).unwrap(),
-            )
+            (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())
         })
         .collect();
     files.sort();
@@ -39,25 +31,14 @@ fn listing(directory: &Path) -> Vec<(String, Vec<u8>)> {
 async fn a_file_that_is_not_ours_is_left_untouched() {
     let directory = TempDir::new().unwrap();
     let file = |name: &str| directory.path().join(name);
-    fs::write(
-        file("text"),
-        "no database, but a text that is longer than a header".repeat(40),
-    )
-    .unwrap();
+    fs::write(file("text"), "no database, but a text that is longer than a header".repeat(40))
+        .unwrap();
     fs::write(file("short"), "x").unwrap();
     fs::write(file("cut"), b"SQLite format 3\0").unwrap();
-    run(
-        &mut raw(&file("theirs")).await,
-        "create table t (x); insert into t values (1)",
-    )
-    .await;
+    run(&mut raw(&file("theirs")).await, "create table t (x); insert into t values (1)").await;
     run(&mut raw(&file("named")).await, "pragma application_id = 7").await;
     let mut open = raw(&file("in_use")).await;
-    run(
-        &mut open,
-        "pragma journal_mode = wal; create table t (x); insert into t values (1)",
-    )
-    .await;
+    run(&mut open, "pragma journal_mode = wal; create table t (x); insert into t values (1)").await;
     // As a killed process would leave it: a table that is in the log only.
     for end in ["", "-wal"] {
         fs::copy(file(&format!("in_use{end}")), file(&format!("killed{end}"))).unwrap();
@@ -90,10 +71,7 @@ async fn a_file_that_is_not_ours_is_left_untouched() {
 async fn a_new_file_is_ours_from_the_start() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("new.db");
-    assert!(matches!(
-        Reader::open(&path).await,
-        Err(Error::Missing { .. })
-    ));
+    assert!(matches!(Reader::open(&path).await, Err(Error::Missing { .. })));
     assert!(!path.exists());
     // An empty file too.
     fs::write(&path, "").unwrap();
@@ -112,18 +90,11 @@ async fn a_database_can_be_opened_while_it_is_written_back() {
     let mut books = Books::new().await;
     for number in 0..20 {
         let item = json!({"name": "n".repeat(9_000)});
-        books
-            .sync(
-                &world([("a", item), (&format!("k{number}"), json!({}))]),
-                &[],
-            )
-            .await;
+        books.sync(&world([("a", item), (&format!("k{number}"), json!({}))]), &[]).await;
         let cut_back = sqlx::raw_sql("pragma wal_checkpoint(truncate)");
         let path = books.path();
-        let (cut_back, reader) = tokio::join!(
-            cut_back.execute(&mut books.writer.connection),
-            Reader::open(&path)
-        );
+        let (cut_back, reader) =
+            tokio::join!(cut_back.execute(&mut books.writer.connection), Reader::open(&path));
         cut_back.unwrap();
         reader.unwrap().list_organizations().await.unwrap();
     }
@@ -134,11 +105,7 @@ async fn opening_a_database_again_writes_nothing() {
     let mut books = Books::new().await;
     books.sync(&two_keys(), &[]).await;
     let path = books.path();
-    let Books {
-        writer,
-        directory: _directory,
-        ..
-    } = books;
+    let Books { writer, directory: _directory, .. } = books;
     writer.close().await.unwrap();
     let before = fs::read(&path).unwrap();
     open_at(&path).await.unwrap().close().await.unwrap();
@@ -154,43 +121,16 @@ async fn databases_of_other_versions_are_refused() {
                  values (9999, 'later', true, x'00', 0)";
     books.execute(newer).await.unwrap();
     let path = books.path();
-    let Books {
-        writer,
-        directory: _directory,
-        ..
-    } = books;
+    let Books { writer, directory: _directory, .. } = books;
     writer.close().await.unwrap();
-    for error in [
-        open_at(&path).await.unwrap_err(),
-        Reader::open(&path).await.unwrap_err(),
-    ] {
-        assert!(
-            matches!(
-                error,
-                Error::Newer {
-                    found: 9_999,
-                    known: 1,
-                    ..
-                }
-            ),
-            "{error}"
-        );
+    for error in [open_at(&path).await.unwrap_err(), Reader::open(&path).await.unwrap_err()] {
+        assert!(matches!(error, Error::Newer { found: 9_999, known: 1, .. }), "{error}");
     }
     let mut connection = raw(&path).await;
     run(&mut connection, "delete from _sqlx_migrations").await;
     connection.close().await.unwrap();
     let error = Reader::open(&path).await.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::Older {
-                found: 0,
-                known: 1,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, Error::Older { found: 0, known: 1, .. }), "{error}");
 }
 
 #[tokio::test]
@@ -212,16 +152,10 @@ async fn places_where_no_database_can_be() {
         Reader::open(&directory.path().join("no/where.db")).await,
         Err(Error::Missing { .. })
     ));
-    assert!(matches!(
-        Reader::open(&file.join("below.db")).await,
-        Err(Error::CannotOpen { .. })
-    ));
+    assert!(matches!(Reader::open(&file.join("below.db")).await, Err(Error::CannotOpen { .. })));
     // Nobody can make files there, not even root.
     let error = open_at(Path::new("/proc/keydrift.db")).await.unwrap_err();
-    assert!(
-        matches!(error, Error::CannotOpen { .. } | Error::ReadOnly { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, Error::CannotOpen { .. } | Error::ReadOnly { .. }), "{error:?}");
 }
 
 #[tokio::test]
@@ -229,11 +163,7 @@ async fn a_database_that_is_damaged_says_so() {
     let mut books = Books::new().await;
     books.sync(&two_keys(), &[]).await;
     let path = books.path();
-    let Books {
-        writer,
-        directory: _directory,
-        ..
-    } = books;
+    let Books { writer, directory: _directory, .. } = books;
     writer.close().await.unwrap();
     let mut bytes = fs::read(&path).unwrap();
     bytes[4_096..].fill(0xa5);
@@ -246,11 +176,7 @@ async fn a_database_that_is_damaged_says_so() {
         Ok(mut reader) => seen.push(reader.list_organizations().await.unwrap_err()),
         Err(error) => seen.push(error),
     }
-    assert!(
-        seen.iter()
-            .all(|error| matches!(error, Error::Corrupt { .. })),
-        "{seen:?}"
-    );
+    assert!(seen.iter().all(|error| matches!(error, Error::Corrupt { .. })), "{seen:?}");
 }
 
 #[tokio::test]
@@ -259,16 +185,11 @@ async fn a_full_disk_leaves_nothing_of_the_run_and_the_next_one_goes_on() {
     books.sync(&two_keys(), &[]).await;
     let keys: World = (0..300)
         .map(|n| {
-            (
-                format!("key_{n}"),
-                json!({"name": "n".repeat(200), "owner": {"id": format!("u{n}")}}),
-            )
+            (format!("key_{n}"), json!({"name": "n".repeat(200), "owner": {"id": format!("u{n}")}}))
         })
         .collect();
     let mut refused = 0;
-    let mut pages = books
-        .number("select page_count from pragma_page_count")
-        .await;
+    let mut pages = books.number("select page_count from pragma_page_count").await;
     loop {
         let before = books.sizes().await;
         let changes = books.compare(ORG, &keys, &["key_1"]).await;
@@ -278,10 +199,7 @@ async fn a_full_disk_leaves_nothing_of_the_run_and_the_next_one_goes_on() {
             .await
             .unwrap();
         let draft = books.draft(ORG);
-        let outcome = Outcome::Ok {
-            changes: &changes,
-            header: None,
-        };
+        let outcome = Outcome::Ok { changes: &changes, header: None };
         match books.writer.record_run(&draft, &outcome).await {
             Ok(recorded) => {
                 assert_eq!(recorded.counts.added, 298);
@@ -294,13 +212,7 @@ async fn a_full_disk_leaves_nothing_of_the_run_and_the_next_one_goes_on() {
         // Where there is no space for the changes there is some for a row.
         books
             .writer
-            .record_run(
-                &draft,
-                &Outcome::Failed {
-                    error: "full",
-                    withheld: None,
-                },
-            )
+            .record_run(&draft, &Outcome::Failed { error: "full", withheld: None })
             .await
             .unwrap();
         pages += 1;
@@ -322,22 +234,11 @@ async fn a_database_locked_by_another_program_is_busy_and_then_free() {
     let mut other = raw(&books.path()).await;
     run(&mut other, "begin exclusive").await;
     let draft = books.draft(ORG);
-    let outcome = Outcome::Ok {
-        changes: &changes,
-        header: None,
-    };
+    let outcome = Outcome::Ok { changes: &changes, header: None };
     let error = books.writer.record_run(&draft, &outcome).await.unwrap_err();
     assert!(matches!(error, Error::Busy { .. }), "{error:?}");
     run(&mut other, "rollback").await;
-    assert_eq!(
-        books
-            .writer
-            .record_run(&draft, &outcome)
-            .await
-            .unwrap()
-            .run_id,
-        1
-    );
+    assert_eq!(books.writer.record_run(&draft, &outcome).await.unwrap().run_id, 1);
 }
 
 #[tokio::test]
@@ -347,15 +248,9 @@ async fn a_run_that_cannot_be_written_leaves_nothing_and_the_next_one_goes_on() 
     let before = books.sizes().await;
     // Restored, but never known.
     let unknown = crate::inventory::Appearance::Restored(sighting("key_9", &json!({})).key);
-    let changes = Changes {
-        appeared: vec![unknown],
-        ..Changes::default()
-    };
+    let changes = Changes { appeared: vec![unknown], ..Changes::default() };
     let draft = books.draft(ORG);
-    let outcome = Outcome::Ok {
-        changes: &changes,
-        header: None,
-    };
+    let outcome = Outcome::Ok { changes: &changes, header: None };
     assert!(books.writer.record_run(&draft, &outcome).await.is_err());
     assert_eq!(books.sizes().await, before);
     books.sync(&two_keys(), &[]).await;
@@ -369,18 +264,7 @@ async fn a_transaction_that_the_database_ended_itself_does_not_stop_the_next_run
         "create temp trigger ends before insert on runs begin select raise(rollback, 'x'); end";
     books.execute(ends).await.unwrap();
     let draft = books.draft(ORG);
-    let outcome = Outcome::Failed {
-        error: "e",
-        withheld: None,
-    };
+    let outcome = Outcome::Failed { error: "e", withheld: None };
     assert!(books.writer.record_run(&draft, &outcome).await.is_err());
-    assert_eq!(
-        books
-            .writer
-            .record_run(&draft, &outcome)
-            .await
-            .unwrap()
-            .run_id,
-        1
-    );
+    assert_eq!(books.writer.record_run(&draft, &outcome).await.unwrap().run_id, 1);
 }

@@ -6,32 +6,15 @@ use super::*;
 async fn a_key_is_found_by_id_name_and_the_end_of_its_value() {
     let mut books = Books::new().await;
     let keys = world([
-        (
-            "key_abc",
-            json!({"name": "deploy", "redacted_value": "sk-admin...XY9"}),
-        ),
-        (
-            "key_abcd",
-            json!({"name": "key_abc", "redacted_value": "sk-admin-****wxyz"}),
-        ),
-        (
-            "other",
-            json!({"name": "zzz-XY9", "redacted_value": "sk-proj-..."}),
-        ),
+        ("key_abc", json!({"name": "deploy", "redacted_value": "sk-admin...XY9"})),
+        ("key_abcd", json!({"name": "key_abc", "redacted_value": "sk-admin-****wxyz"})),
+        ("other", json!({"name": "zzz-XY9", "redacted_value": "sk-proj-..."})),
     ]);
     books.sync(&keys, &[]).await;
-    let rest: World = keys
-        .into_iter()
-        .filter(|(key, _)| key != "key_abcd")
-        .collect();
+    let rest: World = keys.into_iter().filter(|(key, _)| key != "key_abcd").collect();
     books.sync(&rest, &["key_abcd"]).await;
     let find = async |text: &str| {
-        let rows = books
-            .reader()
-            .await
-            .find_keys(Some(ORG), text)
-            .await
-            .unwrap();
+        let rows = books.reader().await.find_keys(Some(ORG), text).await.unwrap();
         rows.into_iter().map(|row| row.key_id).collect::<Vec<_>>()
     };
     // Its id alone, though another is called so and begins so.
@@ -47,23 +30,6 @@ async fn a_key_is_found_by_id_name_and_the_end_of_its_value() {
     for nobody in ["", "Y9", "eploy", "nobody", "KEY_ABC"] {
         assert_eq!(find(nobody).await, [""; 0], "{nobody}");
     }
-    assert!(
-        books
-            .reader()
-            .await
-            .find_keys(Some("x"), "key_abc")
-            .await
-            .unwrap()
-            .is_empty()
-    );
-    assert_eq!(
-        books
-            .reader()
-            .await
-            .find_keys(None, "key_abc")
-            .await
-            .unwrap()
-            .len(),
-        1
-    );
+    assert!(books.reader().await.find_keys(Some("x"), "key_abc").await.unwrap().is_empty());
+    assert_eq!(books.reader().await.find_keys(None, "key_abc").await.unwrap().len(), 1);
 }

@@ -1,8 +1,5 @@
 //! The history leads to the inventory, at any time.
-#![expect(
-    clippy::too_many_lines,
-    reason = "a table or a story is best read in one piece"
-)]
+#![expect(clippy::too_many_lines, reason = "a table or a story is best read in one piece")]
 
 use std::collections::BTreeMap;
 
@@ -16,10 +13,7 @@ use crate::inventory::{Column, Key};
 type Step = (bool, Option<(World, u64)>);
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = (
-        any::<bool>(),
-        proptest::option::weighted(0.85, (any_world(), any::<u64>())),
-    );
+    let step = (any::<bool>(), proptest::option::weighted(0.85, (any_world(), any::<u64>())));
     proptest::collection::vec(step, 1..8)
 }
 
@@ -39,19 +33,13 @@ async fn live(steps: Vec<Step>) {
         let name = if first { "a" } else { "b" };
         let Some((world, believed)) = turn else {
             let draft = books.draft(name);
-            let outcome = Outcome::Failed {
-                error: "e",
-                withheld: None,
-            };
+            let outcome = Outcome::Failed { error: "e", withheld: None };
             books.writer.record_run(&draft, &outcome).await.unwrap();
             continue;
         };
         let (before, _) = books.writer.load_snapshot(name).await.unwrap();
-        let mut missing: Vec<_> = before
-            .keys
-            .keys()
-            .filter(|id| !world.contains_key(id.as_str()))
-            .collect();
+        let mut missing: Vec<_> =
+            before.keys.keys().filter(|id| !world.contains_key(id.as_str())).collect();
         missing.sort();
         let gone: Vec<&str> = missing
             .iter()
@@ -76,17 +64,9 @@ async fn live(steps: Vec<Step>) {
     }
     let mut reader = books.reader().await;
     for (time, name, state) in states {
-        let replayed = reader
-            .replay(Some(name), time)
-            .await
-            .unwrap()
-            .remove(name)
-            .unwrap();
+        let replayed = reader.replay(Some(name), time).await.unwrap().remove(name).unwrap();
         let own = state.1.clone();
-        assert_eq!(
-            without_own_use((replayed.keys, own)),
-            without_own_use(state)
-        );
+        assert_eq!(without_own_use((replayed.keys, own)), without_own_use(state));
     }
     let broken = "select count(*) from pragma_foreign_key_check";
     assert_eq!(books.number(broken).await, 0);
@@ -111,9 +91,7 @@ proptest! {
 async fn a_time_is_answered_with_the_state_after_the_last_good_run() {
     let mut books = Books::new().await;
     books.sync(&two_keys(), &[]).await;
-    books
-        .sync_as("other", &world([("x", json!({}))]), &[])
-        .await;
+    books.sync_as("other", &world([("x", json!({}))]), &[]).await;
     let mut one = two_keys();
     one.remove("key_2");
     books.sync(&one, &["key_2"]).await;
@@ -121,52 +99,29 @@ async fn a_time_is_answered_with_the_state_after_the_last_good_run() {
     let mut sizes = async |name: Option<&str>, seconds: i64| {
         let found = reader.replay(name, at(START + seconds)).await;
         found.map(|found| {
-            found
-                .into_iter()
-                .map(|(name, i)| (name, i.keys.len()))
-                .collect::<Vec<_>>()
+            found.into_iter().map(|(name, i)| (name, i.keys.len())).collect::<Vec<_>>()
         })
     };
     let row = |name: &str, keys| (name.to_owned(), keys);
-    let Err(Error::BeforeHistory { first }) = sizes(None, 0).await else {
-        panic!("before")
-    };
+    let Err(Error::BeforeHistory { first }) = sizes(None, 0).await else { panic!("before") };
     assert_eq!(first, at(START + 1));
     assert_eq!(sizes(None, 1).await.unwrap(), [row(ORG, 2)]);
-    assert_eq!(
-        sizes(None, 120).await.unwrap(),
-        [row(ORG, 2), row("other", 1)]
-    );
-    assert_eq!(
-        sizes(None, 121).await.unwrap(),
-        [row(ORG, 1), row("other", 1)]
-    );
-    assert!(matches!(
-        sizes(Some("other"), 5).await,
-        Err(Error::BeforeHistory { .. })
-    ));
+    assert_eq!(sizes(None, 120).await.unwrap(), [row(ORG, 2), row("other", 1)]);
+    assert_eq!(sizes(None, 121).await.unwrap(), [row(ORG, 1), row("other", 1)]);
+    assert!(matches!(sizes(Some("other"), 5).await, Err(Error::BeforeHistory { .. })));
     assert_eq!(sizes(Some("nobody"), 500).await.unwrap(), []);
 }
 
 #[tokio::test]
 async fn notices_are_part_of_the_history() {
     let mut books = Books::new().await;
-    books
-        .sync(&world([("a", json!({})), ("b", json!({}))]), &[])
-        .await;
+    books.sync(&world([("a", json!({})), ("b", json!({}))]), &[]).await;
     let owned = json!({"tier": "\0 'x\"", "owner": {"name": "json:1"}, "expires_at": "soon"});
-    let after = world([
-        ("a", owned.clone()),
-        ("b", json!({"tier": null, "owner": null, "expires_at": 5})),
-    ]);
+    let after =
+        world([("a", owned.clone()), ("b", json!({"tier": null, "owner": null, "expires_at": 5}))]);
     let recorded = books.sync(&after, &[]).await;
     assert!(!recorded.counts.is_drift());
-    let replayed = books
-        .reader()
-        .await
-        .replay(None, Timestamp::MAX)
-        .await
-        .unwrap();
+    let replayed = books.reader().await.replay(None, Timestamp::MAX).await.unwrap();
     assert_eq!(replayed[ORG].keys[&id("a")], sighting("a", &owned).key);
     assert_eq!(replayed[ORG].keys[&id("b")].expires_at, Some(at(5)));
 }

@@ -1,8 +1,5 @@
 //! Whatever the API sends, it is what is read back.
-#![expect(
-    clippy::too_many_lines,
-    reason = "a table or a story is best read in one piece"
-)]
+#![expect(clippy::too_many_lines, reason = "a table or a story is best read in one piece")]
 
 use super::*;
 use crate::inventory::{Column, Key, Scope};
@@ -60,17 +57,11 @@ fn item(text: &str) -> serde_json::Value {
 async fn hostile_texts_survive_in_every_column_and_in_every_event() {
     let mut books = Books::new().await;
     let texts = hostile();
-    let first: World = texts
-        .iter()
-        .map(|text| (text.clone(), item(text)))
-        .collect();
+    let first: World = texts.iter().map(|text| (text.clone(), item(text))).collect();
     // The same keys, each with the text of another.
     let turned = texts.iter().skip(1).chain(&texts[..1]);
-    let second: World = texts
-        .iter()
-        .zip(turned)
-        .map(|(key, text)| (key.clone(), item(text)))
-        .collect();
+    let second: World =
+        texts.iter().zip(turned).map(|(key, text)| (key.clone(), item(text))).collect();
     for (number, state) in [&first, &second].into_iter().enumerate() {
         let recorded = books.sync(state, &[]).await;
         assert_eq!(recorded.counts.is_drift(), number == 1);
@@ -86,35 +77,21 @@ async fn hostile_texts_survive_in_every_column_and_in_every_event() {
     for row in &rows {
         assert_eq!(
             row.name.as_ref(),
-            second[&row.key_id]["name"]
-                .as_str()
-                .map(str::to_owned)
-                .as_ref()
+            second[&row.key_id]["name"].as_str().map(str::to_owned).as_ref()
         );
         let other: serde_json::Value = serde_json::from_str(&row.other).unwrap();
         assert_eq!(other["created_at"], second[&row.key_id]["created_at"]);
     }
     // All gone and all back: ids are found again.
     let gone: Vec<&str> = texts.iter().map(String::as_str).collect();
-    assert_eq!(
-        books.sync(&World::new(), &gone).await.counts.removed,
-        texts.len() as u64
-    );
-    for event in books
-        .events()
-        .await
-        .iter()
-        .filter(|event| event.event == "removed")
-    {
+    assert_eq!(books.sync(&World::new(), &gone).await.counts.removed, texts.len() as u64);
+    for event in books.events().await.iter().filter(|event| event.event == "removed") {
         let json = event.old_value.as_deref().unwrap();
         let scope = Scope::parse(&event.scope).unwrap();
         let key = Key::from_json(scope, json).unwrap();
         assert_eq!(key, sighting(&event.key_id, &second[&event.key_id]).key);
     }
-    assert_eq!(
-        books.sync(&second, &[]).await.counts.restored,
-        texts.len() as u64
-    );
+    assert_eq!(books.sync(&second, &[]).await.counts.restored, texts.len() as u64);
     check_replay(&mut books).await;
     assert_eq!(
         books
@@ -126,30 +103,15 @@ async fn hostile_texts_survive_in_every_column_and_in_every_event() {
 
 async fn check_replay(books: &mut Books) {
     let (snapshot, _) = books.writer.load_snapshot(ORG).await.unwrap();
-    let replayed = books
-        .reader()
-        .await
-        .replay(Some(ORG), Timestamp::MAX)
-        .await
-        .unwrap();
+    let replayed = books.reader().await.replay(Some(ORG), Timestamp::MAX).await.unwrap();
     assert_eq!(replayed[ORG].keys, snapshot.keys.into_iter().collect());
 }
 
 #[tokio::test]
 async fn texts_that_look_like_numbers_stay_texts() {
     let mut books = Books::new().await;
-    books
-        .sync(
-            &world([("1", json!({"name": "007", "tier": "1"})), ("2", json!({}))]),
-            &[],
-        )
-        .await;
-    books
-        .sync(
-            &world([("1", json!({"name": "1e3", "tier": "2"})), ("2", json!({}))]),
-            &[],
-        )
-        .await;
+    books.sync(&world([("1", json!({"name": "007", "tier": "1"})), ("2", json!({}))]), &[]).await;
+    books.sync(&world([("1", json!({"name": "1e3", "tier": "2"})), ("2", json!({}))]), &[]).await;
     let changed: Vec<_> = books
         .events()
         .await
@@ -159,10 +121,7 @@ async fn texts_that_look_like_numbers_stay_texts() {
         .collect();
     let row =
         |field: &str, old: &str, new: &str| (field.to_owned(), old.to_owned(), new.to_owned());
-    assert_eq!(
-        changed,
-        [row("name", "007", "1e3"), row("tier", "\"1\"", "\"2\"")]
-    );
+    assert_eq!(changed, [row("name", "007", "1e3"), row("tier", "\"1\"", "\"2\"")]);
     assert_eq!(books.number("select count(*) from audit where event = 'changed' and typeof(new_value) = 'text' and typeof(old_value) = 'text'").await, 2);
 }
 
@@ -189,26 +148,12 @@ async fn times_of_all_years_and_times_that_are_none() {
         assert!(!books.sync(&state, &[]).await.counts.is_drift());
         check_replay(&mut books).await;
         let seen = sighting("key_1", &key).key;
-        let row = books
-            .keys()
-            .await
-            .into_iter()
-            .find(|row| row.key_id == "key_1")
-            .unwrap();
+        let row = books.keys().await.into_iter().find(|row| row.key_id == "key_1").unwrap();
         let shown = seen.time(Column::LastUsedAt).map(|time| time.to_string());
-        assert_eq!(
-            [&row.created_at, &row.last_used_at, &row.expires_at],
-            [&shown; 3]
-        );
+        assert_eq!([&row.created_at, &row.last_used_at, &row.expires_at], [&shown; 3]);
     }
-    let used = books
-        .events()
-        .await
-        .into_iter()
-        .filter(|e| e.event == "used");
-    let used: Vec<_> = used
-        .map(|e| e.new_value.unwrap_or("-".to_owned()))
-        .collect();
+    let used = books.events().await.into_iter().filter(|e| e.event == "used");
+    let used: Vec<_> = used.map(|e| e.new_value.unwrap_or("-".to_owned())).collect();
     assert_eq!(
         used,
         [

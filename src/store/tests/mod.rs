@@ -45,14 +45,8 @@ struct Books {
 impl Books {
     async fn new() -> Self {
         let directory = TempDir::new().unwrap();
-        let writer = open_at(&directory.path().join("keydrift.db"))
-            .await
-            .unwrap();
-        Self {
-            writer,
-            directory,
-            runs: 0,
-        }
+        let writer = open_at(&directory.path().join("keydrift.db")).await.unwrap();
+        Self { writer, directory, runs: 0 }
     }
 
     fn path(&self) -> PathBuf {
@@ -84,11 +78,7 @@ impl Books {
             comparison.observe(sighting(key_id, item));
         }
         let appeared = comparison.appeared();
-        let returning = self
-            .writer
-            .load_gone(organization, &appeared)
-            .await
-            .unwrap();
+        let returning = self.writer.load_gone(organization, &appeared).await.unwrap();
         let gone: HashSet<KeyId> = gone.iter().map(|text| id(text)).collect();
         comparison.finish(&gone, &returning)
     }
@@ -98,10 +88,7 @@ impl Books {
         let mut draft = self.draft(organization);
         draft.tally.keys_seen = world.len() as u64;
         draft.tally.unconfirmed = changes.unconfirmed.len() as u64;
-        let outcome = Outcome::Ok {
-            changes: &changes,
-            header: None,
-        };
+        let outcome = Outcome::Ok { changes: &changes, header: None };
         self.writer.record_run(&draft, &outcome).await.unwrap()
     }
 
@@ -111,25 +98,15 @@ impl Books {
 
     async fn fail(&mut self, error: &str) -> Recorded {
         let draft = self.draft(ORG);
-        let outcome = Outcome::Failed {
-            error,
-            withheld: None,
-        };
+        let outcome = Outcome::Failed { error, withheld: None };
         self.writer.record_run(&draft, &outcome).await.unwrap()
     }
 
     async fn keys(&self) -> Vec<KeyRow> {
         let mut rows = Vec::new();
         for removed in [false, true] {
-            let filter = KeyFilter {
-                removed,
-                ..KeyFilter::default()
-            };
-            self.reader()
-                .await
-                .list_keys(&filter, |row| push(&mut rows, row))
-                .await
-                .unwrap();
+            let filter = KeyFilter { removed, ..KeyFilter::default() };
+            self.reader().await.list_keys(&filter, |row| push(&mut rows, row)).await.unwrap();
         }
         rows
     }
@@ -141,24 +118,16 @@ impl Books {
     async fn runs(&self) -> Vec<RunRow> {
         let mut rows = Vec::new();
         let mut reader = self.reader().await;
-        reader
-            .list_runs(None, None, false, |row| push(&mut rows, row))
-            .await
-            .unwrap();
+        reader.list_runs(None, None, false, |row| push(&mut rows, row)).await.unwrap();
         rows
     }
 
     async fn number(&mut self, sql: &'static str) -> i64 {
-        sqlx::query_scalar(sql)
-            .fetch_one(&mut self.writer.connection)
-            .await
-            .unwrap()
+        sqlx::query_scalar(sql).fetch_one(&mut self.writer.connection).await.unwrap()
     }
 
     async fn execute(&mut self, sql: &'static str) -> Result<(), String> {
-        let done = sqlx::raw_sql(sql)
-            .execute(&mut self.writer.connection)
-            .await;
+        let done = sqlx::raw_sql(sql).execute(&mut self.writer.connection).await;
         done.map(drop).map_err(|error| error.to_string())
     }
 
@@ -182,10 +151,7 @@ impl Books {
     }
 }
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "it is what the lists of the reader call"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "it is what the lists of the reader call")]
 fn push<T>(rows: &mut Vec<T>, row: T) -> Result<(), Error> {
     rows.push(row);
     Ok(())
@@ -193,10 +159,7 @@ fn push<T>(rows: &mut Vec<T>, row: T) -> Result<(), Error> {
 
 async fn events(reader: &mut Reader, filter: &EventFilter) -> Vec<EventRow> {
     let mut rows = Vec::new();
-    reader
-        .list_events(filter, |row| push(&mut rows, row))
-        .await
-        .unwrap();
+    reader.list_events(filter, |row| push(&mut rows, row)).await.unwrap();
     rows
 }
 

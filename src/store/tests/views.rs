@@ -1,8 +1,5 @@
 //! The views say what the design says.
-#![expect(
-    clippy::too_many_lines,
-    reason = "a table or a story is best read in one piece"
-)]
+#![expect(clippy::too_many_lines, reason = "a table or a story is best read in one piece")]
 
 use super::*;
 
@@ -45,21 +42,10 @@ async fn a_key_is_shown_whole() {
             removed_at: None,
         }]
     );
-    let [event] = &books.events().await[..] else {
-        panic!("one event")
-    };
-    assert_eq!(
-        (event.event.as_str(), &event.field, &event.old_value),
-        ("baseline", &None, &None)
-    );
-    assert_eq!(
-        (&event.observed_at, &event.previous_observed_at),
-        (&run_at(0), &None)
-    );
-    assert_eq!(
-        (event.scope.as_str(), event.key_name.as_deref()),
-        ("project", Some("CI"))
-    );
+    let [event] = &books.events().await[..] else { panic!("one event") };
+    assert_eq!((event.event.as_str(), &event.field, &event.old_value), ("baseline", &None, &None));
+    assert_eq!((&event.observed_at, &event.previous_observed_at), (&run_at(0), &None));
+    assert_eq!((event.scope.as_str(), event.key_name.as_deref()), ("project", Some("CI")));
     assert_eq!(
         event.new_value.as_deref().unwrap(),
         format!(
@@ -155,9 +141,7 @@ async fn a_key_that_is_not_confirmed_keeps_the_time_it_was_seen() {
     one.remove("key_2");
     let seen = async |books: &Books| {
         let keys = books.keys().await;
-        keys.into_iter()
-            .map(|key| key.last_seen_at)
-            .collect::<Vec<_>>()
+        keys.into_iter().map(|key| key.last_seen_at).collect::<Vec<_>>()
     };
     books.sync(&two_keys(), &[]).await;
     books.sync(&one, &[]).await;
@@ -179,12 +163,7 @@ async fn a_key_that_is_not_confirmed_keeps_the_time_it_was_seen() {
     renamed.get_mut("key_2").unwrap()["name"] = json!("Due");
     books.sync(&renamed, &[]).await;
     assert_eq!(seen(&books).await, [run_at(10), run_at(10)]);
-    assert_eq!(
-        books
-            .number("select count(*) from keys where last_seen_run is not null")
-            .await,
-        0
-    );
+    assert_eq!(books.number("select count(*) from keys where last_seen_run is not null").await, 0);
     assert_eq!(books.runs().await[2].unconfirmed, 1);
 }
 
@@ -195,32 +174,18 @@ async fn failed_and_held_runs_leave_nothing_but_their_row() {
     let before = books.sizes().await;
     let keys = books.keys().await;
     let mut draft = books.draft(ORG);
-    draft.tally = Tally {
-        keys_seen: 1,
-        unconfirmed: 2,
-        skipped: 3,
-        pages: 4,
-        requests: 5,
-        retries: 6,
-    };
+    draft.tally =
+        Tally { keys_seen: 1, unconfirmed: 2, skipped: 3, pages: 4, requests: 5, retries: 6 };
     draft.notices = vec!["one".to_owned(), "two".to_owned()];
     draft.trigger = Trigger::Missed;
-    let outcome = Outcome::Failed {
-        error: "no network",
-        withheld: None,
-    };
+    let outcome = Outcome::Failed { error: "no network", withheld: None };
     let failed = books.writer.record_run(&draft, &outcome).await.unwrap();
     assert_eq!((failed.run_id, failed.keys_after), (2, 2));
     let held = books.draft(ORG);
     let missing = vec![id("key_1"), id("k\"\0'")];
-    let withheld = Withholding {
-        missing: missing.clone(),
-        stranger: Some(Some("org-b".to_owned())),
-    };
-    let outcome = Outcome::Held {
-        error: "too many",
-        withheld: &withheld,
-    };
+    let withheld =
+        Withholding { missing: missing.clone(), stranger: Some(Some("org-b".to_owned())) };
+    let outcome = Outcome::Held { error: "too many", withheld: &withheld };
     books.writer.record_run(&held, &outcome).await.unwrap();
     let mut expected = before.clone();
     expected[1] += 2;
@@ -230,20 +195,11 @@ async fn failed_and_held_runs_leave_nothing_but_their_row() {
 
     let runs = books.runs().await;
     let run = &runs[1];
-    assert_eq!(
-        (run.status.as_str(), run.trigger.as_str()),
-        ("failed", "missed")
-    );
+    assert_eq!((run.status.as_str(), run.trigger.as_str()), ("failed", "missed"));
     assert_eq!(run.error.as_deref(), Some("no network"));
     assert_eq!(run.notice.as_deref(), Some("one; two"));
-    let counts = [
-        run.keys_seen,
-        run.unconfirmed,
-        run.skipped,
-        run.pages,
-        run.requests,
-        run.retries,
-    ];
+    let counts =
+        [run.keys_seen, run.unconfirmed, run.skipped, run.pages, run.requests, run.retries];
     assert_eq!(counts, [1, 2, 3, 4, 5, 6]);
     assert_eq!((runs[2].status.as_str(), &runs[2].digest), ("held", &None));
 
@@ -254,16 +210,7 @@ async fn failed_and_held_runs_leave_nothing_but_their_row() {
     assert_eq!(books.writer.load_accepted("other").await.unwrap(), None);
     // A run that fails later does not hide it, one that succeeds does.
     books.fail("no network").await;
-    assert_eq!(
-        books
-            .writer
-            .load_accepted(ORG)
-            .await
-            .unwrap()
-            .unwrap()
-            .run_id,
-        3
-    );
+    assert_eq!(books.writer.load_accepted(ORG).await.unwrap().unwrap().run_id, 3);
     books.sync(&two_keys(), &[]).await;
     assert_eq!(books.writer.load_accepted(ORG).await.unwrap(), None);
 }
@@ -285,10 +232,8 @@ async fn a_day_counts_what_drifted_on_it() {
     books.runs = 2 * DAY / 60;
     books.fail("no network").await;
     let sql = "select day, organization, added, removed, used, changed, keys from key_drift_daily order by 1, 2";
-    let rows: Vec<DayRow> = sqlx::query_as(sql)
-        .fetch_all(&mut books.writer.connection)
-        .await
-        .unwrap();
+    let rows: Vec<DayRow> =
+        sqlx::query_as(sql).fetch_all(&mut books.writer.connection).await.unwrap();
     let row = |day: &str, name: &str, added, removed, keys| {
         (day.to_owned(), name.to_owned(), added, removed, 0, 0, keys)
     };
@@ -316,13 +261,7 @@ async fn an_unchanged_organization_costs_one_row() {
     let draft = books.draft(ORG);
     books
         .writer
-        .record_run(
-            &draft,
-            &Outcome::Ok {
-                changes: &changes,
-                header: None,
-            },
-        )
+        .record_run(&draft, &Outcome::Ok { changes: &changes, header: None })
         .await
         .unwrap();
     assert_eq!(books.number("select total_changes()").await, rows + 1);
