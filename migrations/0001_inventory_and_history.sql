@@ -155,7 +155,7 @@ create table fields (
 ) strict, without rowid;
 
 -- Append-only. `insert or replace` deletes without firing delete triggers, so that the inserts are
--- watched too: an id must be higher than all before.
+-- watched too: an id must be higher than all before, and nothing else that is unique may be taken.
 create trigger audit_no_update before update on audit
 begin select raise(abort, 'the audit history is append-only'); end;
 create trigger audit_no_delete before delete on audit
@@ -170,6 +170,7 @@ create trigger runs_no_delete before delete on runs
 begin select raise(abort, 'the run history is append-only'); end;
 create trigger runs_append before insert on runs
 when new.run_id <= (select max(run_id) from runs)
+    or exists (select 1 from runs where token = new.token)
 begin select raise(abort, 'the run history is append-only'); end;
 
 create trigger key_versions_no_update before update on key_versions

@@ -96,10 +96,10 @@ impl Error {
         })
     }
 
-    /// Sorts out what SQLite said about the database at `path`.
+    /// Sorts out what `SQLite` said about the database at `path`.
     pub(super) fn from_sqlx(path: &Path, source: sqlx::Error) -> Self {
         let path = path.to_owned();
-        let code = source.as_database_error().and_then(|error| error.code());
+        let code = source.as_database_error().and_then(sqlx::error::DatabaseError::code);
         let code = code.and_then(|code| code.parse::<u32>().ok());
         // SQLITE_IOERR_SHMSIZE is how a full disk shows when the shared memory file can't grow.
         match code.map(|code| (code & 0xff, code)) {

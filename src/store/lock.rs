@@ -2,8 +2,8 @@
 //!
 //! The lock is on a file beside the database and is the kernel's, so that it goes with the process that
 //! holds it, however that ends. What the file says is a note for others: who holds the lock, and which run
-//! is in hand. A note that is still there when the lock is free tells of a run that was killed, or whose
-//! row could not be written: the next holder records it.
+//! is in hand. A run that it still names when the lock is free was killed, or its row could not be written:
+//! the next holder records it.
 
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -27,6 +27,7 @@ const POLL: Duration = Duration::from_millis(50);
 pub struct RunLock {
     file: File,
     path: PathBuf,
+    note: Note,
 }
 
 /// What a holder of the lock writes for others.
@@ -34,6 +35,9 @@ pub struct RunLock {
 pub(super) struct Note {
     pid: u32,
     run: Option<RunNote>,
+    /// Runs that ended, or were ended, without a row in the history, oldest first.
+    #[serde(default)]
+    owed: Vec<RunNote>,
 }
 
 /// A run in hand, or one that is owed to the history.
@@ -94,7 +98,19 @@ impl RunLock {
         mut on_wait: impl FnMut(&str),
     ) -> Result<Self, Error> {
         let path = Self::path_for(database);
-        let unusable = |source| Error::LockFile { path: path.clone(), source };
+        let unusable = |source: io::Error| {
+            let database = database.to_owned();
+            match source.kind() {
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    Error::ReadOnly { path: database }
+                }
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                    Error::CannotOpen { path: database, source }
+                }
+                io::ErrorKind::StorageFull => Error::Full { path: database },
+                _ => Error::LockFile { path: path.clone(), source },
+            }
+        };
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o640);
         let file = options.open(&path).map_err(unusable)?;
@@ -102,7 +118,11 @@ impl RunLock {
         let mut told = false;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Self { file, path }),
+                Ok(()) => {
+                    let lock = Self::hold(file, path.clone());
+                    lock.write_note().map_err(unusable)?;
+                    return Ok(lock);
+                }
                 Err(TryLockError::Error(source)) => return Err(unusable(source)),
                 Err(TryLockError::WouldBlock) => {}
             }
@@ -121,25 +141,57 @@ impl RunLock {
         }
     }
 
-    /// The run that the holder before left without an end in the history. A note that can't be read
-    /// tells of none.
-    pub(super) fn leftover(&self) -> Option<RunNote> {
-        read_note(&self.file).ok().flatten().and_then(|note| note.run)
+    /// The lock just taken. A run that the holder before had in hand was killed with it; a note that
+    /// can't be read tells of none.
+    fn hold(file: File, path: PathBuf) -> Self {
+        let left = read_note(&file).ok().flatten();
+        let owed =
+            left.map_or_else(Vec::new, |note| note.owed.into_iter().chain(note.run).collect());
+        Self { file, path, note: Note { pid: std::process::id(), run: None, owed } }
     }
 
-    /// Says that this process holds the lock, and which run is in hand.
-    pub(super) fn write_note(&self, run: Option<&RunNote>) -> Result<(), Error> {
-        let note = Note { pid: std::process::id(), run: run.cloned() };
-        let write = || {
-            let mut block = serde_json::to_vec(&note)?;
-            if block.len() > NOTE_BYTES {
-                return Err(io::Error::other("the note is too long"));
-            }
-            block.resize(NOTE_BYTES, b'\n');
-            self.file.write_all_at(&block, 0)?;
-            self.file.sync_data()
-        };
-        write().map_err(|source| Error::LockFile { path: self.path.clone(), source })
+    /// The oldest run that is without an end in the history.
+    pub(super) fn leftover(&self) -> Option<RunNote> {
+        self.note.owed.first().or(self.note.run.as_ref()).cloned()
+    }
+
+    /// Says that a run is in hand.
+    pub(super) fn begin(&mut self, run: RunNote) -> Result<(), Error> {
+        let unended = self.note.run.replace(run);
+        self.note.owed.extend(unended);
+        self.write_note().map_err(|source| self.failed(source))
+    }
+
+    /// Says that a run is owed.
+    pub(super) fn owe(&mut self, run: RunNote) -> Result<(), Error> {
+        self.forget(run.token);
+        self.note.owed.push(run);
+        self.write_note().map_err(|source| self.failed(source))
+    }
+
+    /// Says that a run stands in the history.
+    pub(super) fn end(&mut self, token: i64) -> Result<(), Error> {
+        self.forget(token);
+        self.write_note().map_err(|source| self.failed(source))
+    }
+
+    fn forget(&mut self, token: i64) {
+        self.note.run.take_if(|run| run.token == token);
+        self.note.owed.retain(|run| run.token != token);
+    }
+
+    fn write_note(&self) -> io::Result<()> {
+        let mut block = serde_json::to_vec(&self.note)?;
+        if block.len() > NOTE_BYTES {
+            return Err(io::Error::other("there are too many runs to note"));
+        }
+        block.resize(NOTE_BYTES, b'\n');
+        self.file.write_all_at(&block, 0)?;
+        self.file.sync_data()
+    }
+
+    fn failed(&self, source: io::Error) -> Error {
+        Error::LockFile { path: self.path.clone(), source }
     }
 }
 

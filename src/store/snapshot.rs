@@ -137,7 +137,9 @@ impl Writer {
         .fetch_optional(&mut self.connection)
         .await
         .map_err(|source| self.failed(source))?;
-        let Some((run_id, reason, missing, stranger, header)) = row else { return Ok(None) };
+        let Some((run_id, reason, missing, stranger, header)) = row else {
+            return Ok(None);
+        };
         let missing: Vec<String> = serde_json::from_str(&missing).map_err(|_| {
             Error::Inconsistent { table: "withheld", column: "missing", row: run_id.to_string() }
         })?;

@@ -1,0 +1,56 @@
+//! The row of runs.
+
+use super::*;
+
+#[tokio::test]
+async fn numbers_rise_across_organizations() {
+    let mut books = Books::new().await;
+    for name in ["b", "a", "b", "c"] {
+        let keys = if books.runs == 2 { World::new() } else { two_keys() };
+        books.sync_as(name, &keys, &["key_1"]).await;
+    }
+    let rows: Vec<_> =
+        books.events().await.into_iter().map(|e| (e.event_id, e.run_id, e.organization)).collect();
+    let ids: Vec<_> = rows.iter().map(|row| row.0).collect();
+    assert_eq!(ids, [1, 2, 3, 4, 5, 6, 7]);
+    assert!(rows.is_sorted_by_key(|row| row.1));
+    assert_eq!(books.reader().await.list_organizations().await.unwrap(), ["a", "b", "c"]);
+    assert_eq!(books.reader().await.last_event_id().await.unwrap(), 7);
+}
+
+#[tokio::test]
+async fn a_run_never_finishes_before_the_one_before_it() {
+    let mut books = Books::new().await;
+    books.runs = 10;
+    books.sync(&two_keys(), &[]).await;
+    books.runs = 0;
+    let back = books.sync_as("other", &two_keys(), &[]).await;
+    assert_eq!(back.finished_at.to_string(), run_at(10));
+    assert_eq!(
+        back.notice.unwrap(),
+        "the clock went back by 600 s; the latest time before is kept"
+    );
+    // Within a run.
+    books.runs = 20;
+    let mut draft = books.draft(ORG);
+    draft.finished_at = at(draft.started_at.unix() - 30);
+    let outcome = Outcome::Failed { error: "e", withheld: None };
+    let run = books.writer.record_run(&draft, &outcome).await.unwrap();
+    assert_eq!(run.finished_at, draft.started_at);
+    let on_time = books.sync(&two_keys(), &[]).await;
+    assert_eq!(on_time.notice, None);
+}
+
+#[tokio::test]
+async fn the_header_is_kept_until_another_comes() {
+    let mut books = Books::new().await;
+    for (header, remembered) in
+        [(None, None), (Some("a"), Some("a")), (None, Some("a")), (Some("b"), Some("b"))]
+    {
+        let changes = books.compare(ORG, &two_keys(), &[]).await;
+        let draft = books.draft(ORG);
+        books.writer.record_run(&draft, &Outcome::Ok { changes: &changes, header }).await.unwrap();
+        let (_, found) = books.writer.load_snapshot(ORG).await.unwrap();
+        assert_eq!(found.as_deref(), remembered);
+    }
+}
