@@ -28,7 +28,7 @@ pub(super) struct Rows<'a> {
     pub(super) moved_keys: Vec<(i64, i64, Option<i64>)>,
     pub(super) versions: Vec<VersionRow<'a>>,
     pub(super) events: Vec<EventRow<'a>>,
-    counts: EventCounts,
+    pub(super) counts: EventCounts,
 }
 
 #[derive(serde::Serialize)]
@@ -64,12 +64,12 @@ pub(super) enum Value<'a> {
     Text(&'a str),
 }
 
-/// Writes everything that a run changes.
-pub(super) async fn write_changes(
+/// Works out everything that a run changes. Writes nothing.
+pub(super) async fn plan_changes<'a>(
     connection: &mut SqliteConnection,
     numbers: &mut Numbers,
-    changes: &Changes,
-) -> Result<EventCounts, sqlx::Error> {
+    changes: &'a Changes,
+) -> Result<Rows<'a>, sqlx::Error> {
     let returning = changes.appeared.iter().filter_map(|appearance| match appearance {
         Appearance::Restored(key) => Some(&key.id),
         Appearance::Baseline(_) | Appearance::Added(_) => None,
@@ -90,10 +90,19 @@ pub(super) async fn write_changes(
         let old = Value::Time(row.last_used_at);
         rows.event(numbers, row.version, EventKind::Removed, None, old, Value::Time(None));
     }
-    write_rows(connection, numbers, &rows).await?;
+    Ok(rows)
+}
+
+/// Writes what [`plan_changes`] worked out. The row of the run must be there.
+pub(super) async fn write_changes(
+    connection: &mut SqliteConnection,
+    numbers: &mut Numbers,
+    changes: &Changes,
+    rows: &Rows<'_>,
+) -> Result<(), sqlx::Error> {
+    write_rows(connection, numbers, rows).await?;
     write_absences(connection, numbers, changes).await?;
-    write_notices(connection, numbers, &changes.notices).await?;
-    Ok(rows.counts)
+    write_notices(connection, numbers, &changes.notices).await
 }
 
 async fn load_stored(

@@ -18,8 +18,9 @@ use super::error::Error;
 use crate::clock::Timestamp;
 use crate::run::{Status, Tally, Trigger};
 
-/// The note always fills one block, so that writing it needs no space on the disk once it is there.
-const NOTE_BYTES: usize = 4096;
+/// The note always has this size, so that writing it needs no space on the disk once it is there. Enough
+/// for a hundred runs, one of each organization.
+const NOTE_BYTES: usize = 64 * 1024;
 const POLL: Duration = Duration::from_millis(50);
 
 /// The lock, held until it is dropped or the process ends.

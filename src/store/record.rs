@@ -3,7 +3,7 @@
 use sqlx::{Connection, SqliteConnection};
 
 use super::Writer;
-use super::changes::write_changes;
+use super::changes::{Rows, plan_changes, write_changes};
 use super::error::Error;
 use super::open;
 use super::snapshot::ids_json;
@@ -126,14 +126,17 @@ impl Writer {
         // else writes, whatever the busy timeout says.
         let mut transaction = self.connection.begin_with("begin immediate").await?;
         let mut numbers = number(&mut transaction, &draft.organization).await?;
-        let mut counts = EventCounts::default();
-        if let Outcome::Ok { changes, .. } = outcome {
-            counts = write_changes(&mut transaction, &mut numbers, changes).await?;
-        }
+        let rows = match outcome {
+            Outcome::Ok { changes, .. } => {
+                plan_changes(&mut transaction, &mut numbers, changes).await?
+            }
+            Outcome::Failed { .. } | Outcome::Held { .. } => Rows::default(),
+        };
         let recorded =
-            write_run(&mut transaction, &numbers, draft, outcome, counts, promptness).await?;
+            write_run(&mut transaction, &numbers, draft, outcome, rows.counts, promptness).await?;
         match outcome {
             Outcome::Ok { changes, header } => {
+                write_changes(&mut transaction, &mut numbers, changes, &rows).await?;
                 write_organization(&mut transaction, &numbers, changes, *header).await?;
             }
             Outcome::Failed { withheld, .. } => {
