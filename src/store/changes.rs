@@ -112,7 +112,7 @@ async fn load_stored(
 ) -> Result<HashMap<String, Stored>, sqlx::Error> {
     let rows: Vec<(String, i64, i64, Option<i64>)> = sqlx::query_as(
         "select k.key_id, k.key, k.version, k.last_used_at from json_each(?2) j
-         join keys k on k.organization = ?1 and k.key_id = j.value",
+         cross join keys k on k.organization = ?1 and k.key_id = j.value",
     )
     .bind(organization)
     .bind(ids)
@@ -140,7 +140,7 @@ async fn load_owners(
     let ids: BTreeSet<&str> = keys.map(|key| key.owner_id.as_deref().unwrap_or_default()).collect();
     let rows: Vec<OwnerRow> = sqlx::query_as(
         "select w.owner, w.type, w.id, w.name, w.role, w.other from json_each(?2) j
-         join owners w on w.organization = ?1 and ifnull(w.id, '') = j.value",
+         cross join owners w on w.organization = ?1 and ifnull(w.id, '') = j.value",
     )
     .bind(organization)
     .bind(json(&ids))

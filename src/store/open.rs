@@ -21,6 +21,8 @@ const APPLICATION_ID_AT: usize = 68;
 const HEADER_BYTES: usize = 100;
 /// How long to wait for a foreign writer, such as a `sqlite3` shell.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 5_000 });
+/// Rows that wait to be taken.
+const ROWS_AT_ONCE: usize = 1_000;
 /// The size that the write-ahead log is cut back to.
 const WAL_BYTES: &str = "16777216";
 
@@ -130,6 +132,8 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .create_if_missing(false)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
+        // Rows come from a thread of their own: in batches they come several times as fast.
+        .row_buffer_size(ROWS_AT_ONCE)
         // Expressions in the schema of a file that was tampered with get no powers.
         .pragma("trusted_schema", "off")
 }

@@ -11,15 +11,27 @@ use crate::clock::Timestamp;
 use crate::inventory::{EventKind, Inventory, KeyId, PastEvent, Scope};
 
 row! {
-    /// What one event or notice tells of one key.
+    /// What one event tells of one key.
     #[derive(Debug)]
     struct Step {
-        kind: String,
+        run_id: i64,
+        event: String,
         key_id: String,
         scope: String,
         field: Option<String>,
         old_value: Option<String>,
         new_value: Option<String>,
+    }
+}
+
+row! {
+    /// What one notice tells of one key.
+    #[derive(Debug)]
+    struct NoticeStep {
+        run_id: i64,
+        field: String,
+        key_id: String,
+        value: Option<String>,
     }
 }
 
@@ -71,24 +83,17 @@ impl Reader {
         Ok(first.and_then(Timestamp::from_unix))
     }
 
-    /// Events and notices of one organization, in the order of recording, up to and with a run.
+    /// Events and notices of one organization, in the order of recording, up to and with a run. What a
+    /// notice tells comes after the events of its run.
     async fn replay_one(&mut self, organization: i64, run_id: i64) -> Result<Inventory, Error> {
+        let mut notices = self.load_notices(organization, run_id).await?.into_iter().peekable();
         let path = self.path.clone();
-        // What a notice tells comes after the events of its run.
         let mut steps = sqlx::query_as::<_, Step>(
-            "select event as kind, key_id, scope, field, old_value, new_value
-             from (
-                 select h.run_id, 0 as part, h.event_id as place, h.event, h.key_id, h.scope, h.field,
-                        h.old_value, h.new_value
-                 from audit_history h
-                 where h.organization = (select name from organizations where organization = ?1)
-                   and h.run_id <= ?2
-                 union all
-                 select n.run_id, 1, n.notice_id, 'notice', j.value ->> 0, '', n.field, null,
-                        j.value ->> 1
-                 from notices n join runs r on r.run_id = n.run_id, json_each(n.changes) j
-                 where r.organization = ?1 and n.run_id <= ?2 and n.kind <> 'own_key')
-             order by run_id, part, place",
+            "select run_id, event, key_id, scope, field, old_value, new_value
+             from audit_history
+             where organization = (select name from organizations where organization = ?1)
+               and event_id <= (select last_event_id from runs where run_id = ?2)
+             order by event_id",
         )
         .bind(organization)
         .bind(run_id)
@@ -97,27 +102,61 @@ impl Reader {
         while let Some(step) =
             steps.try_next().await.map_err(|source| Error::from_sqlx(&path, source))?
         {
-            let bad = |column| Error::Inconsistent {
-                table: "audit",
-                column,
-                row: format!("of key `{}`", step.key_id),
-            };
-            let key_id = KeyId::new(&step.key_id).ok_or_else(|| bad("key_id"))?;
-            let replayed = if step.kind == "notice" {
-                let field = step.field.as_deref().ok_or_else(|| bad("field"))?;
-                inventory.adopt(&key_id, field, step.new_value.as_deref())
-            } else {
-                inventory.apply(&PastEvent {
-                    key_id,
-                    scope: Scope::parse(&step.scope).ok_or_else(|| bad("scope"))?,
-                    kind: EventKind::parse(&step.kind).ok_or_else(|| bad("event"))?,
-                    field: step.field,
-                    old_value: step.old_value,
-                    new_value: step.new_value,
-                })
-            };
-            replayed.map_err(|source| Error::Replay { source })?;
+            while let Some(notice) = notices.next_if(|notice| notice.run_id < step.run_id) {
+                notice.adopt(&mut inventory)?;
+            }
+            inventory.apply(&step.into_event()?).map_err(|source| Error::Replay { source })?;
         }
+        notices.try_for_each(|notice| notice.adopt(&mut inventory))?;
         Ok(inventory)
+    }
+
+    async fn load_notices(
+        &mut self,
+        organization: i64,
+        run_id: i64,
+    ) -> Result<Vec<NoticeStep>, Error> {
+        sqlx::query_as(
+            "select n.run_id, n.field, j.value ->> 0 as key_id, j.value ->> 1 as value
+             from notices n join runs r on r.run_id = n.run_id, json_each(n.changes) j
+             where r.organization = ?1 and n.run_id <= ?2 and n.kind <> 'own_key'
+             order by n.notice_id",
+        )
+        .bind(organization)
+        .bind(run_id)
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(|source| self.failed(source))
+    }
+}
+
+impl Step {
+    fn into_event(self) -> Result<PastEvent, Error> {
+        let bad = |column| Error::Inconsistent {
+            table: "audit",
+            column,
+            row: format!("of key `{}`", self.key_id),
+        };
+        Ok(PastEvent {
+            key_id: KeyId::new(&self.key_id).ok_or_else(|| bad("key_id"))?,
+            scope: Scope::parse(&self.scope).ok_or_else(|| bad("scope"))?,
+            kind: EventKind::parse(&self.event).ok_or_else(|| bad("event"))?,
+            field: self.field,
+            old_value: self.old_value,
+            new_value: self.new_value,
+        })
+    }
+}
+
+impl NoticeStep {
+    fn adopt(self, inventory: &mut Inventory) -> Result<(), Error> {
+        let bad = || Error::Inconsistent {
+            table: "notices",
+            column: "changes",
+            row: format!("of run {}", self.run_id),
+        };
+        let key_id = KeyId::new(&self.key_id).ok_or_else(bad)?;
+        let adopted = inventory.adopt(&key_id, &self.field, self.value.as_deref());
+        adopted.map_err(|source| Error::Replay { source })
     }
 }
