@@ -105,6 +105,8 @@ pub(super) async fn write_changes(
     write_notices(connection, numbers, &changes.notices).await
 }
 
+/// The rows of keys that are there already. `cross join` is not reordered: left to itself, SQLite goes
+/// through the list anew for every key.
 async fn load_stored(
     connection: &mut SqliteConnection,
     organization: i64,
@@ -112,7 +114,7 @@ async fn load_stored(
 ) -> Result<HashMap<String, Stored>, sqlx::Error> {
     let rows: Vec<(String, i64, i64, Option<i64>)> = sqlx::query_as(
         "select k.key_id, k.key, k.version, k.last_used_at from json_each(?2) j
-         join keys k on k.organization = ?1 and k.key_id = j.value",
+         cross join keys k on k.organization = ?1 and k.key_id = j.value",
     )
     .bind(organization)
     .bind(ids)
@@ -140,7 +142,7 @@ async fn load_owners(
     let ids: BTreeSet<&str> = keys.map(|key| key.owner_id.as_deref().unwrap_or_default()).collect();
     let rows: Vec<OwnerRow> = sqlx::query_as(
         "select w.owner, w.type, w.id, w.name, w.role, w.other from json_each(?2) j
-         join owners w on w.organization = ?1 and ifnull(w.id, '') = j.value",
+         cross join owners w on w.organization = ?1 and ifnull(w.id, '') = j.value",
     )
     .bind(organization)
     .bind(json(&ids))
