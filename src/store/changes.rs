@@ -105,6 +105,8 @@ pub(super) async fn write_changes(
     write_notices(connection, numbers, &changes.notices).await
 }
 
+/// The rows of keys that are there already. `cross join` is not reordered: left to itself, SQLite goes
+/// through the list anew for every key.
 async fn load_stored(
     connection: &mut SqliteConnection,
     organization: i64,

@@ -1,5 +1,4 @@
 //! Laws of comparing: what is told leads from one state to the next, and tells nothing else.
-#![expect(clippy::too_many_lines, reason = "a table or a story is best read in one piece")]
 
 use proptest::sample::subsequence;
 

@@ -1,5 +1,4 @@
 //! Whatever the API sends, it is what is read back.
-#![expect(clippy::too_many_lines, reason = "a table or a story is best read in one piece")]
 
 use super::*;
 use crate::inventory::{Column, Key, Scope};

@@ -1,5 +1,4 @@
 //! One writer at a time, and what the one before left.
-#![expect(clippy::too_many_lines, reason = "a table or a story is best read in one piece")]
 
 use super::*;
 use crate::store::lock::{Owed, RunNote};

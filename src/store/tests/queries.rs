@@ -1,5 +1,4 @@
 //! Questions and their answers.
-#![expect(clippy::too_many_lines, reason = "a table or a story is best read in one piece")]
 
 use super::*;
 use crate::inventory::{EventKind, Scope};
