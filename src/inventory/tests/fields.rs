@@ -10,7 +10,6 @@ proptest! {
     }
 
     #[test]
-    #[ignore = "needs the feature `float_roundtrip` of serde_json"]
     fn a_rendered_number_is_parsed_to_what_it_was(number in proptest::num::f64::NORMAL) {
         prop_assert_eq!(parse_value(&render_value(&Value::from(number))), Value::from(number));
     }
