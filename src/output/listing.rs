@@ -191,7 +191,7 @@ impl Printer {
     /// Begins a listing on standard output.
     ///
     /// A table without rows prints nothing there (`keydrift keys | wc -l` says 0); `none`, such as
-    /// `no keys match`, is then said on standard error unless quiet. Without rows JSON is `[]`,
+    /// `no keys match`, is then said on standard error unless quiet or empty. Without rows JSON is `[]`,
     /// and CSV its header.
     pub fn listing<'a>(
         &'a mut self,
@@ -210,7 +210,7 @@ impl Printer {
                 Sink::Csv(Box::new(writer))
             }
         };
-        let none = (format == Format::Table && !*quiet).then_some(none);
+        let none = (format == Format::Table && !*quiet && !none.is_empty()).then_some(none);
         Ok(ListingWriter { columns, sink, err, none, rows: 0 })
     }
 }
