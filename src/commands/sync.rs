@@ -12,6 +12,7 @@ use crate::inventory::EventKind;
 use crate::output::{self, Format};
 use crate::run::{EventCounts, Status, Trigger};
 use crate::secret::CredentialSource;
+use crate::stop::Stop;
 use crate::store::{EventFilter, EventRow, Reader, Writer};
 use crate::sync::{self, Progress, Report, Request};
 
@@ -32,12 +33,18 @@ pub(super) async fn run(context: &mut Context, arguments: &Sync) -> anyhow::Resu
     let first_seen = reader.last_event_id().await?;
     let mut seen = first_seen;
     let mut reports = Vec::new();
+    let stop = Stop::on_signals().context("could not listen for signals")?;
     let accept = arguments.accept.is_some();
     for (&organization, credential) in organizations.iter().zip(&credentials) {
+        if let Some(by) = stop.requested_by() {
+            let name = &organization.name;
+            context.printer.warning(&format!("`{name}` was not synced: stopped by {by}"));
+            continue;
+        }
         let expected = reader.count_keys(organization.name.as_str()).await?;
         let target = (organization, credential);
         let mut report =
-            sync_one(context, &mut writer, &settings, target, accept, expected).await?;
+            sync_one(context, &mut writer, &settings, target, accept, expected, &stop).await?;
         if format == Format::Table {
             list_drift(context, &mut reader, seen, format).await?;
             seen = reader.last_event_id().await?;
@@ -51,7 +58,7 @@ pub(super) async fn run(context: &mut Context, arguments: &Sync) -> anyhow::Resu
     }
     reader.close().await?;
     writer.close().await?;
-    Ok(exit(&reports, arguments.exit_code))
+    Ok(exit(&reports, organizations.len(), arguments.exit_code))
 }
 
 /// The organizations that the arguments name, or all.
@@ -103,6 +110,7 @@ async fn sync_one(
     (organization, credential): (&OrganizationSettings, &CredentialSource),
     accept: bool,
     expected: Option<u64>,
+    stop: &Stop,
 ) -> anyhow::Result<Report> {
     let bar = context.printer.progress(organization.name.as_str(), expected);
     let show = |progress: Progress| match progress {
@@ -118,6 +126,7 @@ async fn sync_one(
         removal: settings.removal,
         trigger: Trigger::Manual,
         accept,
+        stop,
         progress: &show,
     };
     let report = sync::run(writer, &context.clock, &request).await;
@@ -194,13 +203,13 @@ fn summary(report: &Report) -> String {
     format!("{line} in {} ({requests})", output::duration(report.duration))
 }
 
-fn exit(reports: &[Report], exit_code: bool) -> Exit {
+fn exit(reports: &[Report], wanted: usize, exit_code: bool) -> Exit {
     let done = reports.iter().filter(|report| report.status == Status::Ok).count();
     let drifted = reports
         .iter()
         .filter_map(|report| report.recorded.as_ref())
         .any(|recorded| recorded.counts.is_drift());
-    match (done, reports.len() - done) {
+    match (done, wanted - done) {
         (_, 0) if exit_code && drifted => Exit::Bad,
         (_, 0) => Exit::Done,
         (0, _) => Exit::Failed,

@@ -8,6 +8,7 @@ use crate::config::Settings;
 use crate::output;
 use crate::run::{EventCounts, Status, Trigger};
 use crate::sim::{Fault, Handle, Matcher, Organization};
+use crate::stop::Stop;
 use crate::store::Writer;
 use crate::sync::{self, Report, Request};
 
@@ -166,6 +167,7 @@ pub(super) async fn sync(
         removal: settings.removal,
         trigger: Trigger::Schedule,
         accept: false,
+        stop: &Stop::never(),
         progress: &|_| {},
     };
     Ok(sync::run(writer, &clock, &request).await?)
