@@ -10,6 +10,7 @@ mod support;
 mod concurrency;
 mod crashes;
 mod credentials;
+mod database;
 mod faults;
 mod histories;
 mod hostile;

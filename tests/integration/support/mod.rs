@@ -3,7 +3,9 @@
 pub mod binary;
 pub mod oracle;
 pub mod sql;
+pub mod started;
 pub mod world;
 
 pub use binary::{Keydrift, Ran};
+pub use started::{Gate, Started, until};
 pub use world::World;
