@@ -102,7 +102,7 @@ impl Drop for Started {
 }
 
 /// Holds a sync up in the middle of its scan, for as long as is needed and no longer. The simulation
-/// answers nobody meanwhile.
+/// answers nobody meanwhile, and its handle waits too.
 pub struct Gate {
     reached: mpsc::Receiver<()>,
     open: mpsc::Sender<()>,
