@@ -21,6 +21,8 @@ use crate::run::{Status, Tally, Trigger};
 /// The note always has this size, so that writing it needs no space on the disk once it is there. Enough
 /// for a hundred runs, one of each organization.
 const NOTE_BYTES: usize = 64 * 1024;
+/// As many links in a row as Linux follows.
+const LINKS: u8 = 40;
 const POLL: Duration = Duration::from_millis(50);
 
 /// The lock, held until it is dropped or the process ends.
@@ -80,13 +82,7 @@ impl RunLock {
     /// The file that is locked for the database at `database`. Links are followed, so that all names of
     /// one database have one lock.
     fn path_for(database: &Path) -> PathBuf {
-        let real = database.canonicalize().unwrap_or_else(|_| {
-            let name = database.file_name().unwrap_or_default();
-            let parent = database.parent().filter(|parent| !parent.as_os_str().is_empty());
-            let parent = parent.unwrap_or_else(|| Path::new("."));
-            parent.canonicalize().unwrap_or_else(|_| parent.to_owned()).join(name)
-        });
-        let mut name = real.into_os_string();
+        let mut name = real_path(database, LINKS).into_os_string();
         name.push(".lock");
         PathBuf::from(name)
     }
@@ -193,6 +189,20 @@ impl RunLock {
 
     fn failed(&self, source: io::Error) -> Error {
         Error::LockFile { path: self.path.clone(), source }
+    }
+}
+
+/// Where a file is, or will be once it is created: up to `links` links are followed, also to nowhere yet.
+fn real_path(path: &Path, links: u8) -> PathBuf {
+    if let Ok(real) = path.canonicalize() {
+        return real;
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or_else(|| Path::new("."));
+    let parent = parent.canonicalize().unwrap_or_else(|_| parent.to_owned());
+    match path.read_link() {
+        Ok(target) if links > 0 => real_path(&parent.join(target), links - 1),
+        _ => parent.join(path.file_name().unwrap_or_default()),
     }
 }
 
