@@ -56,9 +56,20 @@ pub(super) async fn run(context: &mut Context, arguments: &Sync) -> anyhow::Resu
         // One document for all organizations.
         list_drift(context, &mut reader, first_seen, format).await?;
     }
+    let exit = exit(&reports, organizations.len(), arguments.exit_code);
+    // The writer first: SQLite's own files then stay, and who may not write here can still read.
+    let closed = writer.close().await;
     reader.close().await?;
-    writer.close().await?;
-    Ok(exit(&reports, organizations.len(), arguments.exit_code))
+    match (exit, closed) {
+        (Exit::Done | Exit::Bad, Err(error)) => {
+            let what = "the sync is recorded, but the database could not be tidied up";
+            return Err(anyhow::Error::new(error).context(what));
+        }
+        // If it is the database that is at fault, that was told already.
+        (_, Err(error)) => tracing::info!(%error, "the database could not be tidied up"),
+        (_, Ok(())) => {}
+    }
+    Ok(exit)
 }
 
 /// The organizations that the arguments name, or all.
@@ -86,7 +97,7 @@ async fn open(context: &mut Context, settings: &Settings) -> anyhow::Result<Writ
         printer.note(&format!("waiting for {holder}"));
     })
     .await?;
-    if let Some(run) = writer.settle_run(context.clock.now()).await? {
+    while let Some(run) = writer.settle_run(context.clock.now()).await? {
         let how = if run.owed.is_some() { "could not be recorded then" } else { "was interrupted" };
         context.printer.warning(&format!(
             "an earlier run of `{}` {how}; it is in the run history now",

@@ -1,17 +1,14 @@
 //! A sync that is killed at any moment leaves the state before it or the state after it, never one in
 //! between, and the next one says what happened.
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use keydrift::clock::{Clock as _, SystemClock};
 use keydrift::sim::Endpoint;
 use rustix::process::Signal;
-use serde_json::{Map, Value};
 
+use crate::support::wreck::{self, Items};
 use crate::support::{Gate, World, oracle, sql, until};
-
-type Items = Vec<Map<String, Value>>;
 
 /// How long a sync takes.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +41,7 @@ fn measure(world: &World, pages: usize) -> Span {
 #[track_caller]
 fn kill_one(world: &World, pages: usize, span: Span, rng: &mut fastrand::Rng, before: &Items) {
     let organization = world.organization();
-    let runs = count_runs(&world.database());
+    let runs = wreck::count_runs(&world.database());
     organization.clear_requests();
     let began = Instant::now();
     let earliest = now();
@@ -61,20 +58,8 @@ fn kill_one(world: &World, pages: usize, span: Span, rng: &mut fastrand::Rng, be
     sync.kill();
     let latest = now();
     let asked = organization.count(Endpoint::List) > 0;
-    let after = items(world);
 
-    // Looked at in a copy, so that it is keydrift that recovers.
-    let copy = Copy::of(world);
-    let committed = match count_runs(&copy.database()) - runs {
-        0 => false,
-        1 => true,
-        more => panic!("{more} runs of one sync"),
-    };
-    if has_schema(&copy.database()) {
-        oracle::check_consistent(&copy.database());
-        let items = if committed { &after } else { before };
-        oracle::check_inventory(&copy.database(), "default", items);
-    }
+    let committed = wreck::check(world, &world.database(), runs, before);
 
     let said = world.sync();
     let statement = format!(
@@ -100,55 +85,8 @@ fn kill_one(world: &World, pages: usize, span: Span, rng: &mut fastrand::Rng, be
     }
 }
 
-fn items(world: &World) -> Items {
-    world.organization().with(|organization| organization.keys().collect())
-}
-
 fn now() -> i64 {
     SystemClock.now().unix()
-}
-
-fn has_schema(database: &Path) -> bool {
-    let statement = "select count(*) from sqlite_schema where name = 'run_history'";
-    database.exists() && sql::integer(database, statement) == 1
-}
-
-fn count_runs(database: &Path) -> i64 {
-    if has_schema(database) {
-        sql::integer(database, "select count(*) from run_history")
-    } else {
-        0
-    }
-}
-
-/// A database as it lies on the disk, in another place.
-struct Copy(tempfile::TempDir);
-
-impl Copy {
-    fn of(world: &World) -> Self {
-        let copy = tempfile::tempdir().expect("a temporary directory");
-        for suffix in ["", "-wal", "-journal"] {
-            let name = format!("keys.db{suffix}");
-            let from = world.path().join(&name);
-            if from.exists() {
-                std::fs::copy(from, copy.path().join(&name)).expect("a copy");
-            }
-        }
-        Self(copy)
-    }
-
-    fn database(&self) -> PathBuf {
-        self.0.path().join("keys.db")
-    }
-}
-
-fn forget(world: &World) {
-    for suffix in ["", "-wal", "-shm", "-journal", ".lock"] {
-        let path = world.path().join(format!("keys.db{suffix}"));
-        if path.exists() {
-            std::fs::remove_file(path).expect("a file of ours");
-        }
-    }
 }
 
 #[test]
@@ -157,7 +95,7 @@ fn a_first_sync_killed_at_any_moment_leaves_all_or_nothing() {
     let mut rng = fastrand::Rng::with_seed(20);
     let span = measure(&world, 20);
     for _ in 0..20 {
-        forget(&world);
+        wreck::forget(&world.database());
         kill_one(&world, 20, span, &mut rng, &Items::new());
     }
 }
@@ -186,7 +124,7 @@ fn a_sync_of_changes_killed_at_any_moment_leaves_all_or_nothing() {
     change(&mut rng);
     let span = measure(&world, 2);
     for _ in 0..30 {
-        let before = items(&world);
+        let before = wreck::items(&world);
         change(&mut rng);
         kill_one(&world, 2, span, &mut rng, &before);
     }

@@ -12,6 +12,7 @@ mod crashes;
 mod credentials;
 mod database;
 mod faults;
+mod full_disk;
 mod histories;
 mod hostile;
 mod listing;

@@ -5,6 +5,7 @@ pub mod oracle;
 pub mod sql;
 pub mod started;
 pub mod world;
+pub mod wreck;
 
 pub use binary::{Keydrift, Ran};
 pub use started::{Gate, Started, until};

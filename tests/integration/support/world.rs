@@ -66,8 +66,14 @@ impl World {
     /// The database against the simulated organization's own state.
     #[track_caller]
     pub fn check(&self) {
-        oracle::check_consistent(&self.database());
+        self.check_at(&self.database());
+    }
+
+    /// The same with another database.
+    #[track_caller]
+    pub fn check_at(&self, database: &Path) {
+        oracle::check_consistent(database);
         let keys = self.organization().with(|organization| organization.keys().collect::<Vec<_>>());
-        oracle::check_inventory(&self.database(), "default", &keys);
+        oracle::check_inventory(database, "default", &keys);
     }
 }
