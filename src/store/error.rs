@@ -71,7 +71,7 @@ impl Error {
                 format!("check that the directory of `{}` is there and yours to use", path.display())
             }
             Self::Full { .. } => {
-                "free some space; nothing was changed, and the next run goes on from there".to_owned()
+                "free some space; what is recorded stays, and the next run goes on from there".to_owned()
             }
             Self::Busy { .. } => {
                 "close the program that has it open for writing, such as a `sqlite3` shell, and try again"
