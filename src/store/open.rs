@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -128,7 +128,7 @@ pub(super) async fn for_reading(path: &Path) -> Result<SqliteConnection, Error> 
 
 fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
-        .filename(path)
+        .filename(plain(path))
         .create_if_missing(false)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
@@ -136,6 +136,11 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .row_buffer_size(ROWS_AT_ONCE)
         // Expressions in the schema of a file that was tampered with get no powers.
         .pragma("trusted_schema", "off")
+}
+
+/// `SQLite` takes `:memory:` and what begins with `file:` for more than a name, but no absolute path.
+fn plain(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Makes sure that there is a file, readable for the group at most. `SQLite` gives its other files the
