@@ -16,50 +16,34 @@ use crate::stop::Stop;
 use crate::store::{EventFilter, EventRow, Reader, Writer};
 use crate::sync::{self, Progress, Report, Request};
 
+/// An organization, and the credential to sync it with.
+type Target<'a> = (&'a OrganizationSettings, CredentialSource);
+
 pub(super) async fn run(context: &mut Context, arguments: &Sync) -> anyhow::Result<Exit> {
     let settings = context.settings()?;
-    let organizations = chosen(&settings, arguments)?;
-    let mut credentials = Vec::new();
-    for organization in &organizations {
-        credentials.push(settings.credential_source(&organization.name)?);
+    let mut targets: Vec<Target<'_>> = Vec::new();
+    for organization in chosen(&settings, arguments)? {
+        targets.push((organization, settings.credential_source(&organization.name)?));
     }
-    if let [only] = credentials.as_slice() {
+    if let [(_, only)] = targets.as_slice() {
         // Nobody else is waiting: a credential that can't be read is a mistake, not a failed run.
         only.read()?;
     }
     let mut writer = open(context, &settings).await?;
     let mut reader = Reader::open(&settings.database.path).await?;
-    let format = arguments.format.format;
-    let first_seen = reader.last_event_id().await?;
-    let mut seen = first_seen;
     let mut reports = Vec::new();
-    let stop = Stop::on_signals().context("could not listen for signals")?;
-    let accept = arguments.accept.is_some();
-    for (&organization, credential) in organizations.iter().zip(&credentials) {
-        if let Some(by) = stop.requested_by() {
-            let name = &organization.name;
-            context.printer.warning(&format!("`{name}` was not synced: stopped by {by}"));
-            continue;
-        }
-        let expected = reader.count_keys(organization.name.as_str()).await?;
-        let target = (organization, credential);
-        let mut report =
-            sync_one(context, &mut writer, &settings, target, accept, expected, &stop).await?;
-        if format == Format::Table {
-            list_drift(context, &mut reader, seen, format).await?;
-            seen = reader.last_event_id().await?;
-        }
-        conclude(context, &mut report, format)?;
-        reports.push(report);
-    }
-    if format != Format::Table {
-        // One document for all organizations.
-        list_drift(context, &mut reader, first_seen, format).await?;
-    }
-    let exit = exit(&reports, organizations.len(), arguments.exit_code);
+    let told =
+        sync_each(context, &mut writer, &mut reader, &settings, arguments, &targets, &mut reports);
+    let told = told.await;
+    let exit = exit(&reports, targets.len(), arguments.exit_code);
     // The writer first: SQLite's own files then stay, and who may not write here can still read.
     let closed = writer.close().await;
     reader.close().await?;
+    match told {
+        // Whoever read our output has seen enough. What was done counts all the same.
+        Err(error) if !output::is_closed(&error) => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
     match (exit, closed) {
         (Exit::Done | Exit::Bad, Err(error)) => {
             let what = "the sync is recorded, but the database could not be tidied up";
@@ -70,6 +54,46 @@ pub(super) async fn run(context: &mut Context, arguments: &Sync) -> anyhow::Resu
         (_, Ok(())) => {}
     }
     Ok(exit)
+}
+
+/// Syncs one organization after the other, and prints what changed. An output that can't be printed keeps
+/// none from being synced; it is the error in the end.
+async fn sync_each(
+    context: &mut Context,
+    writer: &mut Writer,
+    reader: &mut Reader,
+    settings: &Settings,
+    arguments: &Sync,
+    targets: &[Target<'_>],
+    reports: &mut Vec<Report>,
+) -> anyhow::Result<()> {
+    let format = arguments.format.format;
+    let accept = arguments.accept.is_some();
+    let stop = Stop::on_signals().context("could not listen for signals")?;
+    let first_seen = reader.last_event_id().await?;
+    let mut seen = first_seen;
+    let mut told = Ok(());
+    for target in targets {
+        let name = target.0.name.as_str();
+        if let Some(by) = stop.requested_by() {
+            context.printer.warning(&format!("`{name}` was not synced: stopped by {by}"));
+            continue;
+        }
+        let expected = reader.count_keys(name).await?;
+        let mut report =
+            sync_one(context, writer, settings, target, accept, expected, &stop).await?;
+        if format == Format::Table && told.is_ok() {
+            told = list_drift(context, reader, seen, format).await;
+            seen = reader.last_event_id().await?;
+        }
+        told = told.and(conclude(context, &mut report, format));
+        reports.push(report);
+    }
+    if format != Format::Table && told.is_ok() {
+        // One document for all organizations.
+        told = list_drift(context, reader, first_seen, format).await;
+    }
+    told
 }
 
 /// The organizations that the arguments name, or all.
@@ -118,7 +142,7 @@ async fn sync_one(
     context: &mut Context,
     writer: &mut Writer,
     settings: &Settings,
-    (organization, credential): (&OrganizationSettings, &CredentialSource),
+    (organization, credential): &Target<'_>,
     accept: bool,
     expected: Option<u64>,
     stop: &Stop,

@@ -17,4 +17,5 @@ mod histories;
 mod hostile;
 mod listing;
 mod messages;
+mod organizations;
 mod removals;
