@@ -7,6 +7,7 @@
 
 mod support;
 
+mod clock;
 mod concurrency;
 mod crashes;
 mod credentials;
