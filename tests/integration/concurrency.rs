@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use keydrift::sim::Organization;
+
 use crate::support::sql::Session;
 use crate::support::{Gate, Started, World, oracle, sql, until};
 
@@ -122,7 +124,7 @@ fn reading_commands_answer_while_a_sync_is_under_way() {
     };
     let before = read();
     assert!(before[0].lines().count() > 250);
-    world.organization().with(|organization| organization.add());
+    world.organization().with(Organization::add);
     let (sync, gate) = held_sync(&world);
     assert!(read() == before, "they see another state than the last recorded one");
     gate.open();
@@ -145,7 +147,7 @@ fn a_reader_in_the_middle_of_reading_does_not_hold_up_a_sync() {
     let mut reader = Session::open(&world.database());
     reader.run("begin");
     let before = reader.run("select * from current_keys");
-    world.organization().with(|organization| organization.add());
+    world.organization().with(Organization::add);
     let began = Instant::now();
     let ran = world.sync();
     assert!(ran.stdout.contains("1 added"), "{ran}");
@@ -177,7 +179,7 @@ fn the_log_of_a_database_at_rest_is_empty() {
 fn a_run_that_a_foreign_writer_kept_out_is_owed_and_recorded_by_the_next() {
     let world = World::new(120);
     world.sync();
-    world.organization().with(|organization| organization.add());
+    world.organization().with(Organization::add);
     let mut foreign = Session::open(&world.database());
     foreign.run("begin exclusive");
     let began = Instant::now();

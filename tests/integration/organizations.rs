@@ -27,10 +27,10 @@ impl Two {
             let file = directory.path().join(format!("{name}.key"));
             std::fs::write(&file, server.organization().credential()).unwrap();
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-            configuration.push_str(&format!(
-                "[organizations.{name}]\nbase_url = \"{}\"\nadmin_key_file = \"{name}.key\"\n",
-                server.base_url()
-            ));
+            let url = server.base_url();
+            configuration += &format!(
+                "[organizations.{name}]\nbase_url = \"{url}\"\nadmin_key_file = \"{name}.key\"\n"
+            );
         }
         std::fs::write(directory.path().join("keydrift.toml"), configuration).unwrap();
         Self { directory, acme, globex }
