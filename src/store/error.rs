@@ -23,6 +23,10 @@ pub enum Error {
     Older { path: PathBuf, found: i64, known: i64 },
     #[error("the database `{path}` cannot be written")]
     ReadOnly { path: PathBuf },
+    #[error(
+        "the database `{path}` cannot be read without the files beside it (`-wal`, `-shm`), which this user cannot make"
+    )]
+    NoLog { path: PathBuf },
     #[error("the database `{path}` cannot be opened")]
     CannotOpen { path: PathBuf, source: io::Error },
     #[error("the disk that holds the database `{path}` is full")]
@@ -67,6 +71,9 @@ impl Error {
                 "make `{}` and its directory writable for this user; SQLite writes files beside it",
                 path.display()
             ),
+            Self::NoLog { .. } => {
+                "`keydrift sync` leaves them there; so does any other command of its user".to_owned()
+            }
             Self::CannotOpen { path, .. } => {
                 format!("check that the directory of `{}` is there and yours to use", path.display())
             }

@@ -115,10 +115,18 @@ pub(super) async fn for_reading(path: &Path) -> Result<SqliteConnection, Error> 
     if !path.exists() {
         return Err(Error::Missing { path: path.to_owned() });
     }
-    let failed = |source| Error::from_sqlx(path, source);
-    let mut connection = options(path).read_only(true).connect().await.map_err(failed)?;
-    let (found, known) = (schema_version(path, &mut connection).await?, known_version());
-    let path = path.to_owned();
+    let open = async {
+        let failed = |source| Error::from_sqlx(path, source);
+        let mut connection = options(path).read_only(true).connect().await.map_err(failed)?;
+        let found = schema_version(path, &mut connection).await?;
+        Ok((connection, found))
+    };
+    let (connection, found) = open.await.map_err(|error| match error {
+        // SQLite would write only to make the files of its log.
+        Error::ReadOnly { path } => Error::NoLog { path },
+        error => error,
+    })?;
+    let (path, known) = (path.to_owned(), known_version());
     match found.cmp(&known) {
         Ordering::Equal => Ok(connection),
         Ordering::Less => Err(Error::Older { path, found, known }),
