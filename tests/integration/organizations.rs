@@ -1,5 +1,6 @@
 //! Several organizations in one configuration and one database.
 
+use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
@@ -28,9 +29,11 @@ impl Two {
             std::fs::write(&file, server.organization().credential()).unwrap();
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
             let url = server.base_url();
-            configuration += &format!(
-                "[organizations.{name}]\nbase_url = \"{url}\"\nadmin_key_file = \"{name}.key\"\n"
-            );
+            writeln!(
+                configuration,
+                "[organizations.{name}]\nbase_url = \"{url}\"\nadmin_key_file = \"{name}.key\""
+            )
+            .unwrap();
         }
         std::fs::write(directory.path().join("keydrift.toml"), configuration).unwrap();
         Self { directory, acme, globex }
