@@ -82,7 +82,7 @@ fn sizes() -> impl Iterator<Item = u64> {
 }
 
 /// The same command line in a process whose files can't grow beyond so many bytes.
-fn with_small_files(keydrift: &Keydrift, bytes: u64) -> Keydrift {
+pub fn with_small_files(keydrift: &Keydrift, bytes: u64) -> Keydrift {
     let mut command = Command::new("sh");
     // In a POSIX shell the unit is 512 bytes. Without the signal, writing fails with an error.
     let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", bytes / 512);

@@ -9,6 +9,7 @@ use keydrift::sim::{ANY_PORT, Fault, Handle, Matcher, Organization, Server};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::full_disk::with_small_files;
 use crate::support::{Gate, Keydrift, Ran, oracle, sql, until};
 
 /// Two organizations, `acme` and `globex`, whose keys have the same ids.
@@ -310,4 +311,29 @@ fn an_interrupted_run_of_one_organization_is_recorded_by_the_sync_of_another() {
     two.keydrift(&["sync"]).succeeds();
     two.check("acme");
     two.check("globex");
+}
+
+#[test]
+fn the_run_of_each_organization_that_could_not_be_recorded_is_recorded_by_the_next_sync() {
+    let two = Two::new(400);
+    two.keydrift(&["sync"]).succeeds();
+    for server in [&two.acme, &two.globex] {
+        server.organization().with(|organization| {
+            organization.set_field_everywhere("name", &"x".repeat(1000).into());
+        });
+    }
+    let ran = with_small_files(&two.keydrift(&["sync"]), 128 * 1024).exits(1);
+    for name in ["acme", "globex"] {
+        assert!(ran.stderr.contains(&format!("could not sync organization `{name}`")), "{ran}");
+    }
+    let ran = two.keydrift(&["sync", "--organization", "acme"]).succeeds();
+    for name in ["acme", "globex"] {
+        let told = format!("an earlier run of `{name}` could not be recorded then");
+        assert!(ran.stderr.contains(&told), "{ran}");
+    }
+    assert_eq!(
+        two.statuses()[2..],
+        pairs(&[("acme", "failed"), ("globex", "failed"), ("acme", "ok")])
+    );
+    two.check("acme");
 }
