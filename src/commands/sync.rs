@@ -117,17 +117,10 @@ async fn open(context: &mut Context, settings: &Settings) -> anyhow::Result<Writ
         make_directory(path)?;
     }
     let printer = &mut context.printer;
-    let mut writer = Writer::open(path, settings.database.lock_timeout, |holder| {
+    let writer = Writer::open(path, settings.database.lock_timeout, |holder| {
         printer.note(&format!("waiting for {holder}"));
     })
     .await?;
-    while let Some(run) = writer.settle_run(context.clock.now()).await? {
-        let how = if run.owed.is_some() { "could not be recorded then" } else { "was interrupted" };
-        context.printer.warning(&format!(
-            "an earlier run of `{}` {how}; it is in the run history now",
-            run.organization
-        ));
-    }
     Ok(writer)
 }
 
@@ -190,6 +183,13 @@ async fn list_drift(
 /// Says how one run went.
 fn conclude(context: &mut Context, report: &mut Report, format: Format) -> anyhow::Result<()> {
     let organization = &report.organization;
+    for run in &report.settled {
+        let how = if run.owed.is_some() { "could not be recorded then" } else { "was interrupted" };
+        context.printer.warning(&format!(
+            "an earlier run of `{}` {how}; it is in the run history now",
+            run.organization
+        ));
+    }
     let notice = report.recorded.as_ref().and_then(|recorded| recorded.notice.as_deref());
     if let Some(notice) = notice {
         context.printer.warning(&format!("{organization}: {notice}"));
