@@ -297,7 +297,8 @@ impl Silent {
         let newly = |state: Sent| {
             let now = fields.iter().filter(move |(_, now)| **now == state);
             now.map(|(field, _)| field).filter(move |field| match before.get(*field) {
-                None | Some(Sent::Stopped) => state == Sent::Always,
+                None => state == Sent::Always && comparison.census.is_new_for_all(field, before),
+                Some(Sent::Stopped) => state == Sent::Always,
                 Some(Sent::Always) => state == Sent::Stopped,
                 Some(Sent::Sometimes) => false,
             })

@@ -101,6 +101,11 @@ pub fn join_path(parent: &str, name: &str) -> String {
     if parent.is_empty() { name } else { format!("{parent}.{name}") }
 }
 
+/// The path in the API's JSON of the field that events call `field`.
+fn api_path(field: &str) -> &str {
+    Column::from_name(field).map_or(field, |column| column.api_path())
+}
+
 /// The path of the object that holds the value at `path`, if it is not the key itself.
 fn parent_path(path: &str) -> Option<&str> {
     let mut quoted = false;
@@ -215,7 +220,7 @@ impl FieldCensus {
 
     fn conclude_field(&self, field: &str, before: Option<Sent>) -> Option<Sent> {
         let sent = self.keys_where(|shape| shape.leaves.contains(field));
-        let path = Column::from_name(field).map_or(field, |column| column.api_path());
+        let path = api_path(field);
         let parent = parent_path(path);
         let expected =
             self.keys_where(|shape| parent.is_none_or(|path| shape.objects.contains(path)));
@@ -230,6 +235,27 @@ impl FieldCensus {
             Some(Sent::Always) => Some(Sent::Always),
             _ => None,
         }
+    }
+
+    /// Whether a field that is sent for every key that could have it, and was not before, can be told of
+    /// all keys. Not if it came with an object that is new as well and that only some keys have.
+    pub(super) fn is_new_for_all(&self, field: &str, before: &FieldStates) -> bool {
+        let was_object = |object: &str| {
+            let mut known = before.keys().map(|known| api_path(known.as_str()));
+            known.any(|path| path.strip_prefix(object).is_some_and(|rest| rest.starts_with('.')))
+        };
+        let mut path = api_path(field);
+        while let Some(object) = parent_path(path).filter(|object| !was_object(object)) {
+            let having = self.keys_where(|shape| shape.objects.contains(object));
+            let parent = parent_path(object);
+            let expected =
+                self.keys_where(|shape| parent.is_none_or(|path| shape.objects.contains(path)));
+            if having < expected {
+                return false;
+            }
+            path = object;
+        }
+        true
     }
 
     fn keys_where(&self, holds: impl Fn(&Shape) -> bool) -> usize {
