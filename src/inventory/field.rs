@@ -131,7 +131,7 @@ pub(super) fn path_of(field: &str) -> &str {
 }
 
 /// What events call the field at `path` of the API's JSON.
-fn field_at(path: &str) -> &str {
+pub(super) fn field_at(path: &str) -> &str {
     Column::from_api_path(path).map_or(path, |column| column.name())
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::changes::{Alteration, Notice, NoticeKind, field_changes};
 use super::compare::Snapshot;
-use super::field::{Column, FieldStates, Sent, is_below, path_of};
+use super::field::{Column, FieldStates, Sent, field_at, is_below, parent_path, path_of};
 use super::key::{Key, KeyId};
 use super::replay::FieldChange;
 use super::sighting::Sighting;
@@ -33,7 +33,7 @@ impl<'a> Telling<'a> {
             fields.map(|(field, _)| field.as_str())
         };
         let started: Vec<&str> = newly(Sent::Always)
-            .filter(|field| snapshot.exists && matches!(before(field), None | Some(Sent::Stopped)))
+            .filter(|field| snapshot.exists && has_started(field, &snapshot.fields, now))
             .collect();
         // Of an object that starts, its fields tell.
         let told = |field: &&&str| !started.iter().any(|f| is_below(path_of(f), path_of(field)));
@@ -118,6 +118,19 @@ impl<'a> Telling<'a> {
 
 fn notice(kind: NoticeKind, field: &str) -> Notice {
     Notice { kind, field: field.to_owned(), values: Vec::new() }
+}
+
+/// Whether a field that is sent for every key that has its object is news of all keys: not if the object
+/// is as new, and only some keys have it.
+fn has_started(field: &str, before: &FieldStates, now: &FieldStates) -> bool {
+    match before.get(field) {
+        Some(Sent::Stopped) => true,
+        Some(Sent::Always | Sent::Sometimes) => false,
+        None => parent_path(path_of(field)).map(field_at).is_none_or(|object| {
+            before.contains_key(object)
+                || (now.get(object) == Some(&Sent::Always) && has_started(object, before, now))
+        }),
+    }
 }
 
 fn all_but_use(key: &Key) -> Key {

@@ -109,22 +109,24 @@ impl Client {
         let response = self.http.get(url.clone()).send().await;
         let response = response.map_err(|error| self.explain(&error, subject, None))?;
         let status = response.status().as_u16();
-        let request_id = text_header(&response, "x-request-id");
+        let request_id = self.header(&response, "x-request-id");
         let origin = || Origin::new(subject, request_id.as_deref());
         match status {
             200 => self.read_found(response, subject).await.map(Answer::Found),
-            300..=399 => Err(Error::Redirected { at: origin(), target: target(&response, &url) }),
+            300..=399 => {
+                Err(Error::Redirected { at: origin(), target: self.target(&response, &url) })
+            }
             400.. => Ok(Answer::Refused(self.read_refusal(response).await)),
             _ => Err(Error::UnexpectedStatus { at: origin(), status }),
         }
     }
 
     async fn read_found(&self, mut response: Response, subject: &Subject) -> Result<Found, Error> {
-        let request_id = text_header(&response, "x-request-id");
-        let organization = text_header(&response, "openai-organization");
+        let request_id = self.header(&response, "x-request-id");
+        let organization = self.header(&response, "openai-organization");
         let origin = || Origin::new(subject, request_id.as_deref());
         if !is_json(&response) {
-            let content_type = text_header(&response, CONTENT_TYPE.as_str());
+            let content_type = self.header(&response, CONTENT_TYPE.as_str());
             return Err(Error::NotJson { at: origin(), content_type });
         }
         let mut body = Vec::new();
@@ -163,11 +165,25 @@ impl Client {
         }
         Refusal {
             status: response.status().as_u16(),
-            request_id: text_header(&response, "x-request-id"),
-            organization: text_header(&response, "openai-organization"),
+            request_id: self.header(&response, "x-request-id"),
+            organization: self.header(&response, "openai-organization"),
             advice: Advice::from_headers(response.headers(), self.clock.now()),
             error: parse_error(&body, is_json(&response), &self.mask),
         }
+    }
+
+    /// A header's text. A server may echo the credential anywhere, so that no secret is taken from here.
+    fn header(&self, response: &Response, name: &str) -> Option<String> {
+        let value = response.headers().get(name)?.to_str().ok()?;
+        let text = self.mask.masked(value).unwrap_or_else(|| value.to_owned());
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// The host that a redirect leads to.
+    fn target(&self, response: &Response, url: &Url) -> Option<String> {
+        let target = url.join(&self.header(response, LOCATION.as_str())?).ok()?;
+        let host = target.host_str()?;
+        Some(target.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
     }
 
     /// What went wrong below HTTP, or within a body.
@@ -283,24 +299,11 @@ fn deepest(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
-fn text_header(response: &Response, name: &str) -> Option<String> {
-    let value = response.headers().get(name)?.to_str().ok()?;
-    (!value.is_empty()).then(|| value.to_owned())
-}
-
 fn is_json(response: &Response) -> bool {
     let value = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
     let essence = essence.trim().to_ascii_lowercase();
     essence == "application/json" || essence.ends_with("+json")
-}
-
-/// The host that a redirect leads to.
-fn target(response: &Response, url: &Url) -> Option<String> {
-    let location = response.headers().get(LOCATION)?.to_str().ok()?;
-    let target = url.join(location).ok()?;
-    let host = target.host_str()?;
-    Some(target.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
 }
 
 #[cfg(test)]

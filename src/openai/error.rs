@@ -99,7 +99,7 @@ pub enum Error {
     InvalidRequest { at: Box<Origin> },
     #[error("could not reach the API for {}: {problem}", .at.subject)]
     Unreachable { at: Box<Origin>, problem: String },
-    #[error("{} was not answered in time", .at.subject)]
+    #[error("{} was not answered in time{}", .at.subject, .at.request())]
     TimedOut { at: Box<Origin> },
     #[error("the answer to {} was cut short{}: {problem}", .at.subject, .at.request())]
     CutShort { at: Box<Origin>, problem: String },
@@ -165,7 +165,7 @@ pub enum Error {
         /// What the last attempt ran into, if there was one.
         source: Option<Box<Error>>,
     },
-    #[error("the API asks to be left alone until {until}")]
+    #[error("deferred until {until}, as the API asks")]
     Deferred {
         until: Timestamp,
         #[source]

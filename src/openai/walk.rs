@@ -131,9 +131,11 @@ impl Walk {
 
     fn accept_empty(&mut self, has_more: Option<bool>) -> Result<Verdict, Stuck> {
         let Some(cursor) = self.cursor else {
-            return match has_more {
-                Some(true) => self.lose(Lost::Empty),
-                _ => Ok(Verdict::Taken { fresh: Vec::new(), end: true }),
+            // That every key went since the walk began is a lot less likely than a glitch.
+            return if has_more == Some(true) || !self.order.is_empty() {
+                self.lose(Lost::Empty)
+            } else {
+                Ok(Verdict::Taken { fresh: Vec::new(), end: true })
             };
         };
         if self.more_promised || has_more == Some(true) {

@@ -45,6 +45,16 @@ fn an_empty_first_page_that_promises_more_is_asked_again_a_few_times() {
 }
 
 #[test]
+fn a_list_that_is_empty_after_it_had_keys_ends_nothing() {
+    for has_more in [Some(false), None] {
+        let mut walk = Walk::default();
+        taken(&mut walk, &["a", "b", "c"], Some(true));
+        let stuck = (0..100).find_map(|_| walk.accept(&[], has_more).err());
+        assert_eq!(stuck, Some(Stuck::Lost(Lost::Empty)), "{has_more:?}");
+    }
+}
+
+#[test]
 fn a_lost_cursor_steps_back_further_and_further() {
     let mut walk = Walk::default();
     taken(&mut walk, &["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"], Some(true));

@@ -1,6 +1,7 @@
 //! What the tests stand on: the binary, the simulated organization, raw SQL, and the oracle.
 
 pub mod binary;
+pub mod drills;
 pub mod oracle;
 pub mod sql;
 pub mod started;
