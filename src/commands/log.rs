@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::events::EventListing;
+use super::events::{EventListing, Of};
 use super::show::the_key;
-use super::{Context, Exit};
+use super::{Context, Exit, Interrupt};
 use crate::cli::Log;
 use crate::inventory::EventKind;
 use crate::output;
@@ -35,13 +35,15 @@ pub(super) async fn run(context: &mut Context, arguments: &Log) -> anyhow::Resul
         filter.key_id = Some(row.key_id);
     }
     let format = arguments.format.format;
-    let mut listing =
-        EventListing::begin(&mut context.printer, format, several, "no events match")?;
+    let of = if several { Of::Organizations } else { Of::Organization };
+    // From the first line on, an interrupt ends `--follow` as it should.
+    let interrupt = arguments.follow.then(Interrupt::listen).transpose()?;
+    let mut listing = EventListing::begin(&mut context.printer, format, of, "no events match")?;
     let newest = list(&mut reader, &filter, &mut listing).await?;
-    if arguments.follow {
+    if let Some(interrupt) = interrupt {
         filter.after = Some(newest);
         filter.limit = None;
-        follow(&mut reader, filter, &mut listing).await?;
+        follow(&mut reader, filter, &mut listing, interrupt).await?;
         listing.finish(None)?;
     } else {
         let listed = listing.finish(None)?;
@@ -75,13 +77,12 @@ async fn follow(
     reader: &mut Reader,
     mut filter: EventFilter,
     listing: &mut EventListing<'_>,
+    mut interrupt: Interrupt,
 ) -> anyhow::Result<()> {
-    let interrupted = tokio::signal::ctrl_c();
-    tokio::pin!(interrupted);
     loop {
         listing.flush()?;
         tokio::select! {
-            signal = &mut interrupted => return Ok(signal?),
+            () = interrupt.came() => return Ok(()),
             () = tokio::time::sleep(POLL) => {}
         }
         let newest = list(reader, &filter, listing).await?;

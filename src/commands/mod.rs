@@ -63,7 +63,7 @@ pub enum Misuse {
     Time { argument: &'static str, value: String, source: when::ParseError },
     #[error("`{argument}`: `{value}` cannot be read")]
     Duration { argument: &'static str, value: String, source: when::ParseDurationError },
-    #[error("`{from}` is not before `{to}`")]
+    #[error("`{from}` is after `{to}`")]
     Backwards { from: Timestamp, to: Timestamp },
     #[error("there is no organization `{name}`")]
     UnknownOrganization { name: String, known: Vec<String> },
@@ -80,6 +80,25 @@ impl Misuse {
             Self::UnknownOrganization { known, .. } => Some(format!("known: {}", known.join(", "))),
             Self::Other { hint, .. } => Some(hint.clone()),
         }
+    }
+}
+
+/// No run of the organization has been good yet, so that there is no inventory to tell of.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing is known yet: no sync has succeeded so far")]
+struct NothingKnown;
+
+/// Somebody's wish that a command which goes on and on should end.
+struct Interrupt(tokio::signal::unix::Signal);
+
+impl Interrupt {
+    /// From now on an interrupt no longer kills the process.
+    fn listen() -> std::io::Result<Self> {
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()).map(Self)
+    }
+
+    async fn came(&mut self) {
+        self.0.recv().await;
     }
 }
 
@@ -121,8 +140,12 @@ pub fn hints(error: &anyhow::Error) -> Vec<String> {
             error.hint()
         } else if let Some(error) = cause.downcast_ref::<openai::Error>() {
             error.hint()
+        } else if let Some(error) = cause.downcast_ref::<demo::Occupied>() {
+            Some(error.hint())
+        } else if cause.is::<NothingKnown>() {
+            Some("`keydrift runs` tells why; run `keydrift sync`".to_owned())
         } else {
-            cause.downcast_ref::<show::Meant>().and_then(show::Meant::hint)
+            cause.downcast_ref::<show::Meant>().map(show::Meant::hint)
         }
     };
     error.chain().filter_map(hint).collect()

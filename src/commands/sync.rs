@@ -1,10 +1,11 @@
 //! `keydrift sync`: one sync of each organization now.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::events::EventListing;
+use super::events::{EventListing, Of};
 use super::{Context, Exit, Misuse};
 use crate::cli::Sync;
 use crate::config::{OrganizationSettings, Settings};
@@ -42,12 +43,19 @@ pub(super) async fn run(context: &mut Context, arguments: &Sync) -> anyhow::Resu
             list_drift(context, &mut reader, seen, format).await?;
             seen = reader.last_event_id().await?;
         }
-        conclude(context, &mut report, format)?;
+        conclude(context, &mut report);
         reports.push(report);
     }
     if format != Format::Table {
         // One document for all organizations.
         list_drift(context, &mut reader, first_seen, format).await?;
+    }
+    for report in &reports {
+        if format == Format::Table {
+            context.printer.line(&summary(report))?;
+        } else {
+            context.printer.note(&summary(report));
+        }
     }
     reader.close().await?;
     writer.close().await?;
@@ -135,7 +143,7 @@ async fn list_drift(
     let drift = EventKind::ALL.into_iter().filter(|kind| *kind != EventKind::Baseline);
     let filter =
         EventFilter { after: Some(seen), kinds: drift.collect(), ..EventFilter::default() };
-    let mut listing = EventListing::begin(&mut context.printer, format, false, "")?;
+    let mut listing = EventListing::begin(&mut context.printer, format, Of::Organization, "")?;
     reader
         .list_events(&filter, |event: EventRow| listing.row(event).map_err(anyhow::Error::from))
         .await?;
@@ -143,8 +151,8 @@ async fn list_drift(
     Ok(())
 }
 
-/// Says how one run went.
-fn conclude(context: &mut Context, report: &mut Report, format: Format) -> anyhow::Result<()> {
+/// Says on stderr what somebody should know of one run.
+fn conclude(context: &mut Context, report: &mut Report) {
     let organization = &report.organization;
     let notice = report.recorded.as_ref().and_then(|recorded| recorded.notice.as_deref());
     if let Some(notice) = notice {
@@ -159,21 +167,28 @@ fn conclude(context: &mut Context, report: &mut Report, format: Format) -> anyho
         let error = anyhow::Error::new(error).context(what);
         context.printer.report(&error, &Vec::from_iter(hint));
     }
-    if report.status == Status::Ok {
-        let line = summary(report);
-        if format == Format::Table {
-            context.printer.line(&line)?;
-        } else {
-            context.printer.note(&line);
-        }
+    let counts = report.recorded.as_ref().map(|recorded| recorded.counts).unwrap_or_default();
+    if counts.baseline > 0 {
+        let keys = output::count(counts.baseline, "key");
+        context.printer.note(&format!(
+            "{organization}: first listing: {keys} recorded as found (baseline), not as drift"
+        ));
     }
-    Ok(())
 }
 
 /// `default: 1 204 keys, 2 added, 1 removed, 31 used, 0 changed in 1.4 s (13 requests)`
 fn summary(report: &Report) -> String {
     let counts = report.recorded.as_ref().map(|recorded| recorded.counts).unwrap_or_default();
     let EventCounts { added, restored, removed, used, changed, .. } = counts;
+    let requests = output::count(report.tally.requests, "request");
+    let cost = format!("in {} ({requests})", output::duration(report.duration));
+    match report.status {
+        Status::Ok => {}
+        Status::Failed => {
+            return format!("{}: failed, nothing changed {cost}", report.organization);
+        }
+        Status::Held => return format!("{}: held, nothing changed {cost}", report.organization),
+    }
     let mut line = format!(
         "{}: {}, {} added",
         report.organization,
@@ -182,7 +197,8 @@ fn summary(report: &Report) -> String {
     );
     let mut more = |number: u64, what: &str, always: bool| {
         if always || number > 0 {
-            line.push_str(&format!(", {} {what}", output::grouped(number)));
+            // Writing into a `String` cannot fail.
+            write!(line, ", {} {what}", output::grouped(number)).ok();
         }
     };
     more(restored, "restored", false);
@@ -190,8 +206,7 @@ fn summary(report: &Report) -> String {
     more(used, "used", true);
     more(changed, "changed", true);
     more(report.tally.unconfirmed, "unconfirmed", false);
-    let requests = output::count(report.tally.requests, "request");
-    format!("{line} in {} ({requests})", output::duration(report.duration))
+    format!("{line} {cost}")
 }
 
 fn exit(reports: &[Report], exit_code: bool) -> Exit {

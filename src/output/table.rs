@@ -13,12 +13,16 @@ use super::paint::{Style, paint};
 use super::printer::{Stream, Terminal};
 use super::{Cell, Column, Kind, Result, json};
 
-/// Names and other text are never wider than this.
+/// Names and other text are never wider than this,
 const TEXT_MAX: usize = 60;
+/// except in the last column, where nothing stands behind them.
+const LAST_TEXT_MAX: usize = 160;
 /// Enough characters to tell that a text is wider, whatever marks they have.
-const CHARS_MAX: usize = (TEXT_MAX + 1) * (1 + MARKS_MAX);
+const CHARS_MAX: usize = (LAST_TEXT_MAX + 1) * (1 + MARKS_MAX);
 /// Text is not shortened below this, unless it is shorter.
 const TEXT_MIN: usize = 8;
+/// Spare columns are left out before text is shortened below this.
+const TEXT_GOOD: usize = 12;
 /// An id that is longer stands out of its column rather than widen it for all rows.
 const ID_MAX: usize = 64;
 /// Ids are not wrapped more narrowly than this.
@@ -34,9 +38,11 @@ const NULL: &str = "-";
 pub(super) struct Table<'a> {
     out: &'a mut Stream,
     columns: &'a [Column],
-    /// The columns that a table shows.
+    /// The columns that this table shows; fewer once the first rows are printed and do not fit.
     shown: Vec<Column>,
-    /// Texts of the shown columns, made harmless when they are printed.
+    /// Those that tables have at all.
+    in_table: Vec<Column>,
+    /// Texts of the columns that tables have, made harmless when they are printed.
     waiting: Vec<Vec<String>>,
     /// Of the shown columns; empty until the first rows are printed.
     widths: Vec<usize>,
@@ -44,8 +50,10 @@ pub(super) struct Table<'a> {
 
 impl<'a> Table<'a> {
     pub(super) fn new(out: &'a mut Stream, columns: &'a [Column]) -> Self {
-        let shown = columns.iter().filter(|column| column.in_table).copied().collect();
-        Self { out, columns, shown, waiting: Vec::new(), widths: Vec::new() }
+        let in_table: Vec<Column> =
+            columns.iter().filter(|column| column.in_table).copied().collect();
+        let shown = in_table.clone();
+        Self { out, columns, shown, in_table, waiting: Vec::new(), widths: Vec::new() }
     }
 
     pub(super) fn row(&mut self, cells: &[Cell]) -> Result<()> {
@@ -73,11 +81,20 @@ impl<'a> Table<'a> {
     fn print_waiting(&mut self) -> Result<()> {
         let rows = std::mem::take(&mut self.waiting);
         if self.widths.is_empty() && !rows.is_empty() {
-            self.widths = fitting_widths(&self.shown, &rows, self.out.terminal.width);
+            self.widths = full_widths(&self.shown, &rows, self.out.terminal.width.is_some());
+            if let Some(available) = self.out.terminal.width {
+                fit(&mut self.shown, &mut self.widths, available.into());
+            }
             let titles: Vec<_> = self.shown.iter().map(|column| column.title.to_owned()).collect();
             self.print_row(&titles, true)?;
         }
-        rows.iter().try_for_each(|row| self.print_row(row, false))
+        let is_left_out = |at: usize| !self.shown.contains(&self.in_table[at]);
+        let left_out: Vec<bool> = (0..self.in_table.len()).map(is_left_out).collect();
+        rows.into_iter().try_for_each(|row| {
+            let kept = row.into_iter().zip(&left_out).filter(|(_, left_out)| !**left_out);
+            let row: Vec<String> = kept.map(|(text, _)| text).collect();
+            self.print_row(&row, false)
+        })
     }
 
     /// Prints one row, on several lines where an id wraps.
@@ -142,30 +159,47 @@ fn is_shortened(kind: Kind) -> bool {
     matches!(kind, Kind::Text | Kind::Json)
 }
 
-/// The width of each column: as wide as its content, and where the terminal is narrower, text
-/// gives way first, the widest before the others, and then ids.
-fn fitting_widths(columns: &[Column], rows: &[Vec<String>], available: Option<u16>) -> Vec<usize> {
+/// The width of each column: as wide as its content, long texts and ids apart.
+fn full_widths(columns: &[Column], rows: &[Vec<String>], is_terminal: bool) -> Vec<usize> {
     let mut widths: Vec<usize> = columns.iter().map(|column| width(column.title)).collect();
+    let last = columns.len().saturating_sub(1);
     for row in rows {
-        for ((column_width, column), text) in widths.iter_mut().zip(columns).zip(row) {
+        for (at, ((column_width, column), text)) in
+            widths.iter_mut().zip(columns).zip(row).enumerate()
+        {
             let text_width = match width(text) {
+                wide if is_shortened(column.kind) && at == last => wide.min(LAST_TEXT_MAX),
                 wide if is_shortened(column.kind) => wide.min(TEXT_MAX),
                 wide => wide,
             };
             if column.kind != Kind::Id || text_width <= ID_MAX {
                 *column_width = text_width.max(*column_width);
-            } else if available.is_some() {
+            } else if is_terminal {
                 *column_width = ID_MAX.max(*column_width);
             }
         }
     }
-    if let Some(available) = available {
-        let gaps = GAP.len() * columns.len().saturating_sub(1);
-        let available = usize::from(available).saturating_sub(gaps);
-        shrink(&mut widths, columns, available, is_shortened, TEXT_MIN);
-        shrink(&mut widths, columns, available, |kind| kind == Kind::Id, ID_MIN);
-    }
     widths
+}
+
+/// Makes the columns fit a terminal: the spare ones go, then text gives way, the widest before the
+/// others, and then ids.
+fn fit(columns: &mut Vec<Column>, widths: &mut Vec<usize>, terminal: usize) {
+    let available =
+        |columns: &[Column]| terminal.saturating_sub(GAP.len() * columns.len().saturating_sub(1));
+    let good_width = |(column, width): (&Column, &usize)| match column.kind {
+        kind if is_shortened(kind) => (*width).min(TEXT_GOOD),
+        _ => *width,
+    };
+    while columns.iter().zip(&*widths).map(good_width).sum::<usize>() > available(columns) {
+        let spare = columns.iter().enumerate().filter(|(_, column)| column.spare > 0);
+        let Some((at, _)) = spare.max_by_key(|(_, column)| column.spare) else { break };
+        columns.remove(at);
+        widths.remove(at);
+    }
+    let available = available(columns);
+    shrink(widths, columns, available, is_shortened, TEXT_MIN);
+    shrink(widths, columns, available, |kind| kind == Kind::Id, ID_MIN);
 }
 
 /// Takes what is too much from the widest of some columns, again and again, down to a minimum.

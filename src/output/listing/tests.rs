@@ -139,6 +139,41 @@ fn a_narrow_terminal_shortens_names_before_it_wraps_ids() {
 }
 
 #[test]
+fn spare_columns_go_before_texts_become_too_short() {
+    let columns = [
+        Column::new("scope", "SCOPE", Kind::Word).spare(1),
+        Column::new("key_id", "KEY", Kind::Id),
+        Column::new("name", "NAME", Kind::Text),
+        Column::new("created_at", "CREATED", Kind::Time).spare(2),
+    ];
+    let cells = ["admin", "key_0123456789", "a rather long name", "2026-11-23T12:29:00Z"];
+    let shown = |width| {
+        let (mut printer, out, _) = printer(terminal(width), false);
+        let mut listing = printer.listing(Format::Table, &columns, "none").unwrap();
+        listing.row(&cells.map(Cell::from)).unwrap();
+        listing.flush().unwrap();
+        listing.row(&cells.map(Cell::from)).unwrap();
+        listing.finish(None).unwrap();
+        out.text()
+    };
+    insta::assert_snapshot!(shown(60), @"
+    SCOPE  KEY             NAME             CREATED
+    admin  key_0123456789  a rather long …  2026-11-23T12:29:00Z
+    admin  key_0123456789  a rather long …  2026-11-23T12:29:00Z
+    ");
+    insta::assert_snapshot!(shown(40), @"
+    SCOPE  KEY             NAME
+    admin  key_0123456789  a rather long na…
+    admin  key_0123456789  a rather long na…
+    ");
+    insta::assert_snapshot!(shown(30), @"
+    KEY             NAME
+    key_0123456789  a rather long…
+    key_0123456789  a rather long…
+    ");
+}
+
+#[test]
 fn no_escape_is_torn_where_a_table_is_narrow() {
     let rows = [row("key_0123456\u{202e}789abcdef", "prod \u{1b}[31m", "added")];
     insta::assert_snapshot!(written(Format::Table, terminal(64), &rows, None), @r"
