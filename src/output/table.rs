@@ -23,6 +23,9 @@ const CHARS_MAX: usize = (LAST_TEXT_MAX + 1) * (1 + MARKS_MAX);
 const TEXT_MIN: usize = 8;
 /// Spare columns are left out before text is shortened below this.
 const TEXT_GOOD: usize = 12;
+/// Room for names and words that are still to come.
+const TEXT_USUAL: usize = 24;
+const WORD_USUAL: usize = 8;
 /// An id that is longer stands out of its column rather than widen it for all rows.
 const ID_MAX: usize = 64;
 /// Ids are not wrapped more narrowly than this.
@@ -60,17 +63,18 @@ impl<'a> Table<'a> {
         let shown = self.columns.iter().zip(cells).filter(|(column, _)| column.in_table);
         let row = shown.map(|(column, cell)| text_of(column.kind, cell)).collect::<Result<_>>()?;
         self.waiting.push(row);
-        if self.waiting.len() >= ROWS_MAX { self.print_waiting() } else { Ok(()) }
+        if self.waiting.len() >= ROWS_MAX { self.print_waiting(false) } else { Ok(()) }
     }
 
+    /// Prints the rows so far. What comes later may be wider, and finds some room.
     pub(super) fn flush(&mut self) -> Result<()> {
-        self.print_waiting()?;
+        self.print_waiting(true)?;
         self.out.writer.flush()?;
         Ok(())
     }
 
     pub(super) fn finish(&mut self, summary: Option<&str>) -> Result<()> {
-        self.print_waiting()?;
+        self.print_waiting(false)?;
         if let (false, Some(summary)) = (self.widths.is_empty(), summary) {
             writeln!(self.out.writer, "{}", harmless(summary))?;
         }
@@ -78,10 +82,13 @@ impl<'a> Table<'a> {
     }
 
     /// Prints the rows so far, the first time under a header.
-    fn print_waiting(&mut self) -> Result<()> {
+    fn print_waiting(&mut self, with_room: bool) -> Result<()> {
         let rows = std::mem::take(&mut self.waiting);
         if self.widths.is_empty() && !rows.is_empty() {
             self.widths = full_widths(&self.shown, &rows, self.out.terminal.width.is_some());
+            if with_room {
+                make_room(&self.shown, &mut self.widths);
+            }
             if let Some(available) = self.out.terminal.width {
                 fit(&mut self.shown, &mut self.widths, available.into());
             }
@@ -180,6 +187,20 @@ fn full_widths(columns: &[Column], rows: &[Vec<String>], is_terminal: bool) -> V
         }
     }
     widths
+}
+
+/// Widens the columns to what they usually hold.
+fn make_room(columns: &[Column], widths: &mut [usize]) {
+    let last = columns.len().saturating_sub(1);
+    for (at, (column, column_width)) in columns.iter().zip(widths).enumerate() {
+        let usual = match column.kind {
+            kind if is_shortened(kind) && at == last => LAST_TEXT_MAX,
+            kind if is_shortened(kind) => TEXT_USUAL,
+            Kind::Word => WORD_USUAL,
+            _ => 0,
+        };
+        *column_width = usual.max(*column_width);
+    }
 }
 
 /// Makes the columns fit a terminal: the spare ones go, then text gives way, the widest before the

@@ -7,9 +7,12 @@
 
 mod support;
 
+mod commands;
 mod concurrency;
 mod crashes;
 mod credentials;
+mod demo;
+mod docs;
 mod faults;
 mod histories;
 mod hostile;

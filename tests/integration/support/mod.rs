@@ -1,9 +1,13 @@
 //! What the tests stand on: the binary, the simulated organization, raw SQL, and the oracle.
 
 pub mod binary;
+pub mod history;
 pub mod oracle;
+pub mod running;
 pub mod sql;
 pub mod world;
 
 pub use binary::{Keydrift, Ran};
+pub use history::History;
+pub use running::Running;
 pub use world::World;
