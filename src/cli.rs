@@ -267,8 +267,8 @@ Examples:
   keydrift demo
   keydrift demo --serve 127.0.0.1:0       keep the simulated API up, to try the other commands on it
 
-The demo reads no configuration and no credential, and writes one new database under the temporary
-directory ($TMPDIR, else /tmp).";
+The demo reads no configuration and no credential, not even with --config or --database: it writes
+one new database under the temporary directory ($TMPDIR, else /tmp), and prints where.";
 
 #[derive(Debug, Args)]
 #[command(after_help = DEMO_EXAMPLES)]

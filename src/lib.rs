@@ -8,7 +8,7 @@
 //!                commands · output  ◀────────── queries ─────────┘
 //! ```
 //!
-//! - [`openai`] knows HTTP and the provider's JSON, and nothing of `SQLite`.
+//! - [`openai`] knows HTTP and the provider's JSON, and nothing of SQLite.
 //! - [`inventory`] is pure: keys, events, comparing, replaying. No I/O, no clock.
 //! - [`store`] holds every line of SQL.
 //! - [`sync`] puts them together for one run of one organization.

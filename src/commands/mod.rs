@@ -126,9 +126,23 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
     if misuse { Exit::Usage } else { Exit::Failed }
 }
 
+/// Says what went wrong, why, and what to do.
+pub fn report(printer: &mut Printer, error: &anyhow::Error) {
+    let problems = error.downcast_ref().map_or(&[][..], config::Error::problems);
+    if problems.len() < 2 {
+        printer.report(error, &hints(error));
+        return;
+    }
+    let told = problems.iter().map(|problem| match problem.hint() {
+        Some(hint) => format!("{problem}; {hint}"),
+        None => problem.to_string(),
+    });
+    let what = format!("the configuration has {} problems:", problems.len());
+    printer.report_several(&what, &told.collect::<Vec<_>>());
+}
+
 /// What to do about an error, as its causes advise.
-#[must_use]
-pub fn hints(error: &anyhow::Error) -> Vec<String> {
+fn hints(error: &anyhow::Error) -> Vec<String> {
     let hint = |cause: &(dyn std::error::Error + 'static)| {
         if let Some(error) = cause.downcast_ref::<Misuse>() {
             error.hint()

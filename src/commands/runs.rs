@@ -28,7 +28,7 @@ const ALL: [Column; 22] = [
     Column::hidden("notice", Kind::Text),
     Column::hidden("error", Kind::Text),
     Column::hidden("digest", Kind::Id),
-    Column::new("remark", "REMARK", Kind::Text),
+    Column::new("remark", "", Kind::Remark),
 ];
 /// All but the remark.
 const FOR_PROGRAMS: usize = 21;

@@ -10,6 +10,7 @@ use super::{Context, Exit, Misuse};
 use crate::cli::Sync;
 use crate::config::{OrganizationSettings, Settings};
 use crate::inventory::EventKind;
+use crate::openai;
 use crate::output::{self, Format};
 use crate::run::{EventCounts, Status, Trigger};
 use crate::secret::CredentialSource;
@@ -43,7 +44,7 @@ pub(super) async fn run(context: &mut Context, arguments: &Sync) -> anyhow::Resu
             list_drift(context, &mut reader, seen, format).await?;
             seen = reader.last_event_id().await?;
         }
-        conclude(context, &mut report);
+        conclude(context, &mut report, credential);
         reports.push(report);
     }
     if format != Format::Table {
@@ -152,20 +153,16 @@ async fn list_drift(
 }
 
 /// Says on stderr what somebody should know of one run.
-fn conclude(context: &mut Context, report: &mut Report) {
+fn conclude(context: &mut Context, report: &mut Report, credential: &CredentialSource) {
     let organization = &report.organization;
     let notice = report.recorded.as_ref().and_then(|recorded| recorded.notice.as_deref());
     if let Some(notice) = notice {
         context.printer.warning(&format!("{organization}: {notice}"));
     }
     if let Some(error) = report.error.take() {
-        let hint = error.hint(organization);
-        let what = match report.status {
-            Status::Held => format!("the sync of organization `{organization}` is held"),
-            Status::Ok | Status::Failed => format!("could not sync organization `{organization}`"),
-        };
-        let error = anyhow::Error::new(error).context(what);
-        context.printer.report(&error, &Vec::from_iter(hint));
+        let hint = advice(&error, organization, credential);
+        let error = explain(error, organization);
+        context.printer.report(&error, &[hint]);
     }
     let counts = report.recorded.as_ref().map(|recorded| recorded.counts).unwrap_or_default();
     if counts.baseline > 0 {
@@ -173,6 +170,46 @@ fn conclude(context: &mut Context, report: &mut Report) {
         context.printer.note(&format!(
             "{organization}: first listing: {keys} recorded as found (baseline), not as drift"
         ));
+    }
+}
+
+/// What to do next, whatever it was.
+fn advice(error: &sync::Error, organization: &str, credential: &CredentialSource) -> String {
+    let hint = error.hint(organization);
+    match (error, hint) {
+        (sync::Error::Api(openai::Error::Unauthorized { .. }), Some(hint))
+            if credential.is_systemd() =>
+        {
+            format!(
+                "{hint}; if it was replaced, `systemctl restart` the service, whose {credential} is a \
+                 copy made at start"
+            )
+        }
+        (_, Some(hint)) => hint,
+        (sync::Error::Api(cause), None) if cause.is_retryable() => {
+            "nothing was changed: try again later".to_owned()
+        }
+        (sync::Error::Api(_), None) => "nothing was changed: try again, and if it lasts, ask the \
+            provider about that request"
+            .to_owned(),
+        (_, None) => "nothing was changed: `keydrift runs` has all that is known of it".to_owned(),
+    }
+}
+
+/// What happened, to which organization, and why.
+fn explain(error: sync::Error, organization: &str) -> anyhow::Error {
+    let failed = format!("could not sync organization `{organization}`");
+    match error {
+        sync::Error::Credential(cause) => anyhow::Error::new(cause).context(failed),
+        sync::Error::Api(cause) => anyhow::Error::new(cause).context(failed),
+        sync::Error::Store(cause) => anyhow::Error::new(cause).context(failed),
+        sync::Error::Refused(cause) => anyhow::Error::new(cause).context(format!(
+            "refused to sync organization `{organization}`: this looks like another one"
+        )),
+        sync::Error::Held(cause) => anyhow::Error::new(cause).context(format!(
+            "the sync of organization `{organization}` is held, nothing was changed"
+        )),
+        error @ sync::Error::NothingToAccept => anyhow::Error::new(error).context(failed),
     }
 }
 

@@ -47,6 +47,8 @@ pub enum Kind {
     Flag,
     /// Embedded in JSON output, shortened in tables.
     Json,
+    /// In tables a line of its own below the row, whole, where there is anything to say.
+    Remark,
 }
 
 /// A column of a listing.
@@ -201,7 +203,7 @@ impl Printer {
     /// Begins a listing on standard output.
     ///
     /// A table without rows prints nothing there (`keydrift keys | wc -l` says 0); `none`, such as
-    /// `no keys match`, is then said on standard error unless quiet. Without rows JSON is `[]`,
+    /// `no keys match`, is then said on standard error unless quiet or empty. Without rows JSON is `[]`,
     /// and CSV its header.
     pub fn listing<'a>(
         &'a mut self,
@@ -220,7 +222,8 @@ impl Printer {
                 Sink::Csv(Box::new(writer))
             }
         };
-        let none = (format == Format::Table && !*quiet).then_some(none);
+        let is_said = format == Format::Table && !*quiet && !none.is_empty();
+        let none = is_said.then_some(none);
         Ok(ListingWriter { columns, sink, err, none, rows: 0 })
     }
 }

@@ -30,6 +30,8 @@ const WORD_USUAL: usize = 8;
 const ID_MAX: usize = 64;
 /// Ids are not wrapped more narrowly than this.
 const ID_MIN: usize = 16;
+/// Before a remark.
+const INDENT: &str = "     ";
 /// Between two columns.
 const GAP: &str = "  ";
 /// How many rows decide on the widths, and how many are in memory at once.
@@ -44,25 +46,28 @@ pub(super) struct Table<'a> {
     /// The columns that this table shows; fewer once the first rows are printed and do not fit.
     shown: Vec<Column>,
     /// Those that tables have at all.
-    in_table: Vec<Column>,
-    /// Texts of the columns that tables have, made harmless when they are printed.
-    waiting: Vec<Vec<String>>,
+    held: Vec<Column>,
+    /// Texts of the columns that tables have, made harmless when they are printed, and the remarks.
+    waiting: Vec<(Vec<String>, Option<String>)>,
     /// Of the shown columns; empty until the first rows are printed.
     widths: Vec<usize>,
 }
 
 impl<'a> Table<'a> {
     pub(super) fn new(out: &'a mut Stream, columns: &'a [Column]) -> Self {
-        let in_table: Vec<Column> =
-            columns.iter().filter(|column| column.in_table).copied().collect();
-        let shown = in_table.clone();
-        Self { out, columns, shown, in_table, waiting: Vec::new(), widths: Vec::new() }
+        let held: Vec<Column> =
+            columns.iter().filter(|column| is_in_row(column)).copied().collect();
+        let shown = held.clone();
+        Self { out, columns, shown, held, waiting: Vec::new(), widths: Vec::new() }
     }
 
     pub(super) fn row(&mut self, cells: &[Cell]) -> Result<()> {
-        let shown = self.columns.iter().zip(cells).filter(|(column, _)| column.in_table);
+        let columns = || self.columns.iter().zip(cells);
+        let shown = columns().filter(|(column, _)| is_in_row(column));
         let row = shown.map(|(column, cell)| text_of(column.kind, cell)).collect::<Result<_>>()?;
-        self.waiting.push(row);
+        let remark = columns().find(|(column, cell)| is_remark(column) && **cell != Cell::Null);
+        let remark = remark.map(|(column, cell)| text_of(column.kind, cell)).transpose()?;
+        self.waiting.push((row, remark));
         if self.waiting.len() >= ROWS_MAX { self.print_waiting(false) } else { Ok(()) }
     }
 
@@ -95,13 +100,23 @@ impl<'a> Table<'a> {
             let titles: Vec<_> = self.shown.iter().map(|column| column.title.to_owned()).collect();
             self.print_row(&titles, true)?;
         }
-        let is_left_out = |at: usize| !self.shown.contains(&self.in_table[at]);
-        let left_out: Vec<bool> = (0..self.in_table.len()).map(is_left_out).collect();
-        rows.into_iter().try_for_each(|row| {
+        let is_left_out = |at: usize| !self.shown.contains(&self.held[at]);
+        let left_out: Vec<bool> = (0..self.held.len()).map(is_left_out).collect();
+        rows.into_iter().try_for_each(|(row, remark)| {
             let kept = row.into_iter().zip(&left_out).filter(|(_, left_out)| !**left_out);
             let row: Vec<String> = kept.map(|(text, _)| text).collect();
-            self.print_row(&row, false)
+            self.print_row(&row, false)?;
+            remark.map_or(Ok(()), |remark| self.print_remark(&remark))
         })
+    }
+
+    fn print_remark(&mut self, remark: &str) -> Result<()> {
+        let Terminal { colour, width: limit, .. } = self.out.terminal;
+        let room = limit.map_or(usize::MAX, |limit| usize::from(limit).max(ID_MIN) - INDENT.len());
+        for line in wrapped(remark, room) {
+            writeln!(self.out.writer, "{INDENT}{}", paint(&line, Style::Faint, colour))?;
+        }
+        Ok(())
     }
 
     /// Prints one row, on several lines where an id wraps.
@@ -162,15 +177,27 @@ fn text_of(kind: Kind, cell: &Cell) -> Result<String> {
     Ok(if is_shortened(kind) { text.chars().take(CHARS_MAX).collect() } else { text })
 }
 
+fn is_in_row(column: &Column) -> bool {
+    column.in_table && column.kind != Kind::Remark
+}
+
+fn is_remark(column: &Column) -> bool {
+    column.in_table && column.kind == Kind::Remark
+}
+
 fn is_shortened(kind: Kind) -> bool {
     matches!(kind, Kind::Text | Kind::Json)
 }
 
 /// The width of each column: as wide as its content, long texts and ids apart.
-fn full_widths(columns: &[Column], rows: &[Vec<String>], is_terminal: bool) -> Vec<usize> {
+fn full_widths(
+    columns: &[Column],
+    rows: &[(Vec<String>, Option<String>)],
+    is_terminal: bool,
+) -> Vec<usize> {
     let mut widths: Vec<usize> = columns.iter().map(|column| width(column.title)).collect();
     let last = columns.len().saturating_sub(1);
-    for row in rows {
+    for (row, _) in rows {
         for (at, ((column_width, column), text)) in
             widths.iter_mut().zip(columns).zip(row).enumerate()
         {

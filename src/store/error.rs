@@ -85,6 +85,9 @@ impl Error {
                 "wait for it to end, or let this one wait longer with the setting `database.lock_timeout`"
                     .to_owned()
             }
+            Self::LockFile { path, source } if source.kind() == io::ErrorKind::NotFound => {
+                format!("make the directory of `{}`, or name another file with `--database`", path.display())
+            }
             Self::LockFile { path, .. } => {
                 format!("make the directory of `{}` writable for this user", path.display())
             }

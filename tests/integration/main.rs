@@ -4,6 +4,11 @@
     unreachable_pub,
     reason = "a test binary has no outside; `pub` says what a module offers"
 )]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail as tests do: by a panic that says why"
+)]
 
 mod support;
 

@@ -157,14 +157,14 @@ fn spare_columns_go_before_texts_become_too_short() {
         out.text()
     };
     insta::assert_snapshot!(shown(60), @"
-    SCOPE  KEY             NAME             CREATED
-    admin  key_0123456789  a rather long …  2026-11-23T12:29:00Z
-    admin  key_0123456789  a rather long …  2026-11-23T12:29:00Z
+    SCOPE     KEY             NAME          CREATED
+    admin     key_0123456789  a rather lo…  2026-11-23T12:29:00Z
+    admin     key_0123456789  a rather lo…  2026-11-23T12:29:00Z
     ");
     insta::assert_snapshot!(shown(40), @"
-    SCOPE  KEY             NAME
-    admin  key_0123456789  a rather long na…
-    admin  key_0123456789  a rather long na…
+    SCOPE     KEY             NAME
+    admin     key_0123456789  a rather long…
+    admin     key_0123456789  a rather long…
     ");
     insta::assert_snapshot!(shown(30), @"
     KEY             NAME

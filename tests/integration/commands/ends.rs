@@ -17,10 +17,10 @@ pub(super) fn two_organizations() -> (World, std::path::PathBuf) {
     let mut config = format!("[database]\npath = \"{}\"\n", world.database().display());
     for (name, key) in [("acme", acme_key), ("beta", beta_key)] {
         write_private(&world.path().join(format!("{name}.key")), &key);
-        config.push_str(&format!(
-            "[organizations.{name}]\nadmin_key_file = \"{name}.key\"\nbase_url = \"{}\"\n",
-            world.server.base_url()
-        ));
+        let base_url = world.server.base_url();
+        config += &format!(
+            "[organizations.{name}]\nadmin_key_file = \"{name}.key\"\nbase_url = \"{base_url}\"\n"
+        );
     }
     std::fs::write(world.path().join("keydrift.toml"), config).unwrap();
     let beta = world.path().join("beta.key");
@@ -118,7 +118,9 @@ fn a_sync_ends_with_one_line() {
     world.organization().with(|organization| {
         let ids: Vec<String> = organization.ids().take(31).map(str::to_owned).collect();
         let (now, last) = (organization.now(), "last_used_at");
-        ids.iter().for_each(|id| assert!(organization.set_field(id, last, now + 60)));
+        for id in &ids {
+            assert!(organization.set_field(id, last, now + 60));
+        }
         let gone = organization.ids().nth(40).unwrap().to_owned();
         organization.remove(&gone);
         organization.add();
