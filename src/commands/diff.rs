@@ -16,7 +16,7 @@ const COLUMNS: [Column; 9] = [
     Column::hidden("field", Kind::Text),
     Column::hidden("old_value", Kind::Text),
     Column::hidden("new_value", Kind::Text),
-    Column::new("what", "WHAT", Kind::Text),
+    Column::new("what", "WHAT", Kind::Phrase),
 ];
 /// All but the phrase for people.
 const FOR_PROGRAMS: usize = 8;

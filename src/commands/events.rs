@@ -28,7 +28,7 @@ const TABLE: [Column; 6] = [
     Column::new("event", "EVENT", Kind::Word),
     Column::new("key_id", "KEY", Kind::Id),
     Column::new("key_name", "NAME", Kind::Text).spare(1),
-    Column::new("what", "WHAT", Kind::Text),
+    Column::new("what", "WHAT", Kind::Phrase),
 ];
 /// The same of one organization,
 const TABLE_OF_ONE: [Column; 5] = [TABLE[0], TABLE[2], TABLE[3], TABLE[4], TABLE[5]];

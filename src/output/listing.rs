@@ -47,7 +47,9 @@ pub enum Kind {
     Flag,
     /// Embedded in JSON output, shortened in tables.
     Json,
-    /// In tables a line of its own below the row, whole, where there is anything to say.
+    /// The last of a table, and always in full: where a row has no room for it, below the row.
+    Phrase,
+    /// In tables a line of its own below the row, in full, where there is anything to say.
     Remark,
 }
 

@@ -13,12 +13,10 @@ use super::paint::{Style, paint};
 use super::printer::{Stream, Terminal};
 use super::{Cell, Column, Kind, Result, json};
 
-/// Names and other text are never wider than this,
+/// Names and other text are never wider than this.
 const TEXT_MAX: usize = 60;
-/// except in the last column, where nothing stands behind them.
-const LAST_TEXT_MAX: usize = 160;
 /// Enough characters to tell that a text is wider, whatever marks they have.
-const CHARS_MAX: usize = (LAST_TEXT_MAX + 1) * (1 + MARKS_MAX);
+const CHARS_MAX: usize = (TEXT_MAX + 1) * (1 + MARKS_MAX);
 /// Text is not shortened below this, unless it is shorter.
 const TEXT_MIN: usize = 8;
 /// Spare columns are left out before text is shortened below this.
@@ -26,11 +24,12 @@ const TEXT_GOOD: usize = 12;
 /// Room for names and words that are still to come.
 const TEXT_USUAL: usize = 24;
 const WORD_USUAL: usize = 8;
+const PHRASE_USUAL: usize = 60;
 /// An id that is longer stands out of its column rather than widen it for all rows.
 const ID_MAX: usize = 64;
 /// Ids are not wrapped more narrowly than this.
 const ID_MIN: usize = 16;
-/// Before a remark.
+/// Before what stands below a row.
 const INDENT: &str = "     ";
 /// Between two columns.
 const GAP: &str = "  ";
@@ -106,15 +105,16 @@ impl<'a> Table<'a> {
             let kept = row.into_iter().zip(&left_out).filter(|(_, left_out)| !**left_out);
             let row: Vec<String> = kept.map(|(text, _)| text).collect();
             self.print_row(&row, false)?;
-            remark.map_or(Ok(()), |remark| self.print_remark(&remark))
+            remark.map_or(Ok(()), |remark| self.print_below(&remark, Style::Faint))
         })
     }
 
-    fn print_remark(&mut self, remark: &str) -> Result<()> {
+    /// Prints what has no room in a row, or no column.
+    fn print_below(&mut self, text: &str, style: Style) -> Result<()> {
         let Terminal { colour, width: limit, .. } = self.out.terminal;
         let room = limit.map_or(usize::MAX, |limit| usize::from(limit).max(ID_MIN) - INDENT.len());
-        for line in wrapped(remark, room) {
-            writeln!(self.out.writer, "{INDENT}{}", paint(&line, Style::Faint, colour))?;
+        for line in lines_of_words(text, room) {
+            writeln!(self.out.writer, "{INDENT}{}", paint(&line, style, colour))?;
         }
         Ok(())
     }
@@ -128,7 +128,12 @@ impl<'a> Table<'a> {
             Kind::Id if limit.is_some() => wrapped(text, width),
             _ => vec![harmless(text).into_owned()],
         };
-        let cells: Vec<Vec<String>> = columns().zip(row).map(lines_of).collect();
+        let mut cells: Vec<Vec<String>> = columns().zip(row).map(lines_of).collect();
+        let phrase = columns().position(|(column, _)| column.kind == Kind::Phrase);
+        let below = phrase.filter(|&at| limit.is_some() && width(&row[at]) > self.widths[at]);
+        if let Some(at) = below {
+            cells[at].clear();
+        }
         for index in 0..cells.iter().map(Vec::len).max().unwrap_or(0) {
             let mut line = String::new();
             // Blanks are owed until something follows them: no line ends with any.
@@ -148,7 +153,7 @@ impl<'a> Table<'a> {
             }
             writeln!(self.out.writer, "{line}")?;
         }
-        Ok(())
+        below.map_or(Ok(()), |at| self.print_below(&row[at], Style::Plain))
     }
 }
 
@@ -196,13 +201,9 @@ fn full_widths(
     is_terminal: bool,
 ) -> Vec<usize> {
     let mut widths: Vec<usize> = columns.iter().map(|column| width(column.title)).collect();
-    let last = columns.len().saturating_sub(1);
     for (row, _) in rows {
-        for (at, ((column_width, column), text)) in
-            widths.iter_mut().zip(columns).zip(row).enumerate()
-        {
+        for ((column_width, column), text) in widths.iter_mut().zip(columns).zip(row) {
             let text_width = match width(text) {
-                wide if is_shortened(column.kind) && at == last => wide.min(LAST_TEXT_MAX),
                 wide if is_shortened(column.kind) => wide.min(TEXT_MAX),
                 wide => wide,
             };
@@ -218,10 +219,9 @@ fn full_widths(
 
 /// Widens the columns to what they usually hold.
 fn make_room(columns: &[Column], widths: &mut [usize]) {
-    let last = columns.len().saturating_sub(1);
-    for (at, (column, column_width)) in columns.iter().zip(widths).enumerate() {
+    for (column, column_width) in columns.iter().zip(widths) {
         let usual = match column.kind {
-            kind if is_shortened(kind) && at == last => LAST_TEXT_MAX,
+            Kind::Phrase => PHRASE_USUAL,
             kind if is_shortened(kind) => TEXT_USUAL,
             Kind::Word => WORD_USUAL,
             _ => 0,
@@ -231,11 +231,12 @@ fn make_room(columns: &[Column], widths: &mut [usize]) {
 }
 
 /// Makes the columns fit a terminal: the spare ones go, then text gives way, the widest before the
-/// others, and then ids.
+/// others, and then ids. A phrase needs no room, and gets what can be spared.
 fn fit(columns: &mut Vec<Column>, widths: &mut Vec<usize>, terminal: usize) {
     let available =
         |columns: &[Column]| terminal.saturating_sub(GAP.len() * columns.len().saturating_sub(1));
     let good_width = |(column, width): (&Column, &usize)| match column.kind {
+        Kind::Phrase => column.title.len(),
         kind if is_shortened(kind) => (*width).min(TEXT_GOOD),
         _ => *width,
     };
@@ -246,8 +247,33 @@ fn fit(columns: &mut Vec<Column>, widths: &mut Vec<usize>, terminal: usize) {
         widths.remove(at);
     }
     let available = available(columns);
+    shrink(widths, columns, available, is_shortened, TEXT_GOOD);
+    shrink(widths, columns, available, |kind| kind == Kind::Phrase, 0);
     shrink(widths, columns, available, is_shortened, TEXT_MIN);
     shrink(widths, columns, available, |kind| kind == Kind::Id, ID_MIN);
+}
+
+/// The text in lines of at most `room` columns, broken between words where that is possible.
+fn lines_of_words(text: &str, room: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for (at, word) in text.split(' ').enumerate() {
+        let word_width = width(word);
+        if at > 0 && used + 1 + word_width <= room {
+            if let Some(line) = lines.last_mut() {
+                line.push(' ');
+                line.push_str(&harmless(word));
+            }
+            used += 1 + word_width;
+            continue;
+        }
+        if at == 0 {
+            lines.clear();
+        }
+        lines.extend(wrapped(word, room));
+        used = lines.last().map_or(0, |line| width(line));
+    }
+    lines
 }
 
 /// Takes what is too much from the widest of some columns, again and again, down to a minimum.

@@ -18,9 +18,8 @@ pub(super) fn two_organizations() -> (World, std::path::PathBuf) {
     for (name, key) in [("acme", acme_key), ("beta", beta_key)] {
         write_private(&world.path().join(format!("{name}.key")), &key);
         let base_url = world.server.base_url();
-        config += &format!(
-            "[organizations.{name}]\nadmin_key_file = \"{name}.key\"\nbase_url = \"{base_url}\"\n"
-        );
+        let section = format!("[organizations.{name}]\nadmin_key_file = \"{name}.key\"\n");
+        config = config + &section + &format!("base_url = \"{base_url}\"\n");
     }
     std::fs::write(world.path().join("keydrift.toml"), config).unwrap();
     let beta = world.path().join("beta.key");
