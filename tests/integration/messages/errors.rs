@@ -257,6 +257,23 @@ fn answers_that_refuse() {
 }
 
 #[test]
+fn a_refused_systemd_credential_is_a_copy() {
+    let world = World::new(3);
+    fs::write(world.path().join("openai-admin-key"), "sk-admin-replaced-0123456789").unwrap();
+    let ran = world
+        .keydrift(&["sync"])
+        .without_env("OPENAI_ADMIN_KEY")
+        .env("CREDENTIALS_DIRECTORY", world.path())
+        .exits(1);
+    let request = &world.organization().requests()[0].request_id;
+    insta::assert_snapshot!(error(&world, &ran).replace(request, "REQUEST"), @"
+    error: could not sync organization `default`
+      caused by: page 1 of the admin keys was refused with status 401 (request REQUEST): Incorrect API key provided: sk-admin****************6789. You can find your API key at https://platform.openai.com/account/api-keys
+    hint: the credential is not an admin key of the organization, or it was revoked: owners make new ones at https://platform.openai.com/settings/organization/admin-keys; if it was replaced, `systemctl restart` the service, whose systemd credential `openai-admin-key` is a copy made at start
+    ");
+}
+
+#[test]
 fn answers_that_fail() {
     let list = Matcher::list;
     let second = Matcher::list().nth(2);
@@ -536,6 +553,44 @@ fn databases_that_cannot_be_used() {
     insta::assert_snapshot!(with("keys", "empty.db"), @"
     error: the database `empty.db` was written by an older keydrift (schema 0, this one reads 1)
     hint: `keydrift sync` brings the file up to date; reading commands never change it
+    ");
+}
+
+#[test]
+fn a_database_that_another_sync_holds() {
+    let world = World::new(1);
+    world.keydrift(&["sync"]).succeeds();
+    let wait = std::time::Duration::ZERO;
+    let writer = sql::block_on(keydrift::store::Writer::open(&world.database(), wait, |_| {}));
+    let ran = world.keydrift(&["sync"]).env("KEYDRIFT__DATABASE__LOCK_TIMEOUT", "0s").exits(1);
+    let us = std::process::id().to_string();
+    insta::assert_snapshot!(error(&world, &ran).replace(&us, "PID"), @"
+    error: process PID is using the database `DIR/keys.db`
+    hint: wait for it to end, or let this one wait longer with the setting `database.lock_timeout`
+    ");
+    // Readers do not care.
+    world.keydrift(&["keys"]).succeeds();
+    drop(writer);
+    world.keydrift(&["sync"]).succeeds();
+}
+
+#[test]
+fn a_database_that_is_damaged() {
+    let world = World::new(200);
+    world.keydrift(&["sync"]).succeeds();
+    let mut bytes = fs::read(world.database()).unwrap();
+    let from = bytes.len() / 8;
+    bytes[from..].fill(0xa5);
+    fs::write(world.database(), bytes).unwrap();
+    insta::assert_snapshot!(error(&world, &world.keydrift(&["keys"]).exits(1)), @"
+    error: the database `DIR/keys.db` is damaged
+      caused by: error returned from database: (code: 11) database disk image is malformed
+    hint: keep a copy of `DIR/keys.db` as it is, then restore a backup; `sqlite3 FILE 'pragma integrity_check'` says more
+    ");
+    insta::assert_snapshot!(error(&world, &world.keydrift(&["log"]).exits(1)), @"
+    error: the database `DIR/keys.db` is damaged
+      caused by: error returned from database: (code: 11) database disk image is malformed
+    hint: keep a copy of `DIR/keys.db` as it is, then restore a backup; `sqlite3 FILE 'pragma integrity_check'` says more
     ");
 }
 
