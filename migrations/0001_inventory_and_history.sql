@@ -81,14 +81,15 @@ create table keys (
     key            integer primary key,
     organization   integer not null references organizations,
     key_id         text not null check (key_id <> ''),
-    -- The state as of the last run that saw the key.
-    version        integer not null references key_versions deferrable initially deferred,
+    -- The state as of the last run that saw the key. No foreign key: versions refer to keys, and of two
+    -- tables that refer to each other, each insert into one searches the other from end to end.
+    version        integer not null,
     last_used_at   integer,
-    first_seen_run integer not null references runs deferrable initially deferred,
+    first_seen_run integer not null references runs,
     -- Null: the last `ok` run of the organization. So an unchanged key costs no write.
-    last_seen_run  integer references runs deferrable initially deferred,
+    last_seen_run  integer references runs,
     -- Null while the key is there.
-    removed_run    integer references runs deferrable initially deferred,
+    removed_run    integer references runs,
     unique (organization, key_id)
 ) strict;
 
@@ -99,7 +100,7 @@ where last_seen_run is not null and removed_run is null;
 -- Keys as they were seen, `last_used_at` apart, each state once. Never changed.
 create table key_versions (
     version        integer primary key,
-    key            integer not null references keys deferrable initially deferred,
+    key            integer not null references keys,
     scope          text not null check (scope in ('admin', 'project')),
     name           text,
     redacted_value text,
@@ -117,9 +118,9 @@ create index key_versions_by_key on key_versions (key);
 
 create table audit (
     event_id  integer primary key,
-    run_id    integer not null references runs deferrable initially deferred,
+    run_id    integer not null references runs,
     -- The key after the event; before it, for `removed`.
-    version   integer not null references key_versions deferrable initially deferred,
+    version   integer not null references key_versions,
     event     text not null
               check (event in ('baseline', 'added', 'removed', 'restored', 'used', 'changed')),
     -- The field of a `changed` event.
@@ -137,7 +138,7 @@ create index audit_by_event on audit (event) where event <> 'used';
 -- What changed in the inventory without being drift.
 create table notices (
     notice_id integer primary key,
-    run_id    integer not null references runs deferrable initially deferred,
+    run_id    integer not null references runs,
     kind      text not null,
     field     text not null,
     -- A JSON array of [key_id, new value].
@@ -155,7 +156,7 @@ create table fields (
 ) strict, without rowid;
 
 -- Append-only. `insert or replace` deletes without firing delete triggers, so that the inserts are
--- watched too: an id must be higher than all before.
+-- watched too: an id must be higher than all before, and nothing else that is unique may be taken.
 create trigger audit_no_update before update on audit
 begin select raise(abort, 'the audit history is append-only'); end;
 create trigger audit_no_delete before delete on audit
@@ -170,6 +171,7 @@ create trigger runs_no_delete before delete on runs
 begin select raise(abort, 'the run history is append-only'); end;
 create trigger runs_append before insert on runs
 when new.run_id <= (select max(run_id) from runs)
+    or exists (select 1 from runs where token = new.token)
 begin select raise(abort, 'the run history is append-only'); end;
 
 create trigger key_versions_no_update before update on key_versions

@@ -11,7 +11,7 @@
 //! - [`openai`] knows HTTP and the provider's JSON, and nothing of SQLite.
 //! - [`inventory`] is pure: keys, events, comparing, replaying. No I/O, no clock.
 //! - [`store`] holds every line of SQL.
-//! - [`sync`] puts them together for one run of one organization.
+//! - [`sync`] puts them together for one run of one organization; [`stop`] ends it early.
 //! - [`commands`] has one file a subcommand; [`output`] is the only place that prints.
 //! - [`sim`] is a simulated organization that speaks the provider's HTTP on loopback.
 
@@ -25,6 +25,7 @@ pub mod output;
 pub mod run;
 pub mod secret;
 pub mod sim;
+pub mod stop;
 pub mod store;
 pub mod sync;
 pub mod telemetry;

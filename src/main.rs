@@ -37,7 +37,11 @@ fn main() -> ExitCode {
         .build()
         .map_err(anyhow::Error::new)
         .and_then(|runtime| runtime.block_on(commands::run(&mut context, cli.command)))
-        .and_then(|exit| Ok(context.printer.flush().map(|()| exit)?));
+        .and_then(|exit| match context.printer.flush().map_err(anyhow::Error::new) {
+            Err(error) if !output::is_closed(&error) => Err(error),
+            // Also where nobody reads any more, what was done and what not.
+            Ok(()) | Err(_) => Ok(exit),
+        });
     match done {
         Ok(exit) => exit.into(),
         // Whoever read our output has seen enough.

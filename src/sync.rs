@@ -25,6 +25,7 @@ use crate::inventory::{
 use crate::openai;
 use crate::run::{Status, Tally, Trigger};
 use crate::secret::{self, CredentialSource};
+use crate::stop::Stop;
 use crate::store::{self, Accepted, Outcome, Recorded, RunDraft, RunNote, Withholding, Writer};
 
 /// How many listed keys may be asked for as a proof that look-ups work.
@@ -39,6 +40,8 @@ pub struct Request<'a> {
     pub trigger: Trigger,
     /// Take what the newest held or refused run recorded for true.
     pub accept: bool,
+    /// Ends the run early, but not its transaction.
+    pub stop: &'a Stop,
     /// Called as the run goes on.
     pub progress: &'a (dyn Fn(Progress) + Send + Sync),
 }
@@ -78,6 +81,8 @@ pub enum Error {
     Refused(#[from] Stranger),
     #[error("held: nothing was changed")]
     Held(#[from] Withheld),
+    #[error("interrupted: stopped by {by}")]
+    Stopped { by: &'static str },
     #[error("there is no held or refused run to accept since the last good one")]
     NothingToAccept,
 }
@@ -96,6 +101,7 @@ impl Error {
             Self::Held(_) => Some(format!(
                 "see which keys the provider's console shows; if they are gone, run `keydrift sync --accept {organization}`"
             )),
+            Self::Stopped { .. } => Some("nothing was changed; run it again".to_owned()),
             Self::NothingToAccept => Some("run `keydrift sync` without `--accept`".to_owned()),
         }
     }
@@ -150,8 +156,9 @@ pub async fn run(
     writer: &mut Writer,
     clock: &Arc<dyn Clock>,
     request: &Request<'_>,
-) -> Result<Report, store::Error> {
+) -> Result<Report, Error> {
     let began = Instant::now();
+    let accepted = load_accepted(writer, request).await?;
     let started_at = clock.now();
     let token = i64::from(fastrand::u32(..)) << 31 | i64::from(fastrand::u32(..) >> 1);
     let organization = request.organization.name.as_str();
@@ -163,7 +170,7 @@ pub async fn run(
         owed: None,
     })?;
     let mut ledger = Ledger::default();
-    let attempt = attempt(writer, clock, request, &mut ledger).await;
+    let attempt = attempt(writer, clock, request, accepted, &mut ledger).await;
     let draft = RunDraft {
         organization: organization.to_owned(),
         trigger: request.trigger,
@@ -242,28 +249,29 @@ async fn attempt(
     writer: &mut Writer,
     clock: &Arc<dyn Clock>,
     request: &Request<'_>,
+    accepted: Option<Accepted>,
     ledger: &mut Ledger,
 ) -> Result<Findings, Failure> {
     let name = request.organization.name.as_str();
     let credential = request.credential.read()?;
-    let accepted = load_accepted(writer, request).await?;
     let (snapshot, header_before) = writer.load_snapshot(name).await?;
     let mut comparison =
         Comparison::new(snapshot, |redacted: &str| credential.matches_redacted(redacted));
 
     let client = openai::Client::new(options(request), credential.expose(), Arc::clone(clock))?;
     let session = openai::Session::new(Arc::new(client));
-    let scanned = scan(&session, &mut comparison, request, ledger).await;
+    let scanned = unless_stopped(request, scan(&session, &mut comparison, request, ledger)).await;
     count_traffic(&session, &mut ledger.tally);
-    let scan = scanned?;
+    let scan = scanned??;
     note_scan(&scan, ledger);
 
     let acceptance = accepted.as_ref().map(|accepted| &accepted.acceptance);
     identify(&comparison, header_before.as_deref(), &scan, acceptance, ledger)
         .map_err(|error| refusal(error, &comparison, &scan))?;
-    let removals = find_removals(&session, &comparison, &scan, request, acceptance, ledger).await;
+    let removals = find_removals(&session, &comparison, &scan, request, acceptance, ledger);
+    let removals = unless_stopped(request, removals).await;
     count_traffic(&session, &mut ledger.tally);
-    let removals = removals.map_err(|error| Failure {
+    let removals = removals?.map_err(|error| Failure {
         error: error.into(),
         withheld: Some(Withholding { missing: comparison.missing(), stranger: None }),
     })?;
@@ -279,6 +287,18 @@ async fn attempt(
     let told = changes.notices.iter().filter(|notice| notice.kind != NoticeKind::OwnKey);
     ledger.notices.extend(told.map(ToString::to_string));
     Ok(Findings { changes, header: scan.organization })
+}
+
+/// Waits for the network, or for the word to stop.
+async fn unless_stopped<T>(
+    request: &Request<'_>,
+    work: impl Future<Output = T>,
+) -> Result<T, Error> {
+    tokio::select! {
+        biased;
+        by = request.stop.requested() => Err(Error::Stopped { by }),
+        done = work => Ok(done),
+    }
 }
 
 async fn load_accepted(
@@ -414,7 +434,12 @@ async fn find_removals(
     } else {
         (request.progress)(Progress::LookingUp { missing: asked.len() as u64 });
         let controls = comparison.some_listed(CONTROLS);
-        session.look_up(asked, &controls, scan.organization.as_deref()).await
+        // With more unknown the run is held, whatever the other answers; an accepted one never is.
+        let most_unknown = match acceptance {
+            Some(_) => usize::MAX,
+            None => guards.most_unknown(snapshot),
+        };
+        session.look_up(asked, &controls, scan.organization.as_deref(), most_unknown).await
     };
     judge_missing(&missing, &answers, snapshot, guards, acceptance)
 }

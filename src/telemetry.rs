@@ -27,12 +27,12 @@ impl Options {
     #[must_use]
     pub fn new(verbose: u8, quiet: bool, terminal: bool, environment: &Environment) -> Self {
         // Libraries stay one or two levels quieter than we are: their lines are for the few who
-        // ask for them by name with RUST_LOG.
+        // ask for them by name with RUST_LOG. sqlx warns of each statement that waits for a lock.
         let level = match (quiet, verbose) {
             (true, _) => "error",
-            (false, 0) => "warn",
-            (false, 1) => "warn,keydrift=info",
-            (false, 2) => "warn,keydrift=debug",
+            (false, 0) => "warn,sqlx=error",
+            (false, 1) => "warn,sqlx=error,keydrift=info",
+            (false, 2) => "warn,sqlx=error,keydrift=debug",
             (false, _) => "info,keydrift=trace",
         };
         let wanted = environment.get("RUST_LOG").map(|value| value.to_string_lossy());
@@ -150,10 +150,10 @@ mod tests {
 
     #[test]
     fn flags_choose_the_level_and_rust_log_wins() {
-        assert_eq!(filter(0, false, ""), "warn");
+        assert_eq!(filter(0, false, ""), "warn,sqlx=error");
         assert_eq!(filter(0, true, ""), "error");
-        assert_eq!(filter(1, false, ""), "warn,keydrift=info");
-        assert_eq!(filter(2, false, ""), "warn,keydrift=debug");
+        assert_eq!(filter(1, false, ""), "warn,sqlx=error,keydrift=info");
+        assert_eq!(filter(2, false, ""), "warn,sqlx=error,keydrift=debug");
         assert_eq!(filter(9, false, ""), "info,keydrift=trace");
         assert_eq!(filter(1, true, "keydrift=trace"), "keydrift=trace");
     }
@@ -163,7 +163,7 @@ mod tests {
         let variables =
             environment(&[("RUST_LOG", "keydrift=lod\x1b[31m"), ("JOURNAL_STREAM", "8:1")]);
         let options = Options::new(1, false, false, &variables);
-        assert_eq!(options.filter, "warn,keydrift=info");
+        assert_eq!(options.filter, "warn,sqlx=error,keydrift=info");
         insta::assert_snapshot!(logged(&options, || warn_of_refused_filter(&options)), @r#" WARN keydrift::telemetry: RUST_LOG is not a valid filter and was left aside; write for instance `keydrift=debug` RUST_LOG="keydrift=lod\u{1b}[31m""#);
     }
 

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::events::{EventListing, Of};
 use super::show::the_key;
-use super::{Context, Exit, Interrupt};
+use super::{Context, Exit};
 use crate::cli::Log;
 use crate::inventory::EventKind;
 use crate::output;
+use crate::stop::Stop;
 use crate::store::{EventFilter, Reader};
 
 /// How often `--follow` looks for new events.
@@ -37,13 +38,13 @@ pub(super) async fn run(context: &mut Context, arguments: &Log) -> anyhow::Resul
     let format = arguments.format.format;
     let of = if several { Of::Organizations } else { Of::Organization };
     // From the first line on, an interrupt ends `--follow` as it should.
-    let interrupt = arguments.follow.then(Interrupt::listen).transpose()?;
+    let stop = arguments.follow.then(Stop::on_signals).transpose()?;
     let mut listing = EventListing::begin(&mut context.printer, format, of, "no events match")?;
     let newest = list(&mut reader, &filter, &mut listing).await?;
-    if let Some(interrupt) = interrupt {
+    if let Some(stop) = stop {
         filter.after = Some(newest);
         filter.limit = None;
-        follow(&mut reader, filter, &mut listing, interrupt).await?;
+        follow(&mut reader, filter, &mut listing, &stop).await?;
         listing.finish(None)?;
     } else {
         let listed = listing.finish(None)?;
@@ -77,12 +78,12 @@ async fn follow(
     reader: &mut Reader,
     mut filter: EventFilter,
     listing: &mut EventListing<'_>,
-    mut interrupt: Interrupt,
+    stop: &Stop,
 ) -> anyhow::Result<()> {
     loop {
         listing.flush()?;
         tokio::select! {
-            () = interrupt.came() => return Ok(()),
+            _ = stop.requested() => return Ok(()),
             () = tokio::time::sleep(POLL) => {}
         }
         let newest = list(reader, &filter, listing).await?;

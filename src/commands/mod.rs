@@ -19,6 +19,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Environment, Inputs, Settings};
 use crate::output::Printer;
 use crate::store::{self, Reader};
+use crate::sync::Error as SyncError;
 use crate::{openai, secret, when};
 
 /// What every command works with.
@@ -88,20 +89,6 @@ impl Misuse {
 #[error("nothing is known yet: no sync has succeeded so far")]
 struct NothingKnown;
 
-/// Somebody's wish that a command which goes on and on should end.
-struct Interrupt(tokio::signal::unix::Signal);
-
-impl Interrupt {
-    /// From now on an interrupt no longer kills the process.
-    fn listen() -> std::io::Result<Self> {
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()).map(Self)
-    }
-
-    async fn came(&mut self) {
-        self.0.recv().await;
-    }
-}
-
 /// Runs one subcommand.
 pub async fn run(context: &mut Context, command: Command) -> anyhow::Result<Exit> {
     match command {
@@ -158,6 +145,9 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
             Some(error.hint())
         } else if cause.is::<NothingKnown>() {
             Some("`keydrift runs` tells why; run `keydrift sync`".to_owned())
+        } else if let Some(error @ SyncError::NothingToAccept) = cause.downcast_ref() {
+            // The others advise through their causes.
+            error.hint("")
         } else {
             cause.downcast_ref::<show::Meant>().map(show::Meant::hint)
         }

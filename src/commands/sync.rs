@@ -14,53 +14,95 @@ use crate::openai;
 use crate::output::{self, Format};
 use crate::run::{EventCounts, Status, Trigger};
 use crate::secret::CredentialSource;
+use crate::stop::Stop;
 use crate::store::{EventFilter, EventRow, Reader, Writer};
 use crate::sync::{self, Progress, Report, Request};
 
+/// An organization, and the credential to sync it with.
+type Target<'a> = (&'a OrganizationSettings, CredentialSource);
+
 pub(super) async fn run(context: &mut Context, arguments: &Sync) -> anyhow::Result<Exit> {
     let settings = context.settings()?;
-    let organizations = chosen(&settings, arguments)?;
-    let mut credentials = Vec::new();
-    for organization in &organizations {
-        credentials.push(settings.credential_source(&organization.name)?);
+    let mut targets: Vec<Target<'_>> = Vec::new();
+    for organization in chosen(&settings, arguments)? {
+        targets.push((organization, settings.credential_source(&organization.name)?));
     }
-    if let [only] = credentials.as_slice() {
+    if let [(_, only)] = targets.as_slice() {
         // Nobody else is waiting: a credential that can't be read is a mistake, not a failed run.
         only.read()?;
     }
     let mut writer = open(context, &settings).await?;
     let mut reader = Reader::open(&settings.database.path).await?;
+    let mut reports = Vec::new();
+    let told =
+        sync_each(context, &mut writer, &mut reader, &settings, arguments, &targets, &mut reports);
+    let told = told.await;
+    let exit = exit(&reports, targets.len(), arguments.exit_code);
+    // The writer first: SQLite's own files then stay, and who may not write here can still read.
+    let closed = writer.close().await;
+    reader.close().await?;
+    match told {
+        // Whoever read our output has seen enough. What was done counts all the same.
+        Err(error) if !output::is_closed(&error) => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    match (exit, closed) {
+        (Exit::Done | Exit::Bad, Err(error)) => {
+            let what = "the sync is recorded, but the database could not be tidied up";
+            return Err(anyhow::Error::new(error).context(what));
+        }
+        // If it is the database that is at fault, that was told already.
+        (_, Err(error)) => tracing::info!(%error, "the database could not be tidied up"),
+        (_, Ok(())) => {}
+    }
+    Ok(exit)
+}
+
+/// Syncs one organization after the other, and prints what changed. An output that can't be printed keeps
+/// none from being synced; it is the error in the end.
+async fn sync_each(
+    context: &mut Context,
+    writer: &mut Writer,
+    reader: &mut Reader,
+    settings: &Settings,
+    arguments: &Sync,
+    targets: &[Target<'_>],
+    reports: &mut Vec<Report>,
+) -> anyhow::Result<()> {
     let format = arguments.format.format;
+    let accept = arguments.accept.is_some();
+    let stop = Stop::on_signals().context("could not listen for signals")?;
     let first_seen = reader.last_event_id().await?;
     let mut seen = first_seen;
-    let mut reports = Vec::new();
-    let accept = arguments.accept.is_some();
-    for (&organization, credential) in organizations.iter().zip(&credentials) {
-        let expected = reader.count_keys(organization.name.as_str()).await?;
-        let target = (organization, credential);
+    let mut told = Ok(());
+    for target in targets {
+        let name = target.0.name.as_str();
+        if let Some(by) = stop.requested_by() {
+            context.printer.warning(&format!("`{name}` was not synced: stopped by {by}"));
+            continue;
+        }
+        let expected = reader.count_keys(name).await?;
         let mut report =
-            sync_one(context, &mut writer, &settings, target, accept, expected).await?;
-        if format == Format::Table {
-            list_drift(context, &mut reader, seen, format).await?;
+            sync_one(context, writer, settings, target, accept, expected, &stop).await?;
+        if format == Format::Table && told.is_ok() {
+            told = list_drift(context, reader, seen, format).await;
             seen = reader.last_event_id().await?;
         }
-        conclude(context, &mut report, credential);
+        conclude(context, &mut report, &target.1);
         reports.push(report);
     }
-    if format != Format::Table {
+    if format != Format::Table && told.is_ok() {
         // One document for all organizations.
-        list_drift(context, &mut reader, first_seen, format).await?;
+        told = list_drift(context, reader, first_seen, format).await;
     }
-    for report in &reports {
-        if format == Format::Table {
-            context.printer.line(&summary(report))?;
-        } else {
+    for report in reports.iter() {
+        if told.is_ok() && format == Format::Table {
+            told = context.printer.line(&summary(report)).map_err(anyhow::Error::from);
+        } else if format != Format::Table {
             context.printer.note(&summary(report));
         }
     }
-    reader.close().await?;
-    writer.close().await?;
-    Ok(exit(&reports, arguments.exit_code))
+    told
 }
 
 /// The organizations that the arguments name, or all.
@@ -88,7 +130,7 @@ async fn open(context: &mut Context, settings: &Settings) -> anyhow::Result<Writ
         printer.note(&format!("waiting for {holder}"));
     })
     .await?;
-    if let Some(run) = writer.settle_run(context.clock.now()).await? {
+    while let Some(run) = writer.settle_run(context.clock.now()).await? {
         let how = if run.owed.is_some() { "could not be recorded then" } else { "was interrupted" };
         context.printer.warning(&format!(
             "an earlier run of `{}` {how}; it is in the run history now",
@@ -109,9 +151,10 @@ async fn sync_one(
     context: &mut Context,
     writer: &mut Writer,
     settings: &Settings,
-    (organization, credential): (&OrganizationSettings, &CredentialSource),
+    (organization, credential): &Target<'_>,
     accept: bool,
     expected: Option<u64>,
+    stop: &Stop,
 ) -> anyhow::Result<Report> {
     let bar = context.printer.progress(organization.name.as_str(), expected);
     let show = |progress: Progress| match progress {
@@ -127,6 +170,7 @@ async fn sync_one(
         removal: settings.removal,
         trigger: Trigger::Manual,
         accept,
+        stop,
         progress: &show,
     };
     let report = sync::run(writer, &context.clock, &request).await;
@@ -209,7 +253,9 @@ fn explain(error: sync::Error, organization: &str) -> anyhow::Error {
         sync::Error::Held(cause) => anyhow::Error::new(cause).context(format!(
             "the sync of organization `{organization}` is held, nothing was changed"
         )),
-        error @ sync::Error::NothingToAccept => anyhow::Error::new(error).context(failed),
+        error @ (sync::Error::NothingToAccept | sync::Error::Stopped { .. }) => {
+            anyhow::Error::new(error).context(failed)
+        }
     }
 }
 
@@ -246,13 +292,13 @@ fn summary(report: &Report) -> String {
     format!("{line} {cost}")
 }
 
-fn exit(reports: &[Report], exit_code: bool) -> Exit {
+fn exit(reports: &[Report], wanted: usize, exit_code: bool) -> Exit {
     let done = reports.iter().filter(|report| report.status == Status::Ok).count();
     let drifted = reports
         .iter()
         .filter_map(|report| report.recorded.as_ref())
         .any(|recorded| recorded.counts.is_drift());
-    match (done, reports.len() - done) {
+    match (done, wanted - done) {
         (_, 0) if exit_code && drifted => Exit::Bad,
         (_, 0) => Exit::Done,
         (0, _) => Exit::Failed,

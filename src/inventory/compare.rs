@@ -7,10 +7,11 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 
-use super::field::{Column, FieldCensus, FieldStates, Sent, render_value};
+use super::changes::{Alteration, Appearance, Changes, Notice, NoticeKind};
+use super::field::{Column, FieldCensus, FieldStates, Sent};
 use super::key::{Key, KeyId};
-use super::replay::FieldChange;
 use super::sighting::Sighting;
+use super::telling::{Telling, keep_field};
 
 /// What is known of an organization from its last `ok` run.
 #[derive(Debug, Default)]
@@ -24,102 +25,6 @@ pub struct Snapshot {
     pub exists: bool,
 }
 
-/// How a key came into the inventory.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Appearance {
-    Baseline(Key),
-    Added(Key),
-    Restored(Key),
-}
-
-impl Appearance {
-    #[must_use]
-    pub const fn key(&self) -> &Key {
-        match self {
-            Self::Baseline(key) | Self::Added(key) | Self::Restored(key) => key,
-        }
-    }
-}
-
-/// A key that is not as it was.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Alteration {
-    /// The key as it is now.
-    pub key: Key,
-    /// Whether anything but `last_used_at` is different, told or not.
-    pub more_than_use: bool,
-    /// The events. None if all that changed is told by a notice, or is our own use of our own key.
-    pub changes: Vec<FieldChange>,
-}
-
-/// What changed in the inventory without being drift.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
-    pub kind: NoticeKind,
-    pub field: String,
-    /// The value that each key now has in `field`, where it is another than before.
-    pub values: Vec<(KeyId, Option<String>)>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum NoticeKind {
-    /// The API sends the field for every key now, and did not before.
-    FieldStarted,
-    /// The API sends the field for no key any more. The last values are kept.
-    FieldStopped,
-    /// The redacted values of all keys changed at once.
-    RedactedFormat,
-    /// Another key is the one that we ourselves use (`1` in `values`), or none is.
-    OwnKey,
-}
-
-impl NoticeKind {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::FieldStarted => "field_started",
-            Self::FieldStopped => "field_stopped",
-            Self::RedactedFormat => "redacted_format",
-            Self::OwnKey => "own_key",
-        }
-    }
-}
-
-impl fmt::Display for Notice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let field = &self.field;
-        match self.kind {
-            NoticeKind::FieldStarted => write!(f, "the API now sends `{field}`"),
-            NoticeKind::FieldStopped => {
-                write!(f, "the API no longer sends `{field}`; the last values are kept")
-            }
-            NoticeKind::RedactedFormat => {
-                write!(f, "the `{field}` of all {} keys changed at once", self.values.len())
-            }
-            NoticeKind::OwnKey => match self.values.iter().find(|(_, value)| value.is_some()) {
-                Some((key_id, _)) => write!(f, "our own key is `{key_id}`"),
-                None => f.write_str("our own key is not in the list"),
-            },
-        }
-    }
-}
-
-/// Everything that one run changes.
-#[derive(Debug, Default, PartialEq)]
-pub struct Changes {
-    /// In the order of the listing.
-    pub appeared: Vec<Appearance>,
-    /// In the order of the ids.
-    pub removed: Vec<KeyId>,
-    /// In the order of the listing.
-    pub altered: Vec<Alteration>,
-    /// Keys that were neither listed nor believed gone: they stay as they were.
-    pub unconfirmed: Vec<KeyId>,
-    pub own_key: Option<KeyId>,
-    pub notices: Vec<Notice>,
-    pub fields: FieldStates,
-}
-
 /// Compares the keys of a scan, as they come in, with the snapshot before.
 pub struct Comparison<'a> {
     snapshot: Snapshot,
@@ -131,6 +36,8 @@ pub struct Comparison<'a> {
     appeared: Vec<Sighting>,
     differing: Vec<Sighting>,
     own: Vec<KeyId>,
+    /// Keys that were sent without a redacted value, and whose last one is our credential's.
+    own_before: Vec<KeyId>,
 }
 
 impl fmt::Debug for Comparison<'_> {
@@ -152,25 +59,33 @@ impl<'a> Comparison<'a> {
             appeared: Vec::new(),
             differing: Vec::new(),
             own: Vec::new(),
+            own_before: Vec::new(),
         }
     }
 
     /// Takes in one key of the scan. Each id may come once.
     pub fn observe(&mut self, mut sighting: Sighting) {
         self.census.count(&sighting.shape);
-        if sighting.key.redacted_value.as_deref().is_some_and(&self.is_own) {
-            self.own.push(sighting.key.id.clone());
-        }
         let Some((id, before)) = self.snapshot.keys.get_key_value(&sighting.key.id) else {
+            if sighting.key.redacted_value.as_deref().is_some_and(&self.is_own) {
+                self.own.push(sighting.key.id.clone());
+            }
             self.appeared.push(sighting);
             return;
         };
         self.listed.insert(id.clone());
-        let key = &mut sighting.key;
-        for field in self.stopped.iter().filter(|field| !sighting.shape.leaves.contains(*field)) {
-            keep_field(key, before, field);
+        for field in &self.stopped {
+            keep_field(&mut sighting, before, field);
+        }
+        if sighting.key.redacted_value.as_deref().is_some_and(&self.is_own) {
+            self.own.push(id.clone());
+        } else if sighting.shape.lacks(Column::RedactedValue.name())
+            && before.redacted_value.as_deref().is_some_and(&self.is_own)
+        {
+            self.own_before.push(id.clone());
         }
         // A scope is found once; only another redacted value is a reason to think again.
+        let key = &mut sighting.key;
         if sighting.prefix_scope.is_none()
             || key.shown(Column::RedactedValue) == before.shown(Column::RedactedValue)
         {
@@ -206,7 +121,7 @@ impl<'a> Comparison<'a> {
     pub fn some_listed(&self, most: usize) -> Vec<KeyId> {
         let appeared = self.appeared.iter().map(|sighting| &sighting.key.id);
         let mut some: Vec<KeyId> = Vec::new();
-        for id in self.own.iter().chain(&self.listed).chain(appeared) {
+        for id in self.own.iter().chain(&self.own_before).chain(&self.listed).chain(appeared) {
             if some.len() >= most {
                 break;
             }
@@ -228,28 +143,27 @@ impl<'a> Comparison<'a> {
     #[must_use]
     pub fn finish(self, gone: &HashSet<KeyId>, returning: &HashSet<KeyId>) -> Changes {
         let missing = self.missing();
-        let own_key = self.own_key();
         let fields = self.census.conclude(&self.snapshot.fields);
-        let mut silent = Silent::new(&self, &fields, own_key.clone());
-        let mut altered = Vec::new();
-        for sighting in self.differing {
-            // `observe` put only keys of the snapshot here.
-            if let Some(before) = self.snapshot.keys.get(&sighting.key.id) {
-                altered.extend(silent.alter(before, sighting.key));
+        let own_key = self.own_key(&fields);
+        let Self { snapshot, appeared, differing, listed, .. } = self;
+        let mut telling = Telling::new(&snapshot, &fields, own_key.as_ref());
+        telling.look_at_format(&differing, listed.len());
+        let altered: Vec<Alteration> =
+            differing.into_iter().filter_map(|sighting| telling.alter(sighting)).collect();
+        let mut notices = telling.into_notices();
+        notices.extend(own_key_notices(&snapshot, own_key.as_ref(), &altered, gone));
+        let appear = |Sighting { key, .. }: Sighting| {
+            if !snapshot.exists {
+                Appearance::Baseline(key)
+            } else if returning.contains(&key.id) {
+                Appearance::Restored(key)
+            } else {
+                Appearance::Added(key)
             }
-        }
-        let mut notices = silent.into_notices();
-        let own_before = self.snapshot.own_key.filter(|key_id| !gone.contains(key_id));
-        notices.extend(own_key_notice(own_before.as_ref(), own_key.as_ref()));
-        let first = !self.snapshot.exists;
-        let appear = |Sighting { key, .. }: Sighting| match (first, returning.contains(&key.id)) {
-            (true, _) => Appearance::Baseline(key),
-            (false, true) => Appearance::Restored(key),
-            (false, false) => Appearance::Added(key),
         };
         let (removed, unconfirmed) = missing.into_iter().partition(|id| gone.contains(id));
         Changes {
-            appeared: self.appeared.into_iter().map(appear).collect(),
+            appeared: appeared.into_iter().map(appear).collect(),
             removed,
             altered,
             unconfirmed,
@@ -260,150 +174,46 @@ impl<'a> Comparison<'a> {
     }
 
     /// The key of our credential. If its redacted value fits several, the one it was before.
-    fn own_key(&self) -> Option<KeyId> {
-        match self.own.as_slice() {
-            [only] => Some(only.clone()),
-            several => {
-                several.iter().find(|id| Some(*id) == self.snapshot.own_key.as_ref()).cloned()
-            }
+    fn own_key(&self, fields: &FieldStates) -> Option<KeyId> {
+        let stopped = fields.get(Column::RedactedValue.name()) == Some(&Sent::Stopped);
+        let own: Vec<&KeyId> =
+            self.own.iter().chain(self.own_before.iter().filter(|_| stopped)).collect();
+        match own.as_slice() {
+            [only] => Some((*only).clone()),
+            several => several
+                .iter()
+                .find(|id| Some(**id) == self.snapshot.own_key.as_ref())
+                .map(|id| (*id).clone()),
         }
-    }
-
-    /// Whether the redacted value of every key that was there before is another now. One key's is
-    /// alarming, every key's is a change of format; of a single key it cannot be told apart.
-    fn redacted_format_changed(&self) -> bool {
-        let differs = |sighting: &&Sighting| {
-            let before = self.snapshot.keys.get(&sighting.key.id);
-            before.is_some_and(|before| {
-                before.shown(Column::RedactedValue) != sighting.key.shown(Column::RedactedValue)
-            })
-        };
-        self.common_keys() >= 2
-            && self.differing.iter().filter(differs).count() == self.common_keys()
     }
 }
 
-/// Sorts the changes of each key into events and what only a notice tells.
-struct Silent {
-    started: Vec<Notice>,
-    stopped: Vec<Notice>,
-    redacted_format: Option<Notice>,
-    own_key: Option<KeyId>,
-}
-
-impl Silent {
-    fn new(comparison: &Comparison<'_>, fields: &FieldStates, own_key: Option<KeyId>) -> Self {
-        let before = &comparison.snapshot.fields;
-        let newly = |state: Sent| {
-            let now = fields.iter().filter(move |(_, now)| **now == state);
-            now.map(|(field, _)| field).filter(move |field| match before.get(*field) {
-                None | Some(Sent::Stopped) => state == Sent::Always,
-                Some(Sent::Always) => state == Sent::Stopped,
-                Some(Sent::Sometimes) => false,
-            })
-        };
-        let notice =
-            |kind, field: &str| Notice { kind, field: field.to_owned(), values: Vec::new() };
-        let known = comparison.snapshot.exists;
-        let started = newly(Sent::Always).filter(|_| known);
-        let redacted_value = Column::RedactedValue.name();
-        let stopped: Vec<Notice> =
-            newly(Sent::Stopped).map(|field| notice(NoticeKind::FieldStopped, field)).collect();
-        let redacted_format = comparison.redacted_format_changed()
-            && stopped.iter().all(|notice| notice.field != redacted_value);
-        Self {
-            started: started.map(|field| notice(NoticeKind::FieldStarted, field)).collect(),
-            stopped,
-            redacted_format: redacted_format
-                .then(|| notice(NoticeKind::RedactedFormat, redacted_value)),
-            own_key,
-        }
+/// That another key is our own now, and what we did to the one before.
+fn own_key_notices(
+    snapshot: &Snapshot,
+    now: Option<&KeyId>,
+    altered: &[Alteration],
+    gone: &HashSet<KeyId>,
+) -> Vec<Notice> {
+    let before = snapshot.own_key.as_ref().filter(|key_id| !gone.contains(*key_id));
+    if before == now {
+        return Vec::new();
     }
-
-    /// `None` if, after all, nothing about the key changed.
-    fn alter(&mut self, before: &Key, mut key: Key) -> Option<Alteration> {
-        for notice in &self.stopped {
-            keep_field(&mut key, before, &notice.field);
-        }
-        if self.redacted_format.is_some() {
-            key.scope = before.scope;
-        }
-        let all = field_changes(before, &key);
-        if all.is_empty() {
-            return None;
-        }
-        let mut changes = Vec::new();
-        for change in all {
-            if self.own_key.as_ref() == Some(&key.id) && change.field == Column::LastUsedAt.name() {
-                continue;
-            }
-            match self.notice_for(&change) {
-                Some(notice) => notice.values.push((key.id.clone(), change.new)),
-                None => changes.push(change),
-            }
-        }
-        let more_than_use = all_but_use(before) != all_but_use(&key);
-        Some(Alteration { key, more_than_use, changes })
-    }
-
-    fn notice_for(&mut self, change: &FieldChange) -> Option<&mut Notice> {
-        let started = self.started.iter_mut().find(|notice| notice.field == change.field);
-        let started = started.filter(|_| change.old.is_none());
-        let format = self.redacted_format.as_mut();
-        started.or(format.filter(|notice| notice.field == change.field))
-    }
-
-    fn into_notices(self) -> Vec<Notice> {
-        self.started.into_iter().chain(self.stopped).chain(self.redacted_format).collect()
-    }
-}
-
-fn own_key_notice(before: Option<&KeyId>, now: Option<&KeyId>) -> Option<Notice> {
-    let ended = before.filter(|_| before != now).map(|id| (id.clone(), None));
-    let began = now.filter(|_| before != now).map(|id| (id.clone(), Some("1".to_owned())));
-    let values: Vec<_> = ended.into_iter().chain(began).collect();
-    (!values.is_empty()).then(|| Notice {
+    let ended = before.map(|id| (id.clone(), None));
+    let began = now.map(|id| (id.clone(), Some("1".to_owned())));
+    let mut notices = vec![Notice {
         kind: NoticeKind::OwnKey,
         field: "own_key".to_owned(),
-        values,
-    })
-}
-
-fn all_but_use(key: &Key) -> Key {
-    Key { last_used_at: None, ..key.clone() }
-}
-
-/// Puts the value that `field` has in `before` into `key`.
-fn keep_field(key: &mut Key, before: &Key, field: &str) {
-    match Column::from_name(field) {
-        Some(column) => key.copy_field(before, column),
-        None => key.set_other(field, before.other.get(field).cloned()),
+        values: ended.into_iter().chain(began).collect(),
+    }];
+    let altered =
+        |id: &KeyId| altered.iter().map(|alteration| &alteration.key).find(|key| key.id == *id);
+    if let Some(key) = before.and_then(|id| altered(id).or_else(|| snapshot.keys.get(id))) {
+        notices.push(Notice {
+            kind: NoticeKind::OwnUse,
+            field: Column::LastUsedAt.name().to_owned(),
+            values: vec![(key.id.clone(), key.shown(Column::LastUsedAt))],
+        });
     }
-}
-
-/// Each field in which two states of one key differ: the columns in the order of the views, the scope,
-/// then the other values by path.
-#[must_use]
-pub fn field_changes(before: &Key, after: &Key) -> Vec<FieldChange> {
-    let change = |field: &str, old: Option<String>, new: Option<String>| {
-        (old != new).then(|| FieldChange { field: field.to_owned(), old, new })
-    };
-    let scope = |key: &Key| Some(key.scope.as_str().to_owned());
-    let columns = Column::ALL
-        .into_iter()
-        .filter_map(|column| change(column.name(), before.shown(column), after.shown(column)));
-    let mut changes: Vec<FieldChange> =
-        columns.chain(change("scope", scope(before), scope(after))).collect();
-    if before.other != after.other {
-        let paths: BTreeSet<&String> = before.other.keys().chain(after.other.keys()).collect();
-        let without_column = paths.into_iter().filter(|path| Column::from_api_path(path).is_none());
-        changes.extend(without_column.filter_map(|path| {
-            change(
-                path,
-                before.other.get(path).map(render_value),
-                after.other.get(path).map(render_value),
-            )
-        }));
-    }
-    changes
+    notices
 }

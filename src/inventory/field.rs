@@ -1,8 +1,11 @@
 //! The fields of a key: the columns of the public views, and the paths of everything else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
+
+use crate::clock::Timestamp;
 
 /// A column of the views that holds a value of the key itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +75,15 @@ impl Column {
         matches!(self, Self::CreatedAt | Self::LastUsedAt | Self::ExpiresAt)
     }
 
+    /// Whether the column can hold what the API sent; if not, it stands in `other`.
+    pub(super) fn fits(self, value: &Value) -> bool {
+        if self.is_time() {
+            value.as_i64().and_then(Timestamp::from_unix).is_some()
+        } else {
+            value.is_string()
+        }
+    }
+
     /// The column called `name` in the views.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
@@ -89,20 +101,47 @@ impl Column {
 ///
 /// Names are joined by dots. A name that could be mistaken for something else is written as a JSON
 /// string: one with a dot, a quote or a control character in it, an empty one, and at the top one that
-/// is also the name of a view's column with another source (`owner_name`). So two different members
-/// never share a path.
+/// is also the name of a view's column with another source (`owner_name`, `removed_at`). So two
+/// different members never share a path, and no path is taken for a column that it does not fill.
 #[must_use]
 pub fn join_path(parent: &str, name: &str) -> String {
     let taken = parent.is_empty()
-        && (matches!(name, "key_id" | "scope" | "organization" | "other" | "own_key")
+        && (VIEW_COLUMNS.contains(&name)
             || Column::from_name(name).is_some_and(|column| column.api_path() != name));
     let odd = name.is_empty() || name.contains(|c: char| matches!(c, '.' | '"') || c.is_control());
     let name = if taken || odd { Value::from(name).to_string() } else { name.to_owned() };
     if parent.is_empty() { name } else { format!("{parent}.{name}") }
 }
 
+/// The columns of the views that no field of the API fills directly.
+const VIEW_COLUMNS: [&str; 8] = [
+    "organization",
+    "scope",
+    "key_id",
+    "other",
+    "own_key",
+    "first_seen_at",
+    "last_seen_at",
+    "removed_at",
+];
+
+/// Where the API's JSON has the value of the field that events call `field`.
+pub(super) fn path_of(field: &str) -> &str {
+    Column::from_name(field).map_or(field, |column| column.api_path())
+}
+
+/// What events call the field at `path` of the API's JSON.
+fn field_at(path: &str) -> &str {
+    Column::from_api_path(path).map_or(path, |column| column.name())
+}
+
+/// Whether `path` leads into what stands at `ancestor`. No name in a path has a bare dot in it.
+pub(super) fn is_below(path: &str, ancestor: &str) -> bool {
+    path.strip_prefix(ancestor).is_some_and(|rest| rest.starts_with('.'))
+}
+
 /// The path of the object that holds the value at `path`, if it is not the key itself.
-fn parent_path(path: &str) -> Option<&str> {
+pub(super) fn parent_path(path: &str) -> Option<&str> {
     let mut quoted = false;
     let mut escaped = false;
     let mut last_dot = None;
@@ -145,14 +184,33 @@ pub struct Shape {
     pub objects: BTreeSet<String>,
 }
 
+impl Shape {
+    /// Every field that was sent, be it a value, null or an object.
+    fn fields(&self) -> impl Iterator<Item = &str> {
+        let objects = self.objects.iter().map(|path| field_at(path));
+        self.leaves.iter().map(String::as_str).chain(objects)
+    }
+
+    pub(super) fn sends(&self, field: &str) -> bool {
+        self.leaves.contains(field) || self.objects.contains(path_of(field))
+    }
+
+    /// Whether the object that `field` belongs to was sent, and not the field in it. Where the object is
+    /// null or not sent either, nothing is said of the field itself.
+    pub(super) fn lacks(&self, field: &str) -> bool {
+        let parent = parent_path(path_of(field));
+        !self.sends(field) && parent.is_none_or(|path| self.objects.contains(path))
+    }
+}
+
 /// How the API sends a field of the keys, as the last complete scan found it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
-    /// For every key (null counts) that has the object it belongs to.
+    /// For every key that has the object it belongs to; null counts.
     Always,
     /// For some keys only.
     Sometimes,
-    /// For none any more, though it was once sent for all: the last values are kept.
+    /// Once for all, then for none, and not for all again yet: keys that lack it keep their last value.
     Stopped,
 }
 
@@ -175,64 +233,48 @@ impl Sent {
 /// How the API sends each field that it ever sent, by the field's name in events.
 pub type FieldStates = BTreeMap<String, Sent>;
 
-/// Counts over one scan how the API sends each field.
+/// Finds out over one scan how the API sends each field.
 #[derive(Debug, Default)]
 pub(super) struct FieldCensus {
-    shapes: Vec<(std::sync::Arc<Shape>, usize)>,
-    keys: usize,
+    shapes: BTreeSet<Arc<Shape>>,
+    latest: Option<Arc<Shape>>,
 }
 
 impl FieldCensus {
-    /// Counts one key. Keys mostly share a few shapes, which the reader of the API interns.
-    pub(super) fn count(&mut self, shape: &std::sync::Arc<Shape>) {
-        self.keys += 1;
-        let known = self.shapes.iter_mut().find(|(known, _)| std::sync::Arc::ptr_eq(known, shape));
-        if let Some((_, keys)) = known {
-            *keys += 1;
-        } else if let Some((_, keys)) = self.shapes.iter_mut().find(|(known, _)| known == shape) {
-            *keys += 1;
-        } else {
-            self.shapes.push((std::sync::Arc::clone(shape), 1));
+    /// Takes in one key. Keys mostly share a few shapes, which the reader of the API interns.
+    pub(super) fn count(&mut self, shape: &Arc<Shape>) {
+        if self.latest.as_ref().is_some_and(|latest| Arc::ptr_eq(latest, shape)) {
+            return;
+        }
+        self.latest = Some(Arc::clone(shape));
+        if !self.shapes.contains(shape) {
+            self.shapes.insert(Arc::clone(shape));
         }
     }
 
     /// How each field is sent now, given how it was sent `before`. An empty scan tells nothing.
     pub(super) fn conclude(&self, before: &FieldStates) -> FieldStates {
-        let mut states = before.clone();
-        if self.keys == 0 {
-            return states;
-        }
-        let sent: BTreeSet<&String> = self.shapes.iter().flat_map(|(s, _)| &s.leaves).collect();
-        let known: BTreeSet<&String> = before.keys().collect();
-        for field in sent.union(&known) {
-            match self.conclude_field(field, before.get(*field).copied()) {
-                Some(state) => states.insert((*field).clone(), state),
-                None => states.remove(*field),
-            };
-        }
-        states
+        let sent = self.shapes.iter().flat_map(|shape| shape.fields());
+        let fields: BTreeSet<&str> = sent.chain(before.keys().map(String::as_str)).collect();
+        let state = |field: &str| {
+            let state = self.conclude_field(field, before.get(field).copied());
+            state.map(|state| (field.to_owned(), state))
+        };
+        fields.into_iter().filter_map(state).collect()
     }
 
     fn conclude_field(&self, field: &str, before: Option<Sent>) -> Option<Sent> {
-        let sent = self.keys_where(|shape| shape.leaves.contains(field));
-        let path = Column::from_name(field).map_or(field, |column| column.api_path());
-        let parent = parent_path(path);
-        let expected =
-            self.keys_where(|shape| parent.is_none_or(|path| shape.objects.contains(path)));
-        let parent_is_null =
-            parent.is_some_and(|path| self.keys_where(|shape| shape.leaves.contains(path)) > 0);
+        let sent = self.shapes.iter().any(|shape| shape.sends(field));
+        let lacking = self.shapes.iter().any(|shape| shape.lacks(field));
         match before {
-            _ if sent > 0 && sent == expected => Some(Sent::Always),
+            _ if sent && !lacking => Some(Sent::Always),
+            // It is back when no key lacks it any more; until then, those keep their last value.
             Some(Sent::Stopped) => Some(Sent::Stopped),
-            _ if sent > 0 => Some(Sent::Sometimes),
-            Some(Sent::Always) if expected > 0 || !parent_is_null => Some(Sent::Stopped),
-            // The object it belongs to is null for every key: nothing new is known of the field.
-            Some(Sent::Always) => Some(Sent::Always),
-            _ => None,
+            _ if sent => Some(Sent::Sometimes),
+            Some(Sent::Always) if lacking => Some(Sent::Stopped),
+            _ if lacking => None,
+            // The object it belongs to is null or not sent for any key: nothing new is known of it.
+            known => known,
         }
-    }
-
-    fn keys_where(&self, holds: impl Fn(&Shape) -> bool) -> usize {
-        self.shapes.iter().filter(|(shape, _)| holds(shape)).map(|(_, keys)| keys).sum()
     }
 }

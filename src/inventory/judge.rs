@@ -28,7 +28,8 @@ pub struct Guards {
 
 impl Guards {
     /// How many of the missing keys may be unknown: the larger of the two guards.
-    fn most_unknown(&self, snapshot_keys: usize) -> usize {
+    #[must_use]
+    pub fn most_unknown(&self, snapshot_keys: usize) -> usize {
         self.keys.max(snapshot_keys.saturating_mul(self.percent) / 100)
     }
 }
@@ -142,6 +143,7 @@ pub struct Removals {
 /// Which of the missing keys are believed gone, after [`plan_look_ups`] and the look-ups it allowed.
 ///
 /// A key without an answer is unknown. An unknown key that was accepted by name is gone.
+#[expect(clippy::implicit_hasher, reason = "one caller, one kind of map")]
 pub fn judge_missing(
     missing: &[KeyId],
     answers: &HashMap<KeyId, LookUp>,
@@ -151,9 +153,10 @@ pub fn judge_missing(
 ) -> Result<Removals, Withheld> {
     let mut removals = Removals::default();
     for id in missing {
+        let accepted = acceptance.is_some_and(|accepted| accepted.missing.contains(id));
         match answers.get(id).copied().unwrap_or(LookUp::Unknown) {
             LookUp::Present => removals.present += 1,
-            LookUp::Unknown if acceptance.is_none() => removals.unknown += 1,
+            LookUp::Unknown if !accepted => removals.unknown += 1,
             LookUp::Unknown | LookUp::Gone => {
                 removals.gone.insert(id.clone());
             }

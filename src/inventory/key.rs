@@ -215,9 +215,10 @@ impl Key {
         let Some(shown) = shown else { return Ok(()) };
         if let Some(json) = shown.strip_prefix(MISFIT) {
             match serde_json::from_str(json).map_err(|_| invalid())? {
-                Value::String(text) if !column.is_time() => {
+                Value::String(text) if !column.is_time() && text.starts_with(MISFIT) => {
                     self.set_text(column, Some(Arc::from(text)));
                 }
+                value if column.fits(&value) || value.is_null() => return Err(invalid()),
                 value => self.set_other(column.api_path(), Some(value)),
             }
         } else if column.is_time() {

@@ -3,6 +3,7 @@
 //! Everything here is pure: no I/O, no clock, no SQL, no HTTP. Where keys come from is
 //! [`crate::openai`]'s business, where they are kept is [`crate::store`]'s.
 
+mod changes;
 mod compare;
 mod field;
 mod judge;
@@ -10,10 +11,12 @@ mod key;
 mod mask;
 mod replay;
 mod sighting;
+mod telling;
+#[cfg(test)]
+pub(crate) mod tests;
 
-pub use compare::{
-    Alteration, Appearance, Changes, Comparison, Notice, NoticeKind, Snapshot, field_changes,
-};
+pub use changes::{Alteration, Appearance, Changes, Notice, NoticeKind, field_changes};
+pub use compare::{Comparison, Snapshot};
 pub use field::{Column, FieldStates, Sent, Shape, join_path, parse_value, render_value};
 pub use judge::{
     Acceptance, Guards, Identity, LookUp, Removals, Stranger, Withheld, judge_identity,

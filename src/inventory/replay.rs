@@ -77,6 +77,8 @@ pub struct PastEvent {
 pub enum ReplayError {
     #[error("`{event}` is recorded for key `{key_id}`, which was not there")]
     NoSuchKey { event: &'static str, key_id: KeyId },
+    #[error("`{event}` is recorded for key `{key_id}`, which was there already")]
+    KeyThere { event: &'static str, key_id: KeyId },
     #[error("`{event}` is recorded for key `{key_id}` without what it must hold")]
     Incomplete { event: &'static str, key_id: KeyId },
     #[error("the recorded state of key `{key_id}` cannot be read")]
@@ -97,9 +99,17 @@ impl Inventory {
         match event.kind {
             EventKind::Baseline | EventKind::Added | EventKind::Restored => {
                 let json = event.new_value.as_deref().ok_or_else(incomplete)?;
-                let key = Key::from_json(event.scope, json)
+                let key = Key::from_json(event.scope, json);
+                let key = if key.as_ref().is_ok_and(|key| key.id != *key_id) {
+                    Err(InvalidKey { field: "key_id".to_owned() })
+                } else {
+                    key
+                };
+                let key = key
                     .map_err(|source| ReplayError::InvalidKey { key_id: key_id.clone(), source })?;
-                self.keys.insert(key_id.clone(), key);
+                if self.keys.insert(key_id.clone(), key).is_some() {
+                    return Err(ReplayError::KeyThere { event: kind, key_id: key_id.clone() });
+                }
             }
             EventKind::Removed => {
                 let gone = self.keys.remove(key_id);

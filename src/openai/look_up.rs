@@ -18,9 +18,6 @@ use crate::inventory::{KeyId, LookUp};
 
 /// How many listed keys are tried for one that answers. Some may have been deleted since the scan.
 const MAX_CONTROLS: usize = 3;
-/// After this many answers in a row that tell nothing, the rest is not asked for: an endpoint that is
-/// down costs some retries, not some hours.
-const MAX_UNKNOWN_IN_A_ROW: usize = 20;
 
 /// What one question came to.
 enum Asked {
@@ -34,13 +31,15 @@ impl Session {
     ///
     /// `listed` are keys that the scan did list, `organization` is what the scan's answers said. Every
     /// missing key has an entry in the result. What could not be found out, for whatever reason, is
-    /// [`LookUp::Unknown`].
+    /// [`LookUp::Unknown`]. Once more than `most_unknown` are, the rest is not asked for: whoever asks
+    /// would not act on the answers, and an endpoint that is down costs some retries, not some hours.
     #[instrument(name = "openai.look_up", level = "debug", skip_all, fields(keys.total = missing.len()))]
     pub async fn look_up(
         &self,
         missing: &[KeyId],
         listed: &[KeyId],
         organization: Option<&str>,
+        most_unknown: usize,
     ) -> HashMap<KeyId, LookUp> {
         let mut answers: HashMap<KeyId, LookUp> =
             missing.iter().map(|id| (id.clone(), LookUp::Unknown)).collect();
@@ -52,7 +51,7 @@ impl Session {
             tracing::warn!("no listed key could be looked up, so no missing one is");
             return answers;
         }
-        self.ask_all(missing, organization, &mut answers).await;
+        self.ask_all(missing, organization, most_unknown, &mut answers).await;
         let gone = answers.values().any(|answer| *answer == LookUp::Gone);
         if gone && !self.knows_any(&controls, organization).await {
             tracing::warn!("listed keys can no longer be looked up, so no 404 is believed");
@@ -79,6 +78,7 @@ impl Session {
         &self,
         missing: &[KeyId],
         organization: Option<&str>,
+        most_unknown: usize,
         answers: &mut HashMap<KeyId, LookUp>,
     ) {
         let mut seen = HashSet::new();
@@ -86,18 +86,16 @@ impl Session {
         let at_once = self.client.options.max_concurrency.max(1);
         let mut asked =
             stream::iter(unique).map(|id| self.ask(id, organization)).buffer_unordered(at_once);
-        let mut unknown_in_a_row = 0;
+        let mut unknown = 0;
         while let Some((id, asked)) = asked.next().await {
             let Asked::Answer(answer) = asked else {
                 tracing::warn!("look-ups end before the last missing key");
                 return;
             };
-            unknown_in_a_row = if answer == LookUp::Unknown { unknown_in_a_row + 1 } else { 0 };
+            unknown += usize::from(answer == LookUp::Unknown);
             answers.insert(id, answer);
-            if unknown_in_a_row == MAX_UNKNOWN_IN_A_ROW {
-                tracing::warn!(
-                    "{MAX_UNKNOWN_IN_A_ROW} look-ups in a row told nothing; no more are made"
-                );
+            if unknown > most_unknown {
+                tracing::warn!("{unknown} look-ups told nothing; no more are made");
                 return;
             }
         }

@@ -23,6 +23,10 @@ pub enum Error {
     Older { path: PathBuf, found: i64, known: i64 },
     #[error("the database `{path}` cannot be written")]
     ReadOnly { path: PathBuf },
+    #[error(
+        "the database `{path}` cannot be read without the files beside it (`-wal`, `-shm`), which this user cannot make"
+    )]
+    NoLog { path: PathBuf },
     #[error("the database `{path}` cannot be opened")]
     CannotOpen { path: PathBuf, source: io::Error },
     #[error("the disk that holds the database `{path}` is full")]
@@ -67,11 +71,14 @@ impl Error {
                 "make `{}` and its directory writable for this user; SQLite writes files beside it",
                 path.display()
             ),
+            Self::NoLog { .. } => {
+                "`keydrift sync` leaves them there; so does any other command of its user".to_owned()
+            }
             Self::CannotOpen { path, .. } => {
                 format!("check that the directory of `{}` is there and yours to use", path.display())
             }
             Self::Full { .. } => {
-                "free some space; nothing was changed, and the next run goes on from there".to_owned()
+                "free some space; what is recorded stays, and the next run goes on from there".to_owned()
             }
             Self::Busy { .. } => {
                 "close the program that has it open for writing, such as a `sqlite3` shell, and try again"
@@ -85,9 +92,6 @@ impl Error {
                 "wait for it to end, or let this one wait longer with the setting `database.lock_timeout`"
                     .to_owned()
             }
-            Self::LockFile { path, source } if source.kind() == io::ErrorKind::NotFound => {
-                format!("make the directory of `{}`, or name another file with `--database`", path.display())
-            }
             Self::LockFile { path, .. } => {
                 format!("make the directory of `{}` writable for this user", path.display())
             }
@@ -99,10 +103,10 @@ impl Error {
         })
     }
 
-    /// Sorts out what SQLite said about the database at `path`.
+    /// Sorts out what `SQLite` said about the database at `path`.
     pub(super) fn from_sqlx(path: &Path, source: sqlx::Error) -> Self {
         let path = path.to_owned();
-        let code = source.as_database_error().and_then(|error| error.code());
+        let code = source.as_database_error().and_then(sqlx::error::DatabaseError::code);
         let code = code.and_then(|code| code.parse::<u32>().ok());
         // SQLITE_IOERR_SHMSIZE is how a full disk shows when the shared memory file can't grow.
         match code.map(|code| (code & 0xff, code)) {

@@ -2,8 +2,8 @@
 //!
 //! The lock is on a file beside the database and is the kernel's, so that it goes with the process that
 //! holds it, however that ends. What the file says is a note for others: who holds the lock, and which run
-//! is in hand. A note that is still there when the lock is free tells of a run that was killed, or whose
-//! row could not be written: the next holder records it.
+//! is in hand. A run that it still names when the lock is free was killed, or its row could not be written:
+//! the next holder records it.
 
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -18,8 +18,11 @@ use super::error::Error;
 use crate::clock::Timestamp;
 use crate::run::{Status, Tally, Trigger};
 
-/// The note always fills one block, so that writing it needs no space on the disk once it is there.
-const NOTE_BYTES: usize = 4096;
+/// The note always has this size, so that writing it needs no space on the disk once it is there. Enough
+/// for a hundred runs, one of each organization.
+const NOTE_BYTES: usize = 64 * 1024;
+/// As many links in a row as Linux follows.
+const LINKS: u8 = 40;
 const POLL: Duration = Duration::from_millis(50);
 
 /// The lock, held until it is dropped or the process ends.
@@ -27,6 +30,7 @@ const POLL: Duration = Duration::from_millis(50);
 pub struct RunLock {
     file: File,
     path: PathBuf,
+    note: Note,
 }
 
 /// What a holder of the lock writes for others.
@@ -34,6 +38,9 @@ pub struct RunLock {
 pub(super) struct Note {
     pid: u32,
     run: Option<RunNote>,
+    /// Runs that ended, or were ended, without a row in the history, oldest first.
+    #[serde(default)]
+    owed: Vec<RunNote>,
 }
 
 /// A run in hand, or one that is owed to the history.
@@ -75,13 +82,7 @@ impl RunLock {
     /// The file that is locked for the database at `database`. Links are followed, so that all names of
     /// one database have one lock.
     fn path_for(database: &Path) -> PathBuf {
-        let real = database.canonicalize().unwrap_or_else(|_| {
-            let name = database.file_name().unwrap_or_default();
-            let parent = database.parent().filter(|parent| !parent.as_os_str().is_empty());
-            let parent = parent.unwrap_or_else(|| Path::new("."));
-            parent.canonicalize().unwrap_or_else(|_| parent.to_owned()).join(name)
-        });
-        let mut name = real.into_os_string();
+        let mut name = real_path(database, LINKS).into_os_string();
         name.push(".lock");
         PathBuf::from(name)
     }
@@ -94,7 +95,19 @@ impl RunLock {
         mut on_wait: impl FnMut(&str),
     ) -> Result<Self, Error> {
         let path = Self::path_for(database);
-        let unusable = |source| Error::LockFile { path: path.clone(), source };
+        let unusable = |source: io::Error| {
+            let database = database.to_owned();
+            match source.kind() {
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    Error::ReadOnly { path: database }
+                }
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                    Error::CannotOpen { path: database, source }
+                }
+                io::ErrorKind::StorageFull => Error::Full { path: database },
+                _ => Error::LockFile { path: path.clone(), source },
+            }
+        };
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o640);
         let file = options.open(&path).map_err(unusable)?;
@@ -102,7 +115,11 @@ impl RunLock {
         let mut told = false;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Self { file, path }),
+                Ok(()) => {
+                    let lock = Self::hold(file, path.clone());
+                    lock.write_note().map_err(unusable)?;
+                    return Ok(lock);
+                }
                 Err(TryLockError::Error(source)) => return Err(unusable(source)),
                 Err(TryLockError::WouldBlock) => {}
             }
@@ -121,25 +138,71 @@ impl RunLock {
         }
     }
 
-    /// The run that the holder before left without an end in the history. A note that can't be read
-    /// tells of none.
-    pub(super) fn leftover(&self) -> Option<RunNote> {
-        read_note(&self.file).ok().flatten().and_then(|note| note.run)
+    /// The lock just taken. A run that the holder before had in hand was killed with it; a note that
+    /// can't be read tells of none.
+    fn hold(file: File, path: PathBuf) -> Self {
+        let left = read_note(&file).ok().flatten();
+        let owed =
+            left.map_or_else(Vec::new, |note| note.owed.into_iter().chain(note.run).collect());
+        Self { file, path, note: Note { pid: std::process::id(), run: None, owed } }
     }
 
-    /// Says that this process holds the lock, and which run is in hand.
-    pub(super) fn write_note(&self, run: Option<&RunNote>) -> Result<(), Error> {
-        let note = Note { pid: std::process::id(), run: run.cloned() };
-        let write = || {
-            let mut block = serde_json::to_vec(&note)?;
-            if block.len() > NOTE_BYTES {
-                return Err(io::Error::other("the note is too long"));
-            }
-            block.resize(NOTE_BYTES, b'\n');
-            self.file.write_all_at(&block, 0)?;
-            self.file.sync_data()
-        };
-        write().map_err(|source| Error::LockFile { path: self.path.clone(), source })
+    /// The oldest run that is without an end in the history.
+    pub(super) fn leftover(&self) -> Option<RunNote> {
+        self.note.owed.first().or(self.note.run.as_ref()).cloned()
+    }
+
+    /// Says that a run is in hand.
+    pub(super) fn begin(&mut self, run: RunNote) -> Result<(), Error> {
+        let unended = self.note.run.replace(run);
+        self.note.owed.extend(unended);
+        self.write_note().map_err(|source| self.failed(source))
+    }
+
+    /// Says that a run is owed.
+    pub(super) fn owe(&mut self, run: RunNote) -> Result<(), Error> {
+        self.forget(run.token);
+        self.note.owed.push(run);
+        self.write_note().map_err(|source| self.failed(source))
+    }
+
+    /// Says that a run stands in the history.
+    pub(super) fn end(&mut self, token: i64) -> Result<(), Error> {
+        self.forget(token);
+        self.write_note().map_err(|source| self.failed(source))
+    }
+
+    fn forget(&mut self, token: i64) {
+        self.note.run.take_if(|run| run.token == token);
+        self.note.owed.retain(|run| run.token != token);
+    }
+
+    fn write_note(&self) -> io::Result<()> {
+        let mut block = serde_json::to_vec(&self.note)?;
+        if block.len() > NOTE_BYTES {
+            return Err(io::Error::other("there are too many runs to note"));
+        }
+        block.resize(NOTE_BYTES, b'\n');
+        self.file.write_all_at(&block, 0)?;
+        self.file.sync_data()
+    }
+
+    fn failed(&self, source: io::Error) -> Error {
+        Error::LockFile { path: self.path.clone(), source }
+    }
+}
+
+/// Where a file is, or will be once it is created: up to `links` links are followed, also to nowhere yet.
+fn real_path(path: &Path, links: u8) -> PathBuf {
+    if let Ok(real) = path.canonicalize() {
+        return real;
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or_else(|| Path::new("."));
+    let parent = parent.canonicalize().unwrap_or_else(|_| parent.to_owned());
+    match path.read_link() {
+        Ok(target) if links > 0 => real_path(&parent.join(target), links - 1),
+        _ => parent.join(path.file_name().unwrap_or_default()),
     }
 }
 

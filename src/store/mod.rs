@@ -1,15 +1,22 @@
-//! The database: every line of SQL, and nothing else knows that it is SQLite.
+//! The database: every line of SQL, and nothing else knows that it is `SQLite`.
 //!
 //! [`Writer`] records runs: one process at a time, one transaction a run. [`Reader`] answers questions,
 //! never writes, and neither blocks the writer nor is blocked by it (WAL).
 
+mod changes;
 mod error;
+mod find;
 mod lock;
 mod open;
 mod read;
 mod record;
+mod replay;
 mod rows;
+mod settle;
 mod snapshot;
+#[cfg(test)]
+mod tests;
+mod write;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -39,6 +46,8 @@ impl Writer {
         wait: Duration,
         on_wait: impl FnMut(&str),
     ) -> Result<Self, Error> {
+        // First, so that nothing is left beside a file that is not ours, not even a lock.
+        open::inspect(path)?;
         let lock = RunLock::acquire(path, wait, on_wait).await?;
         let connection = open::for_writing(path).await?;
         Ok(Self { connection, path: path.to_owned(), lock })
@@ -46,12 +55,11 @@ impl Writer {
 
     /// Cuts the write-ahead log back and closes the database.
     pub async fn close(mut self) -> Result<(), Error> {
-        self.lock.write_note(None)?;
-        // A reader may keep part of the log alive; then a later run cuts it back.
-        let checkpoint = sqlx::query("pragma wal_checkpoint(truncate)");
-        let checkpointed = checkpoint.execute(&mut self.connection).await;
+        // A reader may keep part of the log alive: it is not waited for, a later run cuts the log back.
+        let cut_back = "pragma busy_timeout = 0; pragma wal_checkpoint(truncate)";
+        let cut_back = sqlx::raw_sql(cut_back).execute(&mut self.connection).await.map(drop);
         let closed = self.connection.close().await;
-        checkpointed.and(closed).map(|_| ()).map_err(|source| Error::from_sqlx(&self.path, source))
+        cut_back.and(closed).map_err(|source| Error::from_sqlx(&self.path, source))
     }
 
     fn failed(&self, source: sqlx::Error) -> Error {

@@ -1,10 +1,11 @@
 //! Opening the database: who may, what must hold, and bringing its schema up to date.
 
 use std::borrow::Cow;
-use std::fs::OpenOptions;
-use std::io;
+use std::cmp::Ordering;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -13,10 +14,15 @@ use sqlx::{ConnectOptions, Connection, SqlSafeStr, SqliteConnection};
 
 use super::error::Error;
 
-/// `kdrt`: says that a SQLite file is one of keydrift's.
-const APPLICATION_ID: i64 = 0x6b64_7274;
+/// `kdrt`: says that a `SQLite` file is one of keydrift's.
+const APPLICATION_ID: u32 = 0x6b64_7274;
+/// Where a database file has it, and how many bytes its header has.
+const APPLICATION_ID_AT: usize = 68;
+const HEADER_BYTES: usize = 100;
 /// How long to wait for a foreign writer, such as a `sqlite3` shell.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const BUSY_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 5_000 });
+/// Rows that wait to be taken.
+const ROWS_AT_ONCE: usize = 1_000;
 /// The size that the write-ahead log is cut back to.
 const WAL_BYTES: &str = "16777216";
 
@@ -39,63 +45,113 @@ fn known_version() -> i64 {
     migrations().iter().map(|step| step.version).max().unwrap_or(0)
 }
 
+/// Refuses a file that is not ours, by its first bytes alone: `SQLite` takes a few bytes of text for an
+/// empty database, cuts back the log of one that another program left, and leaves files beside it. An
+/// empty file, or none, is ours to fill.
+pub(super) fn inspect(path: &Path) -> Result<(), Error> {
+    let cannot_open = |source| Error::CannotOpen { path: path.to_owned(), source };
+    match path.metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(cannot_open(source)),
+        Ok(file) if file.is_dir() => return Err(cannot_open(io::ErrorKind::IsADirectory.into())),
+        Ok(file) if !file.is_file() => {
+            return Err(cannot_open(io::Error::other("it is not a regular file")));
+        }
+        Ok(file) if file.len() == 0 => return Ok(()),
+        Ok(_) => {}
+    }
+    let mut header = [0; HEADER_BYTES];
+    match File::open(path).and_then(|mut file| file.read_exact(&mut header)) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            return Err(Error::NotADatabase { path: path.to_owned() });
+        }
+        Err(source) => return Err(cannot_open(source)),
+    }
+    if !header.starts_with(b"SQLite format 3\0") {
+        Err(Error::NotADatabase { path: path.to_owned() })
+    } else if header[APPLICATION_ID_AT..APPLICATION_ID_AT + 4] != APPLICATION_ID.to_be_bytes() {
+        Err(Error::NotOurs { path: path.to_owned() })
+    } else {
+        Ok(())
+    }
+}
+
 /// Opens the database for writing, creates it where there is none, and brings its schema up to date.
+/// A file that is already there was inspected before.
 pub(super) async fn for_writing(path: &Path) -> Result<SqliteConnection, Error> {
     create(path)?;
     let failed = |source| Error::from_sqlx(path, source);
-    // What is not ours must not even be switched to WAL, so that it is looked at first.
-    let mut connection = options(path).read_only(false).connect().await.map_err(failed)?;
-    let found = identify(path, &mut connection).await?;
-    if found > known_version() {
-        return Err(Error::Newer { path: path.to_owned(), found, known: known_version() });
+    let mut connection = options(path).connect().await.map_err(failed)?;
+    let (found, known) = (schema_version(path, &mut connection).await?, known_version());
+    if found > known {
+        return Err(Error::Newer { path: path.to_owned(), found, known });
     }
-    sqlx::query("pragma application_id = 1801745012")
-        .execute(&mut connection)
-        .await
-        .map_err(failed)?;
+    if found == 0 {
+        // Before there is a log that could hold it instead of the file.
+        let claim = sqlx::query("pragma application_id = 1801745012");
+        claim.execute(&mut connection).await.map_err(failed)?;
+    }
     connection.close().await.map_err(failed)?;
-    let options = options(path)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .pragma("journal_size_limit", WAL_BYTES);
-    let mut connection = options.connect().await.map_err(failed)?;
-    if found < known_version() {
+    let mut connection = connect(path).await?;
+    if found < known {
         migrate(path, &mut connection).await?;
     }
     Ok(connection)
 }
 
+/// A connection for writing to a database that is there.
+pub(super) async fn connect(path: &Path) -> Result<SqliteConnection, Error> {
+    let options = options(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("journal_size_limit", WAL_BYTES);
+    options.connect().await.map_err(|source| Error::from_sqlx(path, source))
+}
+
 /// Opens the database for reading. Nothing is created, changed or brought up to date.
 pub(super) async fn for_reading(path: &Path) -> Result<SqliteConnection, Error> {
-    match path.metadata() {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Error::Missing { path: path.to_owned() });
-        }
-        Err(source) => return Err(Error::CannotOpen { path: path.to_owned(), source }),
+    inspect(path)?;
+    if !path.exists() {
+        return Err(Error::Missing { path: path.to_owned() });
     }
-    let failed = |source| Error::from_sqlx(path, source);
-    let mut connection = options(path).read_only(true).connect().await.map_err(failed)?;
-    let (found, known) = (identify(path, &mut connection).await?, known_version());
-    let path = path.to_owned();
-    match found {
-        found if found > known => Err(Error::Newer { path, found, known }),
-        found if found < known => Err(Error::Older { path, found, known }),
-        _ => Ok(connection),
+    let open = async {
+        let failed = |source| Error::from_sqlx(path, source);
+        let mut connection = options(path).read_only(true).connect().await.map_err(failed)?;
+        let found = schema_version(path, &mut connection).await?;
+        Ok((connection, found))
+    };
+    let (connection, found) = open.await.map_err(|error| match error {
+        // SQLite would write only to make the files of its log.
+        Error::ReadOnly { path } => Error::NoLog { path },
+        error => error,
+    })?;
+    let (path, known) = (path.to_owned(), known_version());
+    match found.cmp(&known) {
+        Ordering::Equal => Ok(connection),
+        Ordering::Less => Err(Error::Older { path, found, known }),
+        Ordering::Greater => Err(Error::Newer { path, found, known }),
     }
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
-        .filename(path)
+        .filename(plain(path))
         .create_if_missing(false)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
+        // Rows come from a thread of their own: in batches they come several times as fast.
+        .row_buffer_size(ROWS_AT_ONCE)
         // Expressions in the schema of a file that was tampered with get no powers.
         .pragma("trusted_schema", "off")
 }
 
-/// Makes sure that there is a file, readable for the group at most. SQLite gives its other files the
+/// `SQLite` takes `:memory:` and what begins with `file:` for more than a name, but no absolute path.
+fn plain(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Makes sure that there is a file, readable for the group at most. `SQLite` gives its other files the
 /// same mode.
 fn create(path: &Path) -> Result<(), Error> {
     let mut options = OpenOptions::new();
@@ -111,22 +167,9 @@ fn create(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// The schema version of the database; 0 if it is empty. An error if it is somebody else's.
-async fn identify(path: &Path, connection: &mut SqliteConnection) -> Result<i64, Error> {
+/// The schema version of the database; 0 if it is empty.
+async fn schema_version(path: &Path, connection: &mut SqliteConnection) -> Result<i64, Error> {
     let failed = |source| Error::from_sqlx(path, source);
-    let (application_id, tables): (i64, i64) = sqlx::query_as(
-        "select (select application_id from pragma_application_id),
-                (select count(*) from sqlite_schema)",
-    )
-    .fetch_one(&mut *connection)
-    .await
-    .map_err(failed)?;
-    if tables == 0 && matches!(application_id, 0 | APPLICATION_ID) {
-        return Ok(0);
-    }
-    if application_id != APPLICATION_ID {
-        return Err(Error::NotOurs { path: path.to_owned() });
-    }
     let migrated: i64 = sqlx::query_scalar(
         "select count(*) from sqlite_schema where type = 'table' and name = '_sqlx_migrations'",
     )

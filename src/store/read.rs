@@ -1,6 +1,5 @@
 //! Questions to the database. Each answer is one consistent state of it, whatever is written meanwhile.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use futures_util::TryStreamExt;
@@ -10,13 +9,13 @@ use super::error::Error;
 use super::open;
 use super::rows::row;
 use crate::clock::Timestamp;
-use crate::inventory::{EventKind, Inventory, KeyId, PastEvent, Scope};
+use crate::inventory::{EventKind, Scope};
 
 /// A connection that can only read.
 #[derive(Debug)]
 pub struct Reader {
-    connection: SqliteConnection,
-    path: PathBuf,
+    pub(super) connection: SqliteConnection,
+    pub(super) path: PathBuf,
 }
 
 row! {
@@ -134,7 +133,7 @@ impl Reader {
         connection.close().await.map_err(|source| Error::from_sqlx(&path, source))
     }
 
-    fn failed(&self, source: sqlx::Error) -> Error {
+    pub(super) fn failed(&self, source: sqlx::Error) -> Error {
         Error::from_sqlx(&self.path, source)
     }
 
@@ -150,6 +149,16 @@ impl Reader {
     pub async fn list_keys<E: From<Error>>(
         &mut self,
         filter: &KeyFilter,
+        each: impl FnMut(KeyRow) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.fetch_keys(filter, Some(filter.removed), each).await
+    }
+
+    /// The same, where `removed` may be open.
+    pub(super) async fn fetch_keys<E: From<Error>>(
+        &mut self,
+        filter: &KeyFilter,
+        removed: Option<bool>,
         mut each: impl FnMut(KeyRow) -> Result<(), E>,
     ) -> Result<(), E> {
         let path = self.path.clone();
@@ -158,14 +167,14 @@ impl Reader {
                     owner_type, owner_id, owner_name, owner_role, created_at, last_used_at, expires_at,
                     other, own_key, first_seen_at, last_seen_at, removed_at
              from all_keys
-             where (removed_at is not null) = ?1
+             where (?1 is null or (removed_at is not null) = ?1)
                and (?2 is null or organization = ?2)
                and (?3 is null or scope = ?3)
                and (?4 is null or owner_id = ?4 or owner_name = ?4)
                and (?5 is null or coalesce(last_used_at, created_at, first_seen_at) < ?5)
              order by organization, created_at, key_id",
         )
-        .bind(filter.removed)
+        .bind(removed)
         .bind(&filter.organization)
         .bind(filter.scope.map(Scope::as_str))
         .bind(&filter.owner)
@@ -296,158 +305,5 @@ impl Reader {
             rows.reverse();
         }
         rows.into_iter().try_for_each(each)
-    }
-
-    /// The keys that `key` may mean, best match first: the one with this id alone if there is one, else
-    /// all whose id begins with it, whose name it is, or whose redacted value ends as it does.
-    pub async fn find_keys(
-        &mut self,
-        organization: Option<&str>,
-        key: &str,
-    ) -> Result<Vec<KeyRow>, Error> {
-        let mut found = Vec::new();
-        for removed in [false, true] {
-            let filter = KeyFilter {
-                organization: organization.map(str::to_owned),
-                removed,
-                ..KeyFilter::default()
-            };
-            self.list_keys(&filter, |row| {
-                if row.is_meant_by(key) {
-                    found.push(row);
-                }
-                Ok::<_, Error>(())
-            })
-            .await?;
-        }
-        if found.iter().any(|row| row.key_id == key) {
-            found.retain(|row| row.key_id == key);
-        }
-        Ok(found)
-    }
-
-    /// The inventory of each organization as of a time, by replay of the history. An organization of which
-    /// nothing was known then is left out; if that is all of them, an error says since when there is
-    /// a history.
-    pub async fn replay(
-        &mut self,
-        organization: Option<&str>,
-        as_of: Timestamp,
-    ) -> Result<BTreeMap<String, Inventory>, Error> {
-        let states: Vec<(i64, String, i64)> = sqlx::query_as(
-            "select o.organization, o.name, max(r.run_id) from runs r
-             join organizations o on o.organization = r.organization
-             where r.status = 'ok' and r.finished_at <= ?1 and (?2 is null or o.name = ?2)
-             group by o.organization",
-        )
-        .bind(as_of.unix())
-        .bind(organization)
-        .fetch_all(&mut self.connection)
-        .await
-        .map_err(|source| self.failed(source))?;
-        if states.is_empty()
-            && let Some(first) = self.first_ok_run(organization).await?
-        {
-            return Err(Error::BeforeHistory { first });
-        }
-        let mut inventories = BTreeMap::new();
-        for (id, name, run_id) in states {
-            inventories.insert(name, self.replay_one(id, run_id).await?);
-        }
-        Ok(inventories)
-    }
-
-    async fn first_ok_run(
-        &mut self,
-        organization: Option<&str>,
-    ) -> Result<Option<Timestamp>, Error> {
-        let first: Option<i64> = sqlx::query_scalar(
-            "select min(r.finished_at) from runs r
-             join organizations o on o.organization = r.organization
-             where r.status = 'ok' and (?1 is null or o.name = ?1)",
-        )
-        .bind(organization)
-        .fetch_one(&mut self.connection)
-        .await
-        .map_err(|source| self.failed(source))?;
-        Ok(first.and_then(Timestamp::from_unix))
-    }
-
-    /// Events and notices of one organization, in the order of recording, up to and with a run.
-    async fn replay_one(&mut self, organization: i64, run_id: i64) -> Result<Inventory, Error> {
-        row! {
-            struct Step {
-                kind: String,
-                key_id: String,
-                scope: String,
-                field: Option<String>,
-                old_value: Option<String>,
-                new_value: Option<String>,
-            }
-        }
-        let path = self.path.clone();
-        // What a notice tells comes after the events of its run.
-        let mut steps = sqlx::query_as::<_, Step>(
-            "select event as kind, key_id, scope, field, old_value, new_value
-             from (
-                 select h.run_id, 0 as part, h.event_id as place, h.event, h.key_id, h.scope, h.field,
-                        h.old_value, h.new_value
-                 from audit_history h
-                 where h.organization = (select name from organizations where organization = ?1)
-                   and h.run_id <= ?2
-                 union all
-                 select n.run_id, 1, n.notice_id, 'notice', j.value ->> 0, '', n.field, null,
-                        j.value ->> 1
-                 from notices n join runs r on r.run_id = n.run_id, json_each(n.changes) j
-                 where r.organization = ?1 and n.run_id <= ?2 and n.kind <> 'own_key')
-             order by run_id, part, place",
-        )
-        .bind(organization)
-        .bind(run_id)
-        .fetch(&mut self.connection);
-        let mut inventory = Inventory::default();
-        while let Some(step) =
-            steps.try_next().await.map_err(|source| Error::from_sqlx(&path, source))?
-        {
-            let bad = |column| Error::Inconsistent {
-                table: "audit",
-                column,
-                row: format!("of key `{}`", step.key_id),
-            };
-            let key_id = KeyId::new(&step.key_id).ok_or_else(|| bad("key_id"))?;
-            let replayed = if step.kind == "notice" {
-                let field = step.field.as_deref().ok_or_else(|| bad("field"))?;
-                inventory.adopt(&key_id, field, step.new_value.as_deref())
-            } else {
-                inventory.apply(&PastEvent {
-                    key_id,
-                    scope: Scope::parse(&step.scope).ok_or_else(|| bad("scope"))?,
-                    kind: EventKind::parse(&step.kind).ok_or_else(|| bad("event"))?,
-                    field: step.field,
-                    old_value: step.old_value,
-                    new_value: step.new_value,
-                })
-            };
-            replayed.map_err(|source| Error::Replay { source })?;
-        }
-        Ok(inventory)
-    }
-}
-
-impl KeyRow {
-    /// Whether somebody who writes `text` may mean this key: its id, the beginning of its id, its name, or
-    /// the end of its value (longer or shorter than what the redacted value shows).
-    #[must_use]
-    pub fn is_meant_by(&self, text: &str) -> bool {
-        const SHORTEST_END: usize = 3;
-        let shown_end = self.redacted_value.as_deref().map(|redacted| {
-            redacted.rsplit(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_')).next()
-        });
-        let shown_end = shown_end.flatten().filter(|end| end.len() >= SHORTEST_END);
-        let by_end = shown_end.is_some_and(|end| {
-            text.len() >= SHORTEST_END && (end.ends_with(text) || text.ends_with(end))
-        });
-        !text.is_empty()
-            && (self.key_id.starts_with(text) || self.name.as_deref() == Some(text) || by_end)
     }
 }

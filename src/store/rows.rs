@@ -10,7 +10,7 @@ use serde_json::Value;
 
 /// Declares a struct that is read from a row by the names of its fields, whose types the schema guarantees.
 ///
-/// sqlx's own derive would do, but it comes with a second build of SQLite for the compiler.
+/// sqlx's own derive would do, but it comes with a second build of `SQLite` for the compiler.
 macro_rules! row {
     ($(#[$meta:meta])* $vis:vis struct $name:ident {
         $($field_vis:vis $field:ident: $type:ty,)*

@@ -107,10 +107,10 @@ impl Writer {
         ids: &[KeyId],
     ) -> Result<HashSet<KeyId>, Error> {
         let rows: Vec<String> = sqlx::query_scalar(
-            "select k.key_id from json_each(?2) j
-             join organizations o on o.name = ?1
-             join keys k on k.organization = o.organization and k.key_id = j.value
-             where k.removed_run is not null",
+            "select k.key_id from organizations o
+             cross join json_each(?2) j
+             cross join keys k on k.organization = o.organization and k.key_id = j.value
+             where o.name = ?1 and k.removed_run is not null",
         )
         .bind(organization)
         .bind(ids_json(ids))
@@ -137,7 +137,9 @@ impl Writer {
         .fetch_optional(&mut self.connection)
         .await
         .map_err(|source| self.failed(source))?;
-        let Some((run_id, reason, missing, stranger, header)) = row else { return Ok(None) };
+        let Some((run_id, reason, missing, stranger, header)) = row else {
+            return Ok(None);
+        };
         let missing: Vec<String> = serde_json::from_str(&missing).map_err(|_| {
             Error::Inconsistent { table: "withheld", column: "missing", row: run_id.to_string() }
         })?;

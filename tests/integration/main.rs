@@ -12,15 +12,19 @@
 
 mod support;
 
+mod clock;
 mod commands;
 mod concurrency;
 mod crashes;
 mod credentials;
+mod database;
 mod demo;
 mod docs;
 mod faults;
+mod full_disk;
 mod histories;
 mod hostile;
 mod listing;
 mod messages;
+mod organizations;
 mod removals;

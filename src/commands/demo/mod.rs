@@ -12,13 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::events::{EventListing, Of};
-use super::{Context, Exit, Interrupt, Misuse};
+use super::{Context, Exit, Misuse};
 use crate::cli::Demo;
 use crate::clock::{Clock as _, ManualClock, Timestamp};
 use crate::config::{self, Environment, Inputs, Settings};
 use crate::inventory::EventKind;
 use crate::output::Format;
 use crate::sim::{ANY_PORT, Handle, Organization, Server};
+use crate::stop::Stop;
 use crate::store::{EventFilter, EventRow, Reader, Writer};
 
 /// How many keys the simulated organization begins with.
@@ -35,13 +36,13 @@ pub(super) async fn run(context: &mut Context, arguments: &Demo) -> anyhow::Resu
     let server = start(arguments.serve, begin)?;
     let settings = settings(&server, &database)?;
 
-    let interrupt = arguments.serve.is_some().then(Interrupt::listen).transpose()?;
+    let stop = arguments.serve.is_some().then(Stop::on_signals).transpose()?;
     let story = story::tell(&server.organization());
     play(context, &settings, &server.organization(), &story, begin).await?;
     show(context, &database, &story.hero).await?;
     suggest(context, &database)?;
-    if let Some(interrupt) = interrupt {
-        keep_up(context, &server, &database, interrupt).await?;
+    if let Some(stop) = stop {
+        keep_up(context, &server, &database, &stop).await?;
     }
     server.shutdown().await;
     Ok(Exit::Done)
@@ -196,7 +197,7 @@ async fn keep_up(
     context: &mut Context,
     server: &Server,
     database: &Path,
-    mut interrupt: Interrupt,
+    stop: &Stop,
 ) -> anyhow::Result<()> {
     let organization = server.organization();
     context.printer.line("")?;
@@ -214,7 +215,7 @@ async fn keep_up(
     let mut chance = fastrand::Rng::with_seed(SEED);
     loop {
         tokio::select! {
-            () = interrupt.came() => return Ok(()),
+            _ = stop.requested() => return Ok(()),
             () = tokio::time::sleep(HEARTBEAT) => {}
         }
         let now = context.clock.now().unix();

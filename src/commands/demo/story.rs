@@ -8,7 +8,8 @@ use crate::config::Settings;
 use crate::output;
 use crate::run::{EventCounts, Status, Trigger};
 use crate::sim::{Fault, Handle, Matcher, Organization};
-use crate::store::{self, Writer};
+use crate::stop::Stop;
+use crate::store::Writer;
 use crate::sync::{self, Report, Request};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -190,10 +191,10 @@ pub(super) async fn sync(
         removal: settings.removal,
         trigger: Trigger::Schedule,
         accept: false,
+        stop: &Stop::never(),
         progress: &|_| {},
     };
-    let report: Result<Report, store::Error> = sync::run(writer, &clock, &request).await;
-    Ok(report?)
+    Ok(sync::run(writer, &clock, &request).await?)
 }
 
 /// How a sync went: its status, and in a phrase what it recorded or why not.

@@ -458,8 +458,7 @@ fn runs_that_are_held_or_refused() {
     world.keydrift(&["sync"]).succeeds();
     let ran = world.keydrift(&["sync", "--accept", "default"]).exits(1);
     insta::assert_snapshot!(error(&world, &ran), @"
-    error: could not sync organization `default`
-      caused by: there is no held or refused run to accept since the last good one
+    error: there is no held or refused run to accept since the last good one
     hint: run `keydrift sync` without `--accept`
     ");
 }
@@ -515,17 +514,18 @@ fn databases_that_cannot_be_used() {
     hint: run `keydrift sync` first, or name the file with `--database`
     ");
     insta::assert_snapshot!(with("sync", "nowhere/keys.db"), @"
-    error: the lock file `nowhere/keys.db.lock` cannot be used
+    error: the database `nowhere/keys.db` cannot be opened
       caused by: No such file or directory (os error 2)
-    hint: make the directory of `nowhere/keys.db.lock`, or name another file with `--database`
+    hint: check that the directory of `nowhere/keys.db` is there and yours to use
     ");
     insta::assert_snapshot!(with("keys", "."), @"
-    error: the database `.` could not be used
-      caused by: error returned from database: (code: 266) disk I/O error
+    error: the database `.` cannot be opened
+      caused by: is a directory
+    hint: check that the directory of `.` is there and yours to use
     ");
     insta::assert_snapshot!(with("sync", "."), @"
     error: the database `.` cannot be opened
-      caused by: Is a directory (os error 21)
+      caused by: is a directory
     hint: check that the directory of `.` is there and yours to use
     ");
     fs::write(world.path().join("text.db"), "this is no database, but it is long enough to be one")

@@ -15,7 +15,7 @@ pub struct Ran {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
-    line: String,
+    pub(super) line: String,
 }
 
 impl Keydrift {

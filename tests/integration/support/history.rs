@@ -6,6 +6,7 @@ use keydrift::clock::{Clock, ManualClock, Timestamp};
 use keydrift::config::{self, Environment, Inputs};
 use keydrift::run::{Status, Trigger};
 use keydrift::sim::{Fault, Matcher, Organization};
+use keydrift::stop::Stop;
 use keydrift::store::Writer;
 use keydrift::sync::{self, Request};
 use serde_json::{Map, Value, json};
@@ -110,6 +111,7 @@ impl History {
             removal: settings.removal,
             trigger: Trigger::Schedule,
             accept: false,
+            stop: &Stop::never(),
             progress: &|_| {},
         };
         sql::block_on(async {

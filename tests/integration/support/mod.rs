@@ -5,9 +5,12 @@ pub mod history;
 pub mod oracle;
 pub mod running;
 pub mod sql;
+pub mod started;
 pub mod world;
+pub mod wreck;
 
 pub use binary::{Keydrift, Ran};
 pub use history::History;
 pub use running::Running;
+pub use started::{Gate, Started, until};
 pub use world::World;

@@ -60,3 +60,32 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
         .expect("a runtime")
         .block_on(future)
 }
+
+/// A connection of somebody else's that stays open, with whatever transaction is begun on it.
+pub struct Session {
+    runtime: tokio::runtime::Runtime,
+    connection: SqliteConnection,
+}
+
+impl Session {
+    #[track_caller]
+    pub fn open(database: &Path) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let options = SqliteConnectOptions::new().filename(database).create_if_missing(false);
+        let connection = runtime.block_on(SqliteConnection::connect_with(&options));
+        Self { runtime, connection: connection.expect("the database opens") }
+    }
+
+    #[track_caller]
+    pub fn run(&mut self, statement: &str) -> Vec<serde_json::Map<String, Value>> {
+        let found = sqlx::query(AssertSqlSafe(statement)).fetch_all(&mut self.connection);
+        let found = self.runtime.block_on(found);
+        found.unwrap_or_else(|error| panic!("{statement}: {error}")).iter().map(object).collect()
+    }
+
+    #[track_caller]
+    pub fn close(self) {
+        self.runtime.block_on(self.connection.close()).expect("the connection closes");
+    }
+}

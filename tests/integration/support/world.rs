@@ -11,6 +11,8 @@ use super::oracle;
 pub struct World {
     pub directory: TempDir,
     pub server: Server,
+    /// Kept, so that nobody needs to ask a simulation that is held up.
+    credential: String,
 }
 
 impl World {
@@ -22,7 +24,8 @@ impl World {
     pub fn of(organization: Organization) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let server = Server::start_blocking(organization, ANY_PORT).expect("the simulation");
-        Self { directory, server }
+        let credential = server.organization().credential();
+        Self { directory, server, credential }
     }
 
     pub fn organization(&self) -> Handle {
@@ -39,12 +42,17 @@ impl World {
 
     /// `keydrift ARGS --database FILE`, with the credential and the address of the simulation.
     pub fn keydrift(&self, args: &[&str]) -> Keydrift {
+        self.keydrift_on(&self.database(), args)
+    }
+
+    /// The same with another database, or another name of it.
+    pub fn keydrift_on(&self, database: &Path, args: &[&str]) -> Keydrift {
         Keydrift::new(self.path())
-            .env("OPENAI_ADMIN_KEY", self.organization().credential())
+            .env("OPENAI_ADMIN_KEY", &self.credential)
             .env("OPENAI_BASE_URL", self.server.base_url())
             .args(args)
             .arg("--database")
-            .arg(self.database())
+            .arg(database)
     }
 
     /// A sync that must succeed, and then hold against the truth.
@@ -58,8 +66,14 @@ impl World {
     /// The database against the simulated organization's own state.
     #[track_caller]
     pub fn check(&self) {
-        oracle::check_consistent(&self.database());
+        self.check_at(&self.database());
+    }
+
+    /// The same with another database.
+    #[track_caller]
+    pub fn check_at(&self, database: &Path) {
+        oracle::check_consistent(database);
         let keys = self.organization().with(|organization| organization.keys().collect::<Vec<_>>());
-        oracle::check_inventory(&self.database(), "default", &keys);
+        oracle::check_inventory(database, "default", &keys);
     }
 }

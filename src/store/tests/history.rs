@@ -1,0 +1,130 @@
+//! The history leads to the inventory, at any time.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::inventory::tests::any_world;
+use crate::inventory::{Column, Key};
+
+/// What one run of one of two organizations comes to: keys, which missing ones are gone, and if it failed.
+type Step = (bool, Option<(World, u64)>);
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = (any::<bool>(), proptest::option::weighted(0.85, (any_world(), any::<u64>())));
+    proptest::collection::vec(step, 1..8)
+}
+
+type State = (BTreeMap<KeyId, Key>, Option<KeyId>);
+
+fn without_own_use((mut keys, own): State) -> BTreeMap<KeyId, Key> {
+    if let Some(key) = own.and_then(|own| keys.get_mut(&own)) {
+        key.set_shown(Column::LastUsedAt, None).unwrap();
+    }
+    keys
+}
+
+async fn live(steps: Vec<Step>) {
+    let mut books = Books::new().await;
+    let mut states: Vec<(Timestamp, &str, State)> = Vec::new();
+    for (first, turn) in steps {
+        let name = if first { "a" } else { "b" };
+        let Some((world, believed)) = turn else {
+            let draft = books.draft(name);
+            let outcome = Outcome::Failed { error: "e", withheld: None };
+            books.writer.record_run(&draft, &outcome).await.unwrap();
+            continue;
+        };
+        let (before, _) = books.writer.load_snapshot(name).await.unwrap();
+        let mut missing: Vec<_> =
+            before.keys.keys().filter(|id| !world.contains_key(id.as_str())).collect();
+        missing.sort();
+        let gone: Vec<&str> = missing
+            .iter()
+            .enumerate()
+            .filter(|(place, _)| believed >> place & 1 == 1)
+            .map(|(_, id)| id.as_str())
+            .collect();
+        let recorded = books.sync_as(name, &world, &gone).await;
+        let (after, _) = books.writer.load_snapshot(name).await.unwrap();
+        assert_eq!(recorded.keys_after, after.keys.len() as u64);
+        states.push((
+            recorded.finished_at,
+            name,
+            (after.keys.into_iter().collect(), after.own_key),
+        ));
+        // The same world again is one row and nothing else.
+        let sizes = books.sizes().await;
+        books.sync_as(name, &world, &[]).await;
+        let mut expected = sizes;
+        expected[1] += 1;
+        assert_eq!(books.sizes().await, expected);
+    }
+    let mut reader = books.reader().await;
+    for (time, name, state) in states {
+        let replayed = reader.replay(Some(name), time).await.unwrap().remove(name).unwrap();
+        let own = state.1.clone();
+        assert_eq!(without_own_use((replayed.keys, own)), without_own_use(state));
+    }
+    let broken = "select count(*) from pragma_foreign_key_check";
+    assert_eq!(books.number(broken).await, 0);
+    // What no foreign key says.
+    let stray = "select count(*) from keys k where not exists (
+                 select 1 from key_versions v where v.version = k.version and v.key = k.key)";
+    assert_eq!(books.number(stray).await, 0);
+    // The counts on the runs are those of the events.
+    let sums =
+        "select count(*) from runs r where baseline + added + restored + removed + used + changed
+                <> (select count(*) from audit a where a.run_id = r.run_id)";
+    assert_eq!(books.number(sums).await, 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..ProptestConfig::with_cases(40) })]
+
+    #[test]
+    fn replay_leads_to_the_inventory_of_any_time(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(live(steps));
+    }
+}
+
+#[tokio::test]
+async fn a_time_is_answered_with_the_state_after_the_last_good_run() {
+    let mut books = Books::new().await;
+    books.sync(&two_keys(), &[]).await;
+    books.sync_as("other", &world([("x", json!({}))]), &[]).await;
+    let mut one = two_keys();
+    one.remove("key_2");
+    books.sync(&one, &["key_2"]).await;
+    let mut reader = books.reader().await;
+    let mut sizes = async |name: Option<&str>, seconds: i64| {
+        let found = reader.replay(name, at(START + seconds)).await;
+        found.map(|found| {
+            found.into_iter().map(|(name, i)| (name, i.keys.len())).collect::<Vec<_>>()
+        })
+    };
+    let row = |name: &str, keys| (name.to_owned(), keys);
+    let Err(Error::BeforeHistory { first }) = sizes(None, 0).await else { panic!("before") };
+    assert_eq!(first, at(START + 1));
+    assert_eq!(sizes(None, 1).await.unwrap(), [row(ORG, 2)]);
+    assert_eq!(sizes(None, 120).await.unwrap(), [row(ORG, 2), row("other", 1)]);
+    assert_eq!(sizes(None, 121).await.unwrap(), [row(ORG, 1), row("other", 1)]);
+    assert!(matches!(sizes(Some("other"), 5).await, Err(Error::BeforeHistory { .. })));
+    assert_eq!(sizes(Some("nobody"), 500).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn notices_are_part_of_the_history() {
+    let mut books = Books::new().await;
+    books.sync(&world([("a", json!({})), ("b", json!({}))]), &[]).await;
+    let owned = json!({"tier": "\0 'x\"", "owner": {"name": "json:1"}, "expires_at": "soon"});
+    let after =
+        world([("a", owned.clone()), ("b", json!({"tier": null, "owner": null, "expires_at": 5}))]);
+    let recorded = books.sync(&after, &[]).await;
+    assert!(!recorded.counts.is_drift());
+    let replayed = books.reader().await.replay(None, Timestamp::MAX).await.unwrap();
+    assert_eq!(replayed[ORG].keys[&id("a")], sighting("a", &owned).key);
+    assert_eq!(replayed[ORG].keys[&id("b")].expires_at, Some(at(5)));
+}

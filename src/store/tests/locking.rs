@@ -1,0 +1,209 @@
+//! One writer at a time, and what the one before left.
+
+use super::*;
+use crate::store::lock::{Owed, RunNote};
+
+fn note(token: i64) -> RunNote {
+    RunNote {
+        organization: ORG.to_owned(),
+        trigger: Trigger::Schedule,
+        started_at: START + 600,
+        token,
+        owed: None,
+    }
+}
+
+/// Drops the writer as the end of its process would, and opens the database anew.
+async fn reopen(books: Books) -> Books {
+    let Books { writer, directory, runs } = books;
+    drop(writer);
+    let writer = open_at(&directory.path().join("keydrift.db")).await.unwrap();
+    Books { writer, directory, runs }
+}
+
+#[tokio::test]
+async fn a_second_writer_learns_who_holds_the_database_and_gives_up() {
+    let mut books = Books::new().await;
+    let pid = std::process::id();
+    let mut told = Vec::new();
+    let second = Writer::open(&books.path(), Duration::ZERO, |holder| {
+        told.push(holder.to_owned());
+    })
+    .await;
+    let Err(Error::Held { holder, .. }) = second else { panic!("{second:?}") };
+    assert_eq!((holder, told.len()), (format!("process {pid}"), 0));
+    books.writer.begin_run(&note(7)).unwrap();
+    let wait = Duration::from_millis(60);
+    let second = Writer::open(&books.path(), wait, |holder| told.push(holder.to_owned())).await;
+    let busy = format!("process {pid} (a sync of `default` since {})", at(START + 600));
+    assert_eq!(told, std::slice::from_ref(&busy));
+    assert!(second.unwrap_err().to_string().starts_with(&busy));
+    // By another name of the same file too.
+    let link = books.directory.path().join("link.db");
+    std::os::unix::fs::symlink(books.path(), &link).unwrap();
+    assert!(matches!(open_at(&link).await, Err(Error::Held { .. })));
+    // The lock goes with who held it.
+    let Books { writer, directory, .. } = books;
+    drop(writer);
+    open_at(&directory.path().join("link.db")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_second_writer_waits_for_the_first() {
+    let mut books = Books::new().await;
+    books.sync(&two_keys(), &[]).await;
+    let Books { writer, directory, .. } = books;
+    let path = directory.path().join("keydrift.db");
+    let mut first = Some(writer);
+    let second = Writer::open(&path, Duration::from_mins(1), |_| drop(first.take())).await;
+    assert_eq!(second.unwrap().load_snapshot(ORG).await.unwrap().0.keys.len(), 2);
+}
+
+#[tokio::test]
+async fn a_run_that_was_killed_is_recorded_as_interrupted() {
+    let mut books = Books::new().await;
+    books.sync(&two_keys(), &[]).await;
+    books.writer.begin_run(&note(77)).unwrap();
+    let mut books = reopen(books).await;
+    let now = at(START + 1_000);
+    let settled = books.writer.settle_run(now).await.unwrap();
+    assert_eq!(settled, Some(note(77)));
+    let run = books.runs().await.pop().unwrap();
+    assert_eq!((run.status.as_str(), run.trigger.as_str()), ("failed", "schedule"));
+    assert_eq!(
+        (&run.started_at, &run.finished_at),
+        (&run.started_at, &at(START + 600).to_string())
+    );
+    assert_eq!(
+        run.error.unwrap(),
+        format!("interrupted: the process ended before the run did (found at {now})")
+    );
+    assert_eq!((run.notice, books.keys().await.len()), (None, 2));
+    assert_eq!(books.writer.settle_run(now).await.unwrap(), None);
+    assert_eq!(reopen(books).await.writer.settle_run(now).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_run_that_was_killed_after_its_commit_is_not_recorded_again() {
+    let mut books = Books::new().await;
+    books.sync(&two_keys(), &[]).await;
+    // The token of that run.
+    books.writer.begin_run(&note(1)).unwrap();
+    let mut books = reopen(books).await;
+    assert_eq!(books.writer.settle_run(at(START)).await.unwrap(), None);
+    assert_eq!(books.runs().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_run_that_is_over_leaves_no_note() {
+    let mut books = Books::new().await;
+    books.writer.begin_run(&note(1)).unwrap();
+    books.sync(&two_keys(), &[]).await;
+    let mut books = reopen(books).await;
+    assert_eq!(books.writer.settle_run(at(START)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn runs_that_are_owed_are_recorded_by_the_next_writer_each_once() {
+    let mut books = Books::new().await;
+    books.sync(&two_keys(), &[]).await;
+    let mut first = books.draft(ORG);
+    first.tally.requests = 9;
+    books.writer.begin_run(&RunNote { token: first.token, ..note(0) }).unwrap();
+    books.writer.owe_run(&first, Status::Failed, &"\u{1}".repeat(5_000)).unwrap();
+    // Another run comes between, and it is owed as well.
+    let second = RunDraft { organization: "other".to_owned(), ..books.draft(ORG) };
+    books.writer.begin_run(&RunNote { token: second.token, ..note(0) }).unwrap();
+    books.writer.owe_run(&second, Status::Held, "too many").unwrap();
+    let path = books.path();
+    let Books { writer, directory, .. } = books;
+    writer.close().await.unwrap();
+    let mut writer = open_at(&path).await.unwrap();
+    let now = at(START + 10_000);
+    let settled = writer.settle_run(now).await.unwrap().unwrap();
+    assert_eq!((settled.token, settled.organization.as_str()), (first.token, ORG));
+    let Some(Owed { status: Status::Held, error, .. }) =
+        writer.settle_run(now).await.unwrap().unwrap().owed
+    else {
+        panic!("held")
+    };
+    assert_eq!(error, "too many");
+    assert_eq!(writer.settle_run(now).await.unwrap(), None);
+    let books = Books { writer, directory, runs: 0 };
+    let runs = books.runs().await;
+    let shown: Vec<_> = runs
+        .iter()
+        .map(|run| (run.status.as_str(), run.requests, run.finished_at.clone()))
+        .collect();
+    assert_eq!(shown, [("ok", 0, run_at(0)), ("failed", 9, run_at(1)), ("held", 0, run_at(2))]);
+    assert_eq!(runs[1].error.as_ref().unwrap().len(), 200);
+}
+
+#[tokio::test]
+async fn a_run_that_is_recorded_later_says_so() {
+    let mut books = Books::new().await;
+    let draft = books.draft(ORG);
+    books.writer.owe_run(&draft, Status::Failed, "no space").unwrap();
+    books.sync(&two_keys(), &[]).await;
+    books.writer.settle_run(at(START)).await.unwrap();
+    let run = books.runs().await.pop().unwrap();
+    assert_eq!(run.finished_at, run_at(1));
+    assert_eq!(run.notice.unwrap(), format!("recorded later; it ended at {}", run_at(0)));
+}
+
+#[tokio::test]
+async fn a_note_that_cannot_be_read_tells_of_no_run() {
+    let books = Books::new().await;
+    let lock = books.directory.path().join("keydrift.db.lock");
+    for rubbish in [&b"\xff\xfe"[..], b"", b"{\"pid\":", &[0; 9_000]] {
+        std::fs::write(&lock, rubbish).unwrap();
+        let second = open_at(&books.path()).await.unwrap_err();
+        assert!(second.to_string().starts_with("another process is using"), "{second}");
+    }
+    let mut books = reopen(books).await;
+    assert_eq!(books.writer.settle_run(at(START)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn readers_and_the_writer_do_not_wait_for_each_other() {
+    let mut books = Books::new().await;
+    books.sync(&two_keys(), &[]).await;
+    // Readers read the state before a transaction that is open.
+    books
+        .execute("begin immediate; delete from fields; update keys set last_used_at = 1")
+        .await
+        .unwrap();
+    assert_eq!(books.keys().await[0].last_used_at, None);
+    books.execute("rollback").await.unwrap();
+    // A writer writes while somebody reads.
+    let mut reader = books.reader().await;
+    sqlx::raw_sql("begin; select * from audit_history")
+        .execute(&mut reader.connection)
+        .await
+        .unwrap();
+    let mut more = two_keys();
+    more.insert("key_3".to_owned(), json!({}));
+    books.sync(&more, &[]).await;
+    assert_eq!(books.events().await.len(), 3);
+    assert_eq!(events(&mut reader, &EventFilter::default()).await.len(), 2);
+    // Nor does closing wait.
+    let path = books.path();
+    let Books { writer, directory: _directory, .. } = books;
+    writer.close().await.unwrap();
+    drop(reader);
+    assert_eq!(open_at(&path).await.unwrap().load_snapshot(ORG).await.unwrap().0.keys.len(), 3);
+}
+
+#[tokio::test]
+async fn the_log_is_cut_back_on_close() {
+    let mut books = Books::new().await;
+    books.sync(&two_keys(), &[]).await;
+    let reader = books.reader().await;
+    let log = books.directory.path().join("keydrift.db-wal");
+    assert!(log.metadata().unwrap().len() > 0);
+    let Books { writer, directory: _directory, .. } = books;
+    writer.close().await.unwrap();
+    // The reader keeps the file, but nothing is in it.
+    assert_eq!(log.metadata().unwrap().len(), 0);
+    reader.close().await.unwrap();
+}

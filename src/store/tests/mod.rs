@@ -1,0 +1,181 @@
+//! The store on real files.
+
+mod append_only;
+mod faults;
+mod find;
+mod history;
+mod hostile;
+mod locking;
+mod queries;
+mod runs;
+mod views;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::inventory::tests::{World, id, sighting, world};
+use crate::inventory::{Changes, Comparison, KeyId};
+use crate::run::{Status, Tally, Trigger};
+
+const ORG: &str = "default";
+/// When the first run of a test starts. Each starts a minute after the one before and takes a second.
+const START: i64 = 1_764_000_000;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_unix(seconds).unwrap()
+}
+
+fn run_at(number: i64) -> String {
+    at(START + 60 * number + 1).to_string()
+}
+
+/// A database in a directory of its own, and who writes it.
+struct Books {
+    writer: Writer,
+    directory: TempDir,
+    runs: i64,
+}
+
+impl Books {
+    async fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        let writer = open_at(&directory.path().join("keydrift.db")).await.unwrap();
+        Self { writer, directory, runs: 0 }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("keydrift.db")
+    }
+
+    async fn reader(&self) -> Reader {
+        Reader::open(&self.path()).await.unwrap()
+    }
+
+    fn draft(&mut self, organization: &str) -> RunDraft {
+        let started_at = START + 60 * self.runs;
+        self.runs += 1;
+        RunDraft {
+            organization: organization.to_owned(),
+            trigger: Trigger::Manual,
+            started_at: at(started_at),
+            finished_at: at(started_at + 1),
+            token: self.runs,
+            tally: Tally::default(),
+            notices: Vec::new(),
+        }
+    }
+
+    async fn compare(&mut self, organization: &str, world: &World, gone: &[&str]) -> Changes {
+        let (snapshot, _) = self.writer.load_snapshot(organization).await.unwrap();
+        let mut comparison = Comparison::new(snapshot, |redacted| redacted.ends_with("own"));
+        for (key_id, item) in world {
+            comparison.observe(sighting(key_id, item));
+        }
+        let appeared = comparison.appeared();
+        let returning = self.writer.load_gone(organization, &appeared).await.unwrap();
+        let gone: HashSet<KeyId> = gone.iter().map(|text| id(text)).collect();
+        comparison.finish(&gone, &returning)
+    }
+
+    async fn sync_as(&mut self, organization: &str, world: &World, gone: &[&str]) -> Recorded {
+        let changes = self.compare(organization, world, gone).await;
+        let mut draft = self.draft(organization);
+        draft.tally.keys_seen = world.len() as u64;
+        draft.tally.unconfirmed = changes.unconfirmed.len() as u64;
+        let outcome = Outcome::Ok { changes: &changes, header: None };
+        self.writer.record_run(&draft, &outcome).await.unwrap()
+    }
+
+    async fn sync(&mut self, world: &World, gone: &[&str]) -> Recorded {
+        self.sync_as(ORG, world, gone).await
+    }
+
+    async fn fail(&mut self, error: &str) -> Recorded {
+        let draft = self.draft(ORG);
+        let outcome = Outcome::Failed { error, withheld: None };
+        self.writer.record_run(&draft, &outcome).await.unwrap()
+    }
+
+    async fn keys(&self) -> Vec<KeyRow> {
+        let mut rows = Vec::new();
+        for removed in [false, true] {
+            let filter = KeyFilter { removed, ..KeyFilter::default() };
+            self.reader().await.list_keys(&filter, |row| push(&mut rows, row)).await.unwrap();
+        }
+        rows
+    }
+
+    async fn events(&self) -> Vec<EventRow> {
+        events(&mut self.reader().await, &EventFilter::default()).await
+    }
+
+    async fn runs(&self) -> Vec<RunRow> {
+        let mut rows = Vec::new();
+        let mut reader = self.reader().await;
+        reader.list_runs(None, None, false, |row| push(&mut rows, row)).await.unwrap();
+        rows
+    }
+
+    async fn number(&mut self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&mut self.writer.connection).await.unwrap()
+    }
+
+    async fn execute(&mut self, sql: &'static str) -> Result<(), String> {
+        let done = sqlx::raw_sql(sql).execute(&mut self.writer.connection).await;
+        done.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// How many rows each table has.
+    async fn sizes(&mut self) -> Vec<i64> {
+        let mut sizes = Vec::new();
+        for sql in [
+            "select count(*) from organizations",
+            "select count(*) from runs",
+            "select count(*) from withheld",
+            "select count(*) from owners",
+            "select count(*) from keys",
+            "select count(*) from key_versions",
+            "select count(*) from audit",
+            "select count(*) from notices",
+            "select count(*) from fields",
+        ] {
+            sizes.push(self.number(sql).await);
+        }
+        sizes
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "it is what the lists of the reader call")]
+fn push<T>(rows: &mut Vec<T>, row: T) -> Result<(), Error> {
+    rows.push(row);
+    Ok(())
+}
+
+async fn events(reader: &mut Reader, filter: &EventFilter) -> Vec<EventRow> {
+    let mut rows = Vec::new();
+    reader.list_events(filter, |row| push(&mut rows, row)).await.unwrap();
+    rows
+}
+
+async fn open_at(path: &Path) -> Result<Writer, Error> {
+    Writer::open(path, Duration::ZERO, |_| {}).await
+}
+
+fn two_keys() -> World {
+    world([
+        (
+            "key_1",
+            json!({"name": "One", "created_at": 1_760_000_000, "redacted_value": "sk-admin...abc"}),
+        ),
+        (
+            "key_2",
+            json!({"name": "Two", "created_at": 1_760_000_001, "redacted_value": "sk-admin...def"}),
+        ),
+    ])
+}

@@ -1,0 +1,339 @@
+//! Several organizations in one configuration and one database.
+
+use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use keydrift::clock::{Clock as _, SystemClock};
+use keydrift::sim::{ANY_PORT, Fault, Handle, Matcher, Organization, Server};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::full_disk::with_small_files;
+use crate::support::{Gate, Keydrift, Ran, oracle, sql, until};
+
+/// Two organizations, `acme` and `globex`, whose keys have the same ids.
+struct Two {
+    directory: TempDir,
+    acme: Server,
+    globex: Server,
+}
+
+impl Two {
+    fn new(keys: usize) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let server = || Server::start_blocking(Organization::generate(7, keys), ANY_PORT);
+        let (acme, globex) = (server().unwrap(), server().unwrap());
+        let mut configuration = String::new();
+        for (name, server) in [("acme", &acme), ("globex", &globex)] {
+            let file = directory.path().join(format!("{name}.key"));
+            std::fs::write(&file, server.organization().credential()).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+            let url = server.base_url();
+            writeln!(
+                configuration,
+                "[organizations.{name}]\nbase_url = \"{url}\"\nadmin_key_file = \"{name}.key\""
+            )
+            .unwrap();
+        }
+        std::fs::write(directory.path().join("keydrift.toml"), configuration).unwrap();
+        Self { directory, acme, globex }
+    }
+
+    fn database(&self) -> PathBuf {
+        self.directory.path().join("keys.db")
+    }
+
+    fn keydrift(&self, args: &[&str]) -> Keydrift {
+        let path = self.directory.path();
+        Keydrift::new(path)
+            .args(args)
+            .arg("--config")
+            .arg(path.join("keydrift.toml"))
+            .arg("--database")
+            .arg(self.database())
+    }
+
+    #[track_caller]
+    fn check(&self, name: &str) {
+        let server = if name == "acme" { &self.acme } else { &self.globex };
+        let keys = server.organization().with(|organization| organization.keys().collect());
+        let keys: Vec<_> = keys;
+        oracle::check_consistent(&self.database());
+        oracle::check_inventory(&self.database(), name, &keys);
+    }
+
+    fn statuses(&self) -> Vec<(String, String)> {
+        let statement = "select organization, status from run_history order by run_id";
+        let text = |value: &sql::Value| value.as_str().unwrap_or_default().to_owned();
+        let rows = sql::rows(&self.database(), statement);
+        rows.iter().map(|row| (text(&row["organization"]), text(&row["status"]))).collect()
+    }
+}
+
+fn go_down(organization: &Handle) {
+    let fault = Fault::status(500).with_header("x-should-retry", "false");
+    organization.fault(Matcher::any(), fault);
+}
+
+fn rows(ran: &Ran) -> Vec<serde_json::Map<String, sql::Value>> {
+    serde_json::from_value(ran.json()).expect("an array of objects")
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, status)| ((*name).to_owned(), (*status).to_owned())).collect()
+}
+
+#[test]
+fn equal_key_ids_of_two_organizations_do_not_collide() {
+    let two = Two::new(120);
+    two.keydrift(&["sync"]).succeeds();
+    two.check("acme");
+    two.check("globex");
+    let both = "select count(*) from current_keys a join current_keys b using (key_id)
+                where a.organization < b.organization";
+    assert_eq!(sql::integer(&two.database(), both), 120);
+    let id = two.acme.organization().with(|acme| {
+        let id = acme.ids().nth(3).unwrap().to_owned();
+        acme.remove(&id);
+        id
+    });
+    let renamed = two.globex.organization().with(|globex| globex.rename(&id, "still here"));
+    assert!(renamed);
+    two.keydrift(&["sync"]).succeeds();
+    two.check("acme");
+    two.check("globex");
+    let events = "select organization, event, key_id from audit_history where event <> 'baseline'
+                  order by event_id";
+    assert_eq!(
+        serde_json::json!(sql::rows(&two.database(), events)),
+        serde_json::json!([
+            {"organization": "acme", "event": "removed", "key_id": id},
+            {"organization": "globex", "event": "changed", "key_id": id},
+        ])
+    );
+}
+
+#[test]
+fn one_organization_that_fails_stops_no_other_and_the_exit_code_says_so() {
+    let two = Two::new(20);
+    two.keydrift(&["sync"]).succeeds();
+    let mut before = 2;
+    for (down, up) in [("acme", "globex"), ("globex", "acme")] {
+        let (broken, fine) =
+            if down == "acme" { (&two.acme, &two.globex) } else { (&two.globex, &two.acme) };
+        go_down(&broken.organization());
+        let added = fine.organization().with(Organization::add);
+        let ran = two.keydrift(&["sync", "--format=json"]).exits(4);
+        let document = rows(&ran);
+        let [event] = document.as_slice() else { panic!("{ran}") };
+        assert_eq!(event["organization"], up);
+        assert_eq!(event["key_id"], added.as_str());
+        assert!(
+            ran.stderr.contains(&format!("error: could not sync organization `{down}`")),
+            "{ran}"
+        );
+        assert!(ran.stderr.contains(&format!("{up}: 21 keys, 1 added")), "{ran}");
+        two.check(up);
+        let mut expected = pairs(&[(up, "ok"), (down, "failed")]);
+        expected.sort();
+        assert_eq!(two.statuses()[before..], expected);
+        before += 2;
+        broken.organization().clear_faults();
+    }
+    go_down(&two.acme.organization());
+    go_down(&two.globex.organization());
+    let ran = two.keydrift(&["sync", "--format=json"]).exits(1);
+    assert_eq!(ran.json(), serde_json::json!([]));
+    // Drift that was asked for weighs less than that something was not done.
+    two.globex.organization().clear_faults();
+    two.globex.organization().with(Organization::add);
+    two.keydrift(&["sync", "--exit-code"]).exits(4);
+    two.acme.organization().clear_faults();
+    two.acme.organization().with(Organization::add);
+    two.keydrift(&["sync", "--exit-code"]).exits(3);
+    two.keydrift(&["sync", "--exit-code"]).exits(0);
+}
+
+#[test]
+fn the_output_for_programs_is_one_document_for_all_organizations() {
+    let two = Two::new(20);
+    two.keydrift(&["sync"]).succeeds();
+    let change = || {
+        for server in [&two.acme, &two.globex] {
+            server.organization().with(|organization| {
+                organization.add();
+                organization.add();
+            });
+        }
+    };
+    change();
+    let json = rows(&two.keydrift(&["sync", "--format=json"]).succeeds());
+    assert_eq!(json.len(), 4);
+    let names: Vec<_> = json.iter().map(|event| event["organization"].as_str().unwrap()).collect();
+    assert_eq!(names, ["acme", "acme", "globex", "globex"]);
+    change();
+    let csv = two.keydrift(&["sync", "--format=csv"]).succeeds();
+    let headers = csv.stdout.lines().filter(|line| line.starts_with("event_id,")).count();
+    assert_eq!((headers, csv.stdout.lines().count()), (1, 5), "{csv}");
+    change();
+    let lines = two.keydrift(&["sync", "--format=ndjson"]).succeeds();
+    let parsed: Vec<sql::Value> =
+        lines.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(parsed.len(), 4);
+    let nothing = two.keydrift(&["sync", "--format=json"]).succeeds();
+    assert_eq!(nothing.json(), serde_json::json!([]));
+}
+
+#[test]
+fn every_command_can_be_limited_to_one_organization() {
+    let two = Two::new(20);
+    let only = ["sync", "--organization", "globex"];
+    two.keydrift(&only).succeeds();
+    assert_eq!(two.statuses(), pairs(&[("globex", "ok")]));
+    two.keydrift(&["sync"]).succeeds();
+    let first = sql::value(&two.database(), "select max(finished_at) from run_history");
+    let first = first.as_str().unwrap().to_owned();
+    until("the clock's next second", || SystemClock.now().to_string() > first);
+    for server in [&two.acme, &two.globex] {
+        server.organization().with(Organization::add);
+    }
+    two.keydrift(&["sync"]).succeeds();
+    let commands: [&[&str]; 6] = [
+        &["keys"],
+        &["keys", "--as-of", "2100-01-01"],
+        &["log"],
+        &["log", "--event", "added"],
+        &["runs"],
+        &["diff", &first, "2100-01-01"],
+    ];
+    for args in commands {
+        let of = |organization: Option<&str>| {
+            let mut args = args.to_vec();
+            args.push("--format=json");
+            args.extend(organization.map(|_| "--organization"));
+            args.extend(organization);
+            let ran = two.keydrift(&args).run();
+            (ran.code, ran.clone(), if ran.code == Some(0) { rows(&ran) } else { Vec::new() })
+        };
+        let (code, ran, all) = of(None);
+        assert_eq!(code, Some(0), "{ran}");
+        let mut sum = 0;
+        for name in ["acme", "globex"] {
+            let (code, ran, some) = of(Some(name));
+            assert_eq!(code, Some(0), "{ran}");
+            assert!(!some.is_empty(), "{ran}");
+            assert!(some.iter().all(|row| row["organization"] == name), "{ran}");
+            sum += some.len();
+        }
+        assert_eq!(sum, all.len(), "{args:?}");
+        let (code, ran, _) = of(Some("initech"));
+        assert_eq!(code, Some(2), "{ran}");
+        assert!(ran.stderr.contains("there is no organization `initech`"), "{ran}");
+        assert!(ran.stderr.contains("hint: known: acme, globex"), "{ran}");
+    }
+    let id = two.acme.organization().with(|acme| acme.ids().next().unwrap().to_owned());
+    let either = two.keydrift(&["show", &id]).run();
+    assert_ne!(either.code, Some(0), "{either}");
+    assert!(either.stderr.contains("--organization"), "{either}");
+    let one = two.keydrift(&["show", &id, "--organization", "globex", "--format=json"]).succeeds();
+    assert!(one.stdout.contains("\"globex\"") && !one.stdout.contains("\"acme\""), "{one}");
+    two.keydrift(&["sync", "--organization", "initech"]).exits(2);
+}
+
+#[test]
+fn a_reader_that_went_away_keeps_no_organization_from_being_synced() {
+    let two = Two::new(20);
+    two.keydrift(&["sync"]).succeeds();
+    // More than a pipe and any buffer hold.
+    two.acme.organization().with(|acme| {
+        for _ in 0..1500 {
+            acme.add();
+        }
+    });
+    two.globex.organization().with(Organization::add);
+    into_nowhere(two.keydrift(&["sync"]), 0);
+    assert_eq!(two.statuses()[2..], pairs(&[("acme", "ok"), ("globex", "ok")]));
+    two.check("acme");
+    two.check("globex");
+    // And what was not done shows all the same.
+    go_down(&two.globex.organization());
+    into_nowhere(two.keydrift(&["sync"]), 4);
+}
+
+/// Runs it with an output that nobody reads.
+#[track_caller]
+fn into_nowhere(mut keydrift: Keydrift, code: i32) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ran = keydrift.command.stdout(writer).output().unwrap();
+    let stderr = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(code), "{stderr}");
+}
+
+#[test]
+fn an_organization_that_was_not_reached_before_the_stop_is_named() {
+    let two = Two::new(120);
+    two.keydrift(&["sync"]).succeeds();
+    let gate = Gate::before_list(&two.acme.organization(), 2);
+    let sync = two.keydrift(&["sync"]).start();
+    gate.is_reached();
+    sync.signal(Signal::TERM);
+    let ran = sync.exits(1);
+    gate.open();
+    assert!(ran.stderr.contains("warning: `globex` was not synced: stopped by SIGTERM"), "{ran}");
+    assert_eq!(two.statuses()[2..], pairs(&[("acme", "failed")]));
+    // Stopped in the second, the first one is done.
+    let gate = Gate::before_list(&two.globex.organization(), 2);
+    let sync = two.keydrift(&["sync"]).start();
+    gate.is_reached();
+    sync.signal(Signal::INT);
+    let ran = sync.exits(4);
+    gate.open();
+    assert!(ran.stdout.contains("acme: 120 keys"), "{ran}");
+    assert_eq!(two.statuses()[3..], pairs(&[("acme", "ok"), ("globex", "failed")]));
+    two.keydrift(&["sync"]).succeeds();
+    two.check("acme");
+    two.check("globex");
+}
+
+#[test]
+fn an_interrupted_run_of_one_organization_is_recorded_by_the_sync_of_another() {
+    let two = Two::new(120);
+    let gate = Gate::before_list(&two.acme.organization(), 2);
+    let sync = two.keydrift(&["sync"]).start();
+    gate.is_reached();
+    sync.kill();
+    gate.open();
+    let ran = two.keydrift(&["sync", "--organization", "globex"]).succeeds();
+    assert!(ran.stderr.contains("an earlier run of `acme` was interrupted"), "{ran}");
+    assert_eq!(two.statuses(), pairs(&[("acme", "failed"), ("globex", "ok")]));
+    two.keydrift(&["sync"]).succeeds();
+    two.check("acme");
+    two.check("globex");
+}
+
+#[test]
+fn the_run_of_each_organization_that_could_not_be_recorded_is_recorded_by_the_next_sync() {
+    let two = Two::new(400);
+    two.keydrift(&["sync"]).succeeds();
+    for server in [&two.acme, &two.globex] {
+        server.organization().with(|organization| {
+            organization.set_field_everywhere("name", &"x".repeat(1000).into());
+        });
+    }
+    let ran = with_small_files(&two.keydrift(&["sync"]), 128 * 1024).exits(1);
+    for name in ["acme", "globex"] {
+        assert!(ran.stderr.contains(&format!("could not sync organization `{name}`")), "{ran}");
+    }
+    let ran = two.keydrift(&["sync", "--organization", "acme"]).succeeds();
+    for name in ["acme", "globex"] {
+        let told = format!("an earlier run of `{name}` could not be recorded then");
+        assert!(ran.stderr.contains(&told), "{ran}");
+    }
+    assert_eq!(
+        two.statuses()[2..],
+        pairs(&[("acme", "failed"), ("globex", "failed"), ("acme", "ok")])
+    );
+    two.check("acme");
+}
