@@ -66,6 +66,8 @@ pub struct Report {
     pub duration: Duration,
     /// Why it is not `ok`.
     pub error: Option<Error>,
+    /// Earlier runs without an end in the history, which this one recorded.
+    pub settled: Vec<RunNote>,
 }
 
 /// Why a run changed nothing.
@@ -147,6 +149,7 @@ struct Findings {
 struct Ledger {
     tally: Tally,
     notices: Vec<String>,
+    settled: Vec<RunNote>,
 }
 
 /// Runs one sync of one organization and records it. A run that fails or is held is a report as well; it
@@ -182,6 +185,7 @@ pub async fn run(
     };
     let mut report = conclude(writer, draft, attempt).await;
     report.duration = began.elapsed();
+    report.settled = ledger.settled;
     log(&report);
     Ok(report)
 }
@@ -216,6 +220,7 @@ async fn conclude(
         tally: draft.tally,
         duration: Duration::ZERO,
         error: attempt.err().map(|failure| failure.error),
+        settled: Vec::new(),
     };
     match recorded {
         Ok(recorded) => report.recorded = Some(recorded),
@@ -252,6 +257,10 @@ async fn attempt(
     accepted: Option<Accepted>,
     ledger: &mut Ledger,
 ) -> Result<Findings, Failure> {
+    // Earlier runs come first in the history. Where they can't be recorded, neither can this one be.
+    while let Some(run) = writer.settle_run(clock.now()).await? {
+        ledger.settled.push(run);
+    }
     let name = request.organization.name.as_str();
     let credential = request.credential.read()?;
     let (snapshot, header_before) = writer.load_snapshot(name).await?;

@@ -126,17 +126,10 @@ async fn open(context: &mut Context, settings: &Settings) -> anyhow::Result<Writ
         make_directory(path)?;
     }
     let printer = &mut context.printer;
-    let mut writer = Writer::open(path, settings.database.lock_timeout, |holder| {
+    let writer = Writer::open(path, settings.database.lock_timeout, |holder| {
         printer.note(&format!("waiting for {holder}"));
     })
     .await?;
-    while let Some(run) = writer.settle_run(context.clock.now()).await? {
-        let how = if run.owed.is_some() { "could not be recorded then" } else { "was interrupted" };
-        context.printer.warning(&format!(
-            "an earlier run of `{}` {how}; it is in the run history now",
-            run.organization
-        ));
-    }
     Ok(writer)
 }
 
@@ -199,6 +192,13 @@ async fn list_drift(
 /// Says on stderr what somebody should know of one run.
 fn conclude(context: &mut Context, report: &mut Report, credential: &CredentialSource) {
     let organization = &report.organization;
+    for run in &report.settled {
+        let how = if run.owed.is_some() { "could not be recorded then" } else { "was interrupted" };
+        context.printer.warning(&format!(
+            "an earlier run of `{}` {how}; it is in the run history now",
+            run.organization
+        ));
+    }
     let notice = report.recorded.as_ref().and_then(|recorded| recorded.notice.as_deref());
     if let Some(notice) = notice {
         context.printer.warning(&format!("{organization}: {notice}"));

@@ -147,9 +147,9 @@ impl RunLock {
         Self { file, path, note: Note { pid: std::process::id(), run: None, owed } }
     }
 
-    /// The oldest run that is without an end in the history.
+    /// The oldest run that is without an end in the history, the one in hand apart.
     pub(super) fn leftover(&self) -> Option<RunNote> {
-        self.note.owed.first().or(self.note.run.as_ref()).cloned()
+        self.note.owed.first().cloned()
     }
 
     /// Says that a run is in hand.

@@ -209,3 +209,23 @@ fn a_run_that_a_foreign_writer_kept_out_is_owed_and_recorded_by_the_next() {
     oracle::check_consistent(&world.database());
     foreign.close();
 }
+
+/// A run that can't even record an earlier one is not forgotten either: no slot of a schedule is.
+#[test]
+fn each_run_while_the_database_cannot_be_written_is_recorded_in_the_end() {
+    let world = World::new(20);
+    world.sync();
+    let mut foreign = Session::open(&world.database());
+    foreign.run("begin exclusive");
+    let syncs: Vec<_> = (0..2).map(|_| world.keydrift(&["sync"]).exits(1)).collect();
+    assert!(
+        syncs.iter().all(|ran| ran.stderr.contains("is locked by another program")),
+        "{syncs:?}"
+    );
+    foreign.run("rollback");
+    foreign.close();
+    world.sync();
+    let statuses = sql::rows(&world.database(), "select status from run_history order by run_id");
+    let statuses: Vec<&str> = statuses.iter().map(|row| row["status"].as_str().unwrap()).collect();
+    assert_eq!(statuses, ["ok", "failed", "failed", "ok"]);
+}
