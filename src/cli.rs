@@ -1,5 +1,10 @@
 //! The command line as it is written: arguments, help, examples. What they mean is decided elsewhere.
 
+#![expect(
+    clippy::doc_markdown,
+    reason = "these comments are the help that people read in a terminal"
+)]
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -21,8 +26,8 @@ Exit codes:
   0  done
   1  failed: the API, the database, a refused credential, or a held run
   2  wrong command line, configuration or credential source
-  3  the answer is the bad one: it drifted (with --exit-code)
-  4  partly done: one organization at least is done, and one is not
+  3  the answer is the bad one: it drifted (with sync --exit-code)
+  4  partly done: at least one organization is done and one is not
 
 Try it without an account: keydrift demo";
 
@@ -48,23 +53,23 @@ pub struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Read this configuration file [default: $KEYDRIFT_CONFIG, else /etc/keydrift/keydrift.toml if it is there]
+    /// Read this configuration file [default: $KEYDRIFT_CONFIG, else /etc/keydrift/keydrift.toml]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Use this database file [setting: database.path]
     #[arg(long, global = true, value_name = "FILE")]
     pub database: Option<PathBuf>,
-    /// Log more to stderr; repeat for more still (`RUST_LOG` wins)
+    /// Log more to stderr: what is done, with -vv also how, with -vvv everything (RUST_LOG wins)
     #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
     pub verbose: u8,
-    /// Say nothing on stderr but errors
+    /// Say nothing on stderr but warnings and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Sync each organization now, and print what changed
+    /// Sync each organization now and print what changed
     Sync(Sync),
     /// List the keys: the inventory, or what it was at another time
     Keys(Keys),
@@ -74,22 +79,26 @@ pub enum Command {
     Show(Show),
     /// List what differs between two times
     Diff(Diff),
-    /// List the runs: when was looked, and what came of it
+    /// List the runs: when keydrift looked, and what came of it
     Runs(Runs),
-    /// Look at the configuration
+    /// Show what is configured, or what is wrong with it
     #[command(subcommand, arg_required_else_help = true)]
     Config(Config),
     /// Play a fortnight of a simulated organization, with no account and no network
     Demo(Demo),
-    /// Print a completion script for a shell
+    /// Print a shell's completion script
     Completions(Completions),
 }
 
 const SYNC_EXAMPLES: &str = "\
+A run is held when too many keys are missing that nobody could confirm gone, and refused when the
+answers seem to come from another organization. With --accept, keys that were missing then are
+removed unless they answer now; if more are missing than were recorded, the run is held again.
+
 Examples:
   OPENAI_ADMIN_KEY=… keydrift sync
-  keydrift sync --exit-code || mail -s 'keys drifted' security@example.com
-  keydrift sync --accept acme      take what the newest held run of `acme` recorded for true";
+  keydrift sync --exit-code --format ndjson     for a script: 3 if anything drifted
+  keydrift sync --accept acme                   after a look at the provider's console";
 
 #[derive(Debug, Args)]
 #[command(after_help = SYNC_EXAMPLES)]
@@ -100,9 +109,6 @@ pub struct Sync {
     #[arg(long)]
     pub exit_code: bool,
     /// Take what the newest held or refused run of this organization recorded for true
-    ///
-    /// Keys that were missing then are removed, unless they answer now. If more keys are missing than were
-    /// recorded, the run is held again.
     #[arg(long, value_name = "NAME", conflicts_with = "organization")]
     pub accept: Option<String>,
     #[command(flatten)]
@@ -110,10 +116,13 @@ pub struct Sync {
 }
 
 const KEYS_EXAMPLES: &str = "\
+TIME is RFC 3339 (2026-11-23T12:29:00Z), a date or time in UTC (2026-10-01, 2026-10-01T12:00), now,
+today, yesterday, or how long ago (7d, 12h). DURATION is a number and a unit (90d, 12h).
+
 Examples:
   keydrift keys --stale 90d               not used for 90 days, or never in 90 days of life
   keydrift keys --as-of 2026-10-01        as they were then
-  keydrift keys --removed --format csv";
+  keydrift keys --removed --format csv    what is gone, for a spreadsheet";
 
 #[derive(Debug, Args)]
 #[command(after_help = KEYS_EXAMPLES)]
@@ -140,11 +149,14 @@ pub struct Keys {
 }
 
 const LOG_EXAMPLES: &str = "\
+TIME is RFC 3339 (2026-11-23T12:29:00Z), a date or time in UTC (2026-10-01, 2026-10-01T12:00), now,
+today, yesterday, or how long ago (7d, 12h).
+
 Examples:
   keydrift log --since 7d
-  keydrift log --since 2026-10-01 --until 2026-11-01 --event added --event removed
-  keydrift log --key abcd --format ndjson
-  keydrift log --limit 20 --follow";
+  keydrift log --since 2026-10-01 --until 2026-11-01 --event added,removed,restored
+  keydrift log --key wxyz                 one key, by the end of its value
+  keydrift log --limit 20 --follow        the last twenty events, and then each new one";
 
 #[derive(Debug, Args)]
 #[command(after_help = LOG_EXAMPLES)]
@@ -155,13 +167,13 @@ pub struct Log {
     /// Only what was observed before this time
     #[arg(long, value_name = "TIME")]
     pub until: Option<String>,
-    /// Only one key: its id, the beginning of its id, its name, or the end of its value
+    /// Only one key: its id, the beginning of its id, its name, or the end of its value (3 or more)
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
-    /// Only this kind of event; may be repeated, or be several with commas
+    /// Only this kind of event; several with commas
     #[arg(long, value_name = "EVENT", value_delimiter = ',')]
     pub event: Vec<EventArg>,
-    /// Only the newest so many
+    /// Only the newest N events
     #[arg(long, value_name = "N")]
     pub limit: Option<u32>,
     /// The newest first
@@ -180,12 +192,12 @@ const SHOW_EXAMPLES: &str = "\
 Examples:
   keydrift show key_abc
   keydrift show 'Main Admin Key'
-  keydrift show wxyz                the end of a leaked key";
+  keydrift show wxyz                       the end of a leaked key, or all of its last part";
 
 #[derive(Debug, Args)]
 #[command(after_help = SHOW_EXAMPLES)]
 pub struct Show {
-    /// The key's id, the beginning of its id, its name, or the end of its value
+    /// The key's id, the beginning of its id, its name, or the end of its value (3 or more)
     #[arg(value_name = "KEY")]
     pub key: String,
     #[command(flatten)]
@@ -195,6 +207,10 @@ pub struct Show {
 }
 
 const DIFF_EXAMPLES: &str = "\
+What came and went, or changed and changed back in between, is no difference: `keydrift log` has it.
+TIME is RFC 3339 (2026-11-23T12:29:00Z), a date or time in UTC (2026-10-01, 2026-10-01T12:00), now,
+today, yesterday, or how long ago (7d, 12h).
+
 Examples:
   keydrift diff 7d now
   keydrift diff 2026-07-01 2026-10-01 --format csv";
@@ -222,7 +238,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = RUNS_EXAMPLES)]
 pub struct Runs {
-    /// Only the newest so many
+    /// Only the newest N runs
     #[arg(long, value_name = "N")]
     pub limit: Option<u32>,
     /// The newest first
@@ -249,17 +265,26 @@ pub struct ConfigCheck {
 const DEMO_EXAMPLES: &str = "\
 Examples:
   keydrift demo
-  keydrift demo --serve 127.0.0.1:8080    keep the simulated API up, to try the other commands on it";
+  keydrift demo --serve 127.0.0.1:0       keep the simulated API up, to try the other commands on it
+
+The demo reads no configuration and no credential, not even with --config or --database: it writes
+one new database under the temporary directory ($TMPDIR, else /tmp), and prints where.";
 
 #[derive(Debug, Args)]
 #[command(after_help = DEMO_EXAMPLES)]
 pub struct Demo {
-    /// Keep the simulated organization's API up at this loopback address, until interrupted
+    /// Keep the simulated API up at this loopback address until interrupted; port 0: any that is free
     #[arg(long, value_name = "ADDR")]
     pub serve: Option<SocketAddr>,
 }
 
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  keydrift completions bash > /etc/bash_completion.d/keydrift
+  keydrift completions fish > ~/.config/fish/completions/keydrift.fish";
+
 #[derive(Debug, Args)]
+#[command(after_help = COMPLETIONS_EXAMPLES)]
 pub struct Completions {
     /// The shell to complete for
     #[arg(value_name = "SHELL")]
@@ -275,7 +300,7 @@ pub struct OrganizationArg {
 
 #[derive(Debug, Args)]
 pub struct FormatArg {
-    /// How to print
+    /// How to print: for people, or for programs
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub format: Format,
 }

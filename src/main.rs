@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         // Whoever read our output has seen enough.
         Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            context.printer.report(&error, &commands::hints(&error));
+            commands::report(&mut context.printer, &error);
             commands::exit_of(&error).into()
         }
     }

@@ -2,21 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Context, Exit, Misuse};
+use super::{Context, Exit, Misuse, NothingKnown};
 use crate::cli::Diff;
 use crate::inventory::{EventKind, Inventory, Key, KeyId, field_changes};
-use crate::output::{self, Cell, Column, Kind};
+use crate::output::{self, Cell, Column, Format, Kind};
 
-const COLUMNS: [Column; 8] = [
+const COLUMNS: [Column; 9] = [
     Column::hidden("organization", Kind::Id),
     Column::hidden("scope", Kind::Word),
     Column::new("key_id", "KEY", Kind::Id),
-    Column::new("key_name", "NAME", Kind::Text),
+    Column::new("key_name", "NAME", Kind::Text).spare(1),
     Column::new("event", "DIFFERENCE", Kind::Word),
-    Column::new("field", "FIELD", Kind::Text),
-    Column::new("old_value", "BEFORE", Kind::Text),
-    Column::new("new_value", "THEN", Kind::Text),
+    Column::hidden("field", Kind::Text),
+    Column::hidden("old_value", Kind::Text),
+    Column::hidden("new_value", Kind::Text),
+    Column::new("what", "WHAT", Kind::Phrase),
 ];
+/// All but the phrase for people.
+const FOR_PROGRAMS: usize = 8;
 
 /// What differs of one key: the kind as in the history, and the values.
 struct Difference<'a> {
@@ -38,6 +41,9 @@ pub(super) async fn run(context: &mut Context, arguments: &Diff) -> anyhow::Resu
     let before = reader.replay(organization, from).await?;
     let after = reader.replay(organization, to).await?;
     reader.close().await?;
+    if after.is_empty() {
+        return Err(NothingKnown.into());
+    }
     for name in after.keys().filter(|name| !before.contains_key(*name)) {
         context.printer.warning(&format!("nothing is known of `{name}` at {from}: left out"));
     }
@@ -46,14 +52,16 @@ pub(super) async fn run(context: &mut Context, arguments: &Diff) -> anyhow::Resu
         columns[0] = Column::new("organization", "ORGANIZATION", Kind::Id);
     }
     let format = arguments.format.format;
-    let mut listing = context.printer.listing(format, &columns, "nothing differs")?;
+    let shown = if format == Format::Table { COLUMNS.len() } else { FOR_PROGRAMS };
+    let none = format!("nothing differs between {from} and {to}");
+    let mut listing = context.printer.listing(format, &columns[..shown], &none)?;
     let mut counts: BTreeMap<EventKind, u64> = BTreeMap::new();
     for (name, before) in &before {
         // What was once known stays known.
         let Some(after) = after.get(name) else { continue };
         for difference in differences(before, after) {
             *counts.entry(difference.kind).or_default() += 1;
-            listing.row(&cells(name, difference, format == output::Format::Table))?;
+            listing.row(&cells(name, difference)[..shown])?;
         }
     }
     let count = |kind| counts.get(&kind).copied().unwrap_or(0);
@@ -101,13 +109,9 @@ fn differences<'a>(before: &'a Inventory, after: &'a Inventory) -> Vec<Differenc
     differences
 }
 
-fn cells(organization: &str, difference: Difference<'_>, table: bool) -> Vec<Cell> {
+fn cells(organization: &str, difference: Difference<'_>) -> Vec<Cell> {
     let Difference { key, kind, field, old, new } = difference;
-    let brief = |value: Option<String>| match value {
-        Some(json) if table && field.is_none() => Cell::Text(super::events::summary(&json)),
-        value => value.into(),
-    };
-    let (old, new) = (brief(old), brief(new));
+    let what = super::events::what(field.as_deref(), old.as_deref(), new.as_deref());
     vec![
         organization.into(),
         key.scope.as_str().into(),
@@ -115,7 +119,8 @@ fn cells(organization: &str, difference: Difference<'_>, table: bool) -> Vec<Cel
         key.name.as_deref().into(),
         kind.as_str().into(),
         field.into(),
-        old,
-        new,
+        old.into(),
+        new.into(),
+        what.into(),
     ]
 }

@@ -21,55 +21,54 @@ const ALL: [Column; 12] = [
     Column::new("new_value", "NOW", Kind::Text),
 ];
 
-/// What people read.
-const TABLE: [Column; 7] = [
+/// What people read, where there is more than one organization.
+const TABLE: [Column; 6] = [
     Column::new("observed_at", "OBSERVED", Kind::Time),
+    Column::new("organization", "ORGANIZATION", Kind::Id),
     Column::new("event", "EVENT", Kind::Word),
     Column::new("key_id", "KEY", Kind::Id),
-    Column::new("key_name", "NAME", Kind::Text),
-    Column::new("field", "FIELD", Kind::Text),
-    Column::new("old_value", "BEFORE", Kind::Text),
-    Column::new("new_value", "NOW", Kind::Text),
+    Column::new("key_name", "NAME", Kind::Text).spare(1),
+    Column::new("what", "WHAT", Kind::Phrase),
 ];
+/// The same of one organization,
+const TABLE_OF_ONE: [Column; 5] = [TABLE[0], TABLE[2], TABLE[3], TABLE[4], TABLE[5]];
+/// and of one key.
+const TABLE_OF_ONE_KEY: [Column; 3] = [TABLE[0], TABLE[2], TABLE[5]];
 
-/// The same, where there is more than one organization.
-const TABLE_WITH_ORGANIZATION: [Column; 8] = [
-    TABLE[0],
-    Column::new("organization", "ORGANIZATION", Kind::Id),
-    TABLE[1],
-    TABLE[2],
-    TABLE[3],
-    TABLE[4],
-    TABLE[5],
-    TABLE[6],
-];
+/// What the events of a listing have in common, and tables need not repeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    Organizations,
+    Organization,
+    Key,
+}
 
 /// A listing of events.
 pub(super) struct EventListing<'a> {
     listing: ListingWriter<'a>,
     table: bool,
-    with_organization: bool,
+    of: Of,
 }
 
 impl<'a> EventListing<'a> {
     pub(super) fn begin(
         printer: &'a mut Printer,
         format: Format,
-        with_organization: bool,
+        of: Of,
         none: &'a str,
     ) -> Result<Self> {
         let table = format == Format::Table;
-        let columns: &[Column] = match (table, with_organization) {
-            (false, _) => &ALL,
-            (true, false) => &TABLE,
-            (true, true) => &TABLE_WITH_ORGANIZATION,
+        let columns: &[Column] = match of {
+            _ if !table => &ALL,
+            Of::Organizations => &TABLE,
+            Of::Organization => &TABLE_OF_ONE,
+            Of::Key => &TABLE_OF_ONE_KEY,
         };
-        Ok(Self { listing: printer.listing(format, columns, none)?, table, with_organization })
+        Ok(Self { listing: printer.listing(format, columns, none)?, table, of })
     }
 
     pub(super) fn row(&mut self, event: EventRow) -> Result<()> {
-        let cells =
-            if self.table { table_cells(event, self.with_organization) } else { all_cells(event) };
+        let cells = if self.table { table_cells(event, self.of) } else { all_cells(event) };
         self.listing.row(&cells)
     }
 
@@ -99,25 +98,31 @@ fn all_cells(event: EventRow) -> Vec<Cell> {
     ]
 }
 
-fn table_cells(event: EventRow, with_organization: bool) -> Vec<Cell> {
-    let whole = event.field.is_none();
-    let value = |value: Option<String>| match value {
-        Some(json) if whole => Cell::Text(summary(&json)),
-        value => value.into(),
-    };
-    let mut cells = vec![
-        event.observed_at.into(),
-        event.event.into(),
-        event.key_id.into(),
-        event.key_name.into(),
-        event.field.into(),
-        value(event.old_value),
-        value(event.new_value),
-    ];
-    if with_organization {
-        cells.insert(1, event.organization.into());
+fn table_cells(event: EventRow, of: Of) -> Vec<Cell> {
+    let what = what(event.field.as_deref(), event.old_value.as_deref(), event.new_value.as_deref());
+    let mut cells = vec![event.observed_at.into()];
+    if of == Of::Organizations {
+        cells.push(event.organization.into());
     }
+    cells.push(event.event.into());
+    if of != Of::Key {
+        cells.push(event.key_id.into());
+        cells.push(event.key_name.into());
+    }
+    cells.push(what.into());
     cells
+}
+
+/// What an event or a difference says, in one phrase: `name: old → new`, `never → 2026-11-23T12:29:00Z`, or
+/// which key it was.
+pub(super) fn what(field: Option<&str>, old: Option<&str>, new: Option<&str>) -> String {
+    match field {
+        None => old.or(new).map_or_else(String::new, summary),
+        Some("last_used_at") => {
+            format!("{} → {}", old.unwrap_or("never"), new.unwrap_or("never"))
+        }
+        Some(field) => format!("{field}: {} → {}", old.unwrap_or("-"), new.unwrap_or("-")),
+    }
 }
 
 /// An event as JSON, by the view's column names.
@@ -139,7 +144,7 @@ pub(super) fn object(columns: &[Column], cells: Vec<Cell>) -> Value {
 }
 
 /// A whole key in a few words: its redacted value and its owner.
-pub(super) fn summary(json: &str) -> String {
+fn summary(json: &str) -> String {
     let key: Value = serde_json::from_str(json).unwrap_or_default();
     let text = |field: &str| key.get(field).and_then(Value::as_str);
     let owner = text("owner_name").or_else(|| text("owner_id"));

@@ -1,9 +1,9 @@
 //! `keydrift keys`: the inventory, now or at another time.
 
-use super::{Context, Exit, Misuse};
+use super::{Context, Exit, Misuse, NothingKnown};
 use crate::cli::Keys;
 use crate::clock::Timestamp;
-use crate::inventory::{Key, Scope};
+use crate::inventory::{Inventory, Key, Scope};
 use crate::output::{self, Cell, Column, Format, Kind, ListingWriter};
 use crate::store::{KeyFilter, KeyRow, Reader};
 use crate::when;
@@ -11,17 +11,17 @@ use crate::when;
 /// The columns of the views, in their order. Times that only the present knows come last.
 const COLUMNS: [Column; 19] = [
     Column::hidden("organization", Kind::Id),
-    Column::new("scope", "SCOPE", Kind::Word),
+    Column::new("scope", "SCOPE", Kind::Word).spare(2),
     Column::new("key_id", "KEY", Kind::Id),
     Column::new("name", "NAME", Kind::Text),
-    Column::new("redacted_value", "VALUE", Kind::Text),
+    Column::new("redacted_value", "VALUE", Kind::Id),
     Column::hidden("project_id", Kind::Id),
     Column::hidden("project_name", Kind::Text),
     Column::hidden("owner_type", Kind::Text),
     Column::hidden("owner_id", Kind::Id),
-    Column::new("owner_name", "OWNER", Kind::Text),
+    Column::new("owner_name", "OWNER", Kind::Text).spare(1),
     Column::hidden("owner_role", Kind::Text),
-    Column::new("created_at", "CREATED", Kind::Time),
+    Column::new("created_at", "CREATED", Kind::Time).spare(3),
     Column::new("last_used_at", "LAST USED", Kind::Time),
     Column::hidden("expires_at", Kind::Time),
     Column::hidden("other", Kind::Json),
@@ -30,6 +30,8 @@ const COLUMNS: [Column; 19] = [
     Column::hidden("last_seen_at", Kind::Time),
     Column::new("removed_at", "REMOVED", Kind::Time),
 ];
+type Inventories = std::collections::BTreeMap<String, Inventory>;
+
 /// Columns of a key that is there.
 const PRESENT: usize = 18;
 /// Columns that the history alone tells.
@@ -56,11 +58,15 @@ pub(super) async fn run(context: &mut Context, arguments: &Keys) -> anyhow::Resu
     if several {
         columns[0] = Column::new("organization", "ORGANIZATION", Kind::Id);
     }
+    let past = match as_of {
+        Some(time) => Some(load_past(context, &mut reader, &filter, time).await?),
+        None => None,
+    };
     let format = arguments.format.format;
     let mut listing = context.printer.listing(format, &columns[..shown], "no keys match")?;
     let mut keys = 0;
-    match as_of {
-        Some(time) => keys += list_past(&mut reader, &filter, time, &mut listing).await?,
+    match past {
+        Some(past) => keys += list_past(&past, &filter, &mut listing)?,
         None => {
             reader
                 .list_keys(&filter, |row| {
@@ -101,19 +107,38 @@ pub(super) async fn list_present(context: &mut Context, reader: &mut Reader) -> 
     Ok(())
 }
 
-async fn list_past(
+/// The inventories as they were, of each organization that was known then.
+async fn load_past(
+    context: &mut Context,
     reader: &mut Reader,
     filter: &KeyFilter,
     time: Timestamp,
+) -> anyhow::Result<Inventories> {
+    let inventories = reader.replay(filter.organization.as_deref(), time).await?;
+    if inventories.is_empty() {
+        return Err(NothingKnown.into());
+    }
+    if filter.organization.is_none() {
+        let known = reader.list_organizations().await?;
+        for name in known.iter().filter(|name| !inventories.contains_key(*name)) {
+            context.printer.warning(&format!("nothing is known of `{name}` at {time}: left out"));
+        }
+    }
+    Ok(inventories)
+}
+
+fn list_past(
+    inventories: &Inventories,
+    filter: &KeyFilter,
     listing: &mut ListingWriter<'_>,
 ) -> anyhow::Result<u64> {
     let mut listed = 0;
-    for (organization, inventory) in reader.replay(filter.organization.as_deref(), time).await? {
+    for (organization, inventory) in inventories {
         let mut keys: Vec<&Key> = inventory.keys.values().collect();
         keys.sort_by_key(|key| (key.created_at, &key.id));
         for key in keys.into_iter().filter(|key| lets_through(filter, key)) {
             listed += 1;
-            listing.row(&past_cells(&organization, key))?;
+            listing.row(&past_cells(organization, key))?;
         }
     }
     Ok(listed)

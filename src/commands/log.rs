@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::events::EventListing;
+use super::events::{EventListing, Of};
 use super::show::the_key;
 use super::{Context, Exit};
 use crate::cli::Log;
 use crate::inventory::EventKind;
 use crate::output;
+use crate::stop::Stop;
 use crate::store::{EventFilter, Reader};
 
 /// How often `--follow` looks for new events.
@@ -35,13 +36,15 @@ pub(super) async fn run(context: &mut Context, arguments: &Log) -> anyhow::Resul
         filter.key_id = Some(row.key_id);
     }
     let format = arguments.format.format;
-    let mut listing =
-        EventListing::begin(&mut context.printer, format, several, "no events match")?;
+    let of = if several { Of::Organizations } else { Of::Organization };
+    // From the first line on, an interrupt ends `--follow` as it should.
+    let stop = arguments.follow.then(Stop::on_signals).transpose()?;
+    let mut listing = EventListing::begin(&mut context.printer, format, of, "no events match")?;
     let newest = list(&mut reader, &filter, &mut listing).await?;
-    if arguments.follow {
+    if let Some(stop) = stop {
         filter.after = Some(newest);
         filter.limit = None;
-        follow(&mut reader, filter, &mut listing).await?;
+        follow(&mut reader, filter, &mut listing, &stop).await?;
         listing.finish(None)?;
     } else {
         let listed = listing.finish(None)?;
@@ -75,13 +78,12 @@ async fn follow(
     reader: &mut Reader,
     mut filter: EventFilter,
     listing: &mut EventListing<'_>,
+    stop: &Stop,
 ) -> anyhow::Result<()> {
-    let interrupted = tokio::signal::ctrl_c();
-    tokio::pin!(interrupted);
     loop {
         listing.flush()?;
         tokio::select! {
-            signal = &mut interrupted => return Ok(signal?),
+            _ = stop.requested() => return Ok(()),
             () = tokio::time::sleep(POLL) => {}
         }
         let newest = list(reader, &filter, listing).await?;

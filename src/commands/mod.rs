@@ -64,7 +64,7 @@ pub enum Misuse {
     Time { argument: &'static str, value: String, source: when::ParseError },
     #[error("`{argument}`: `{value}` cannot be read")]
     Duration { argument: &'static str, value: String, source: when::ParseDurationError },
-    #[error("`{from}` is not before `{to}`")]
+    #[error("`{from}` is after `{to}`")]
     Backwards { from: Timestamp, to: Timestamp },
     #[error("there is no organization `{name}`")]
     UnknownOrganization { name: String, known: Vec<String> },
@@ -83,6 +83,11 @@ impl Misuse {
         }
     }
 }
+
+/// No run of the organization has been good yet, so that there is no inventory to tell of.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing is known yet: no sync has succeeded so far")]
+struct NothingKnown;
 
 /// Runs one subcommand.
 pub async fn run(context: &mut Context, command: Command) -> anyhow::Result<Exit> {
@@ -108,9 +113,23 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
     if misuse { Exit::Usage } else { Exit::Failed }
 }
 
+/// Says what went wrong, why, and what to do.
+pub fn report(printer: &mut Printer, error: &anyhow::Error) {
+    let problems = error.downcast_ref().map_or(&[][..], config::Error::problems);
+    if problems.len() < 2 {
+        printer.report(error, &hints(error));
+        return;
+    }
+    let told = problems.iter().map(|problem| match problem.hint() {
+        Some(hint) => format!("{problem}; {hint}"),
+        None => problem.to_string(),
+    });
+    let what = format!("the configuration has {} problems:", problems.len());
+    printer.report_several(&what, &told.collect::<Vec<_>>());
+}
+
 /// What to do about an error, as its causes advise.
-#[must_use]
-pub fn hints(error: &anyhow::Error) -> Vec<String> {
+fn hints(error: &anyhow::Error) -> Vec<String> {
     let hint = |cause: &(dyn std::error::Error + 'static)| {
         if let Some(error) = cause.downcast_ref::<Misuse>() {
             error.hint()
@@ -122,11 +141,15 @@ pub fn hints(error: &anyhow::Error) -> Vec<String> {
             error.hint()
         } else if let Some(error) = cause.downcast_ref::<openai::Error>() {
             error.hint()
+        } else if let Some(error) = cause.downcast_ref::<demo::Occupied>() {
+            Some(error.hint())
+        } else if cause.is::<NothingKnown>() {
+            Some("`keydrift runs` tells why; run `keydrift sync`".to_owned())
         } else if let Some(error @ SyncError::NothingToAccept) = cause.downcast_ref() {
             // The others advise through their causes.
             error.hint("")
         } else {
-            cause.downcast_ref::<show::Meant>().and_then(show::Meant::hint)
+            cause.downcast_ref::<show::Meant>().map(show::Meant::hint)
         }
     };
     error.chain().filter_map(hint).collect()

@@ -5,18 +5,18 @@ use crate::cli::Runs;
 use crate::output::{self, Cell, Column, Format, Kind};
 use crate::store::RunRow;
 
-/// The columns of the view `run_history`.
-const ALL: [Column; 21] = [
+/// The columns of the view `run_history`, and one for people.
+const ALL: [Column; 22] = [
     Column::new("run_id", "RUN", Kind::Id),
     Column::hidden("organization", Kind::Id),
-    Column::new("trigger", "TRIGGER", Kind::Word),
+    Column::new("trigger", "TRIGGER", Kind::Word).spare(2),
     Column::new("started_at", "STARTED", Kind::Time),
     Column::hidden("finished_at", Kind::Time),
     Column::new("status", "STATUS", Kind::Word),
     Column::new("keys_seen", "KEYS", Kind::Number),
     Column::hidden("baseline", Kind::Number),
     Column::new("added", "ADDED", Kind::Number),
-    Column::hidden("restored", Kind::Number),
+    Column::new("restored", "RESTORED", Kind::Number).spare(1),
     Column::new("removed", "REMOVED", Kind::Number),
     Column::new("used", "USED", Kind::Number),
     Column::new("changed", "CHANGED", Kind::Number),
@@ -25,10 +25,13 @@ const ALL: [Column; 21] = [
     Column::hidden("pages", Kind::Number),
     Column::hidden("requests", Kind::Number),
     Column::hidden("retries", Kind::Number),
-    Column::new("notice", "NOTICE", Kind::Text),
-    Column::new("error", "ERROR", Kind::Text),
+    Column::hidden("notice", Kind::Text),
+    Column::hidden("error", Kind::Text),
     Column::hidden("digest", Kind::Id),
+    Column::new("remark", "", Kind::Remark),
 ];
+/// All but the remark.
+const FOR_PROGRAMS: usize = 21;
 
 pub(super) async fn run(context: &mut Context, arguments: &Runs) -> anyhow::Result<Exit> {
     let organization = arguments.organization.name.as_deref();
@@ -38,10 +41,11 @@ pub(super) async fn run(context: &mut Context, arguments: &Runs) -> anyhow::Resu
         columns[1] = Column::new("organization", "ORGANIZATION", Kind::Id);
     }
     let format: Format = arguments.format.format;
-    let mut listing = context.printer.listing(format, &columns, "no runs")?;
+    let shown = if format == Format::Table { ALL.len() } else { FOR_PROGRAMS };
+    let mut listing = context.printer.listing(format, &columns[..shown], "no runs")?;
     reader
         .list_runs(organization, arguments.limit, arguments.reverse, |row| {
-            listing.row(&cells(row)).map_err(anyhow::Error::from)
+            listing.row(&cells(row)[..shown]).map_err(anyhow::Error::from)
         })
         .await?;
     reader.close().await?;
@@ -53,6 +57,7 @@ pub(super) async fn run(context: &mut Context, arguments: &Runs) -> anyhow::Resu
 }
 
 fn cells(row: RunRow) -> Vec<Cell> {
+    let remark = row.error.clone().or_else(|| row.notice.clone());
     vec![
         row.run_id.into(),
         row.organization.into(),
@@ -75,5 +80,6 @@ fn cells(row: RunRow) -> Vec<Cell> {
         row.notice.into(),
         row.error.into(),
         row.digest.into(),
+        remark.into(),
     ]
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::events::{EventListing, event_json, object};
+use super::events::{EventListing, Of, event_json, object};
 use super::{Context, Exit, keys};
 use crate::cli::Show;
 use crate::output::{Cell, Format};
@@ -27,15 +27,15 @@ fn some(keys: &[String]) -> String {
 }
 
 impl Meant {
-    pub(super) fn hint(&self) -> Option<String> {
-        Some(match self {
+    pub(super) fn hint(&self) -> String {
+        match self {
             Self::None { .. } => {
                 "`keydrift keys` and `keydrift keys --removed` list all there are".to_owned()
             }
             Self::Several { .. } => {
                 "write the whole id, and `--organization NAME` if two have it".to_owned()
             }
-        })
+        }
     }
 }
 
@@ -70,7 +70,7 @@ pub(super) async fn run(context: &mut Context, arguments: &Show) -> anyhow::Resu
             context.printer.json(&json!({ "key": key_json(key), "history": events }))?;
         }
         format => {
-            let mut listing = EventListing::begin(&mut context.printer, format, false, "")?;
+            let mut listing = EventListing::begin(&mut context.printer, format, Of::Key, "")?;
             story.into_iter().try_for_each(|event| listing.row(event))?;
             listing.finish(None)?;
         }
@@ -112,8 +112,8 @@ fn print_for_people(
     let printer = &mut context.printer;
     let state = match &key.removed_at {
         Some(removed_at) => format!("removed, seen gone at {removed_at}"),
-        None if key.own_key == 1 => "there; keydrift's own credential".to_owned(),
-        None => "there".to_owned(),
+        None if key.own_key == 1 => "present; the credential that keydrift uses".to_owned(),
+        None => "present".to_owned(),
     };
     printer.heading(&format!("key {}", key.key_id))?;
     let mut rows = vec![("state", Cell::from(state))];
@@ -132,7 +132,7 @@ fn print_for_people(
     printer.details(&rows)?;
     printer.line("")?;
     printer.heading("history")?;
-    let mut listing = EventListing::begin(printer, Format::Table, false, "no events")?;
+    let mut listing = EventListing::begin(printer, Format::Table, Of::Key, "no events")?;
     story.into_iter().try_for_each(|event| listing.row(event))?;
     listing.finish(None)?;
     Ok(())

@@ -1,14 +1,16 @@
 //! `keydrift sync`: one sync of each organization now.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::events::EventListing;
+use super::events::{EventListing, Of};
 use super::{Context, Exit, Misuse};
 use crate::cli::Sync;
 use crate::config::{OrganizationSettings, Settings};
 use crate::inventory::EventKind;
+use crate::openai;
 use crate::output::{self, Format};
 use crate::run::{EventCounts, Status, Trigger};
 use crate::secret::CredentialSource;
@@ -86,12 +88,19 @@ async fn sync_each(
             told = list_drift(context, reader, seen, format).await;
             seen = reader.last_event_id().await?;
         }
-        told = told.and(conclude(context, &mut report, format));
+        conclude(context, &mut report, &target.1);
         reports.push(report);
     }
     if format != Format::Table && told.is_ok() {
         // One document for all organizations.
         told = list_drift(context, reader, first_seen, format).await;
+    }
+    for report in reports.iter() {
+        if told.is_ok() && format == Format::Table {
+            told = context.printer.line(&summary(report)).map_err(anyhow::Error::from);
+        } else if format != Format::Table {
+            context.printer.note(&summary(report));
+        }
     }
     told
 }
@@ -172,7 +181,7 @@ async fn list_drift(
     let drift = EventKind::ALL.into_iter().filter(|kind| *kind != EventKind::Baseline);
     let filter =
         EventFilter { after: Some(seen), kinds: drift.collect(), ..EventFilter::default() };
-    let mut listing = EventListing::begin(&mut context.printer, format, false, "")?;
+    let mut listing = EventListing::begin(&mut context.printer, format, Of::Organization, "")?;
     reader
         .list_events(&filter, |event: EventRow| listing.row(event).map_err(anyhow::Error::from))
         .await?;
@@ -180,8 +189,8 @@ async fn list_drift(
     Ok(())
 }
 
-/// Says how one run went.
-fn conclude(context: &mut Context, report: &mut Report, format: Format) -> anyhow::Result<()> {
+/// Says on stderr what somebody should know of one run.
+fn conclude(context: &mut Context, report: &mut Report, credential: &CredentialSource) {
     let organization = &report.organization;
     for run in &report.settled {
         let how = if run.owed.is_some() { "could not be recorded then" } else { "was interrupted" };
@@ -195,29 +204,74 @@ fn conclude(context: &mut Context, report: &mut Report, format: Format) -> anyho
         context.printer.warning(&format!("{organization}: {notice}"));
     }
     if let Some(error) = report.error.take() {
-        let hint = error.hint(organization);
-        let what = match report.status {
-            Status::Held => format!("the sync of organization `{organization}` is held"),
-            Status::Ok | Status::Failed => format!("could not sync organization `{organization}`"),
-        };
-        let error = anyhow::Error::new(error).context(what);
-        context.printer.report(&error, &Vec::from_iter(hint));
+        let hint = advice(&error, organization, credential);
+        let error = explain(error, organization);
+        context.printer.report(&error, &[hint]);
     }
-    if report.status == Status::Ok {
-        let line = summary(report);
-        if format == Format::Table {
-            context.printer.line(&line)?;
-        } else {
-            context.printer.note(&line);
+    let counts = report.recorded.as_ref().map(|recorded| recorded.counts).unwrap_or_default();
+    if counts.baseline > 0 {
+        let keys = output::count(counts.baseline, "key");
+        context.printer.note(&format!(
+            "{organization}: first listing: {keys} recorded as found (baseline), not as drift"
+        ));
+    }
+}
+
+/// What to do next, whatever it was.
+fn advice(error: &sync::Error, organization: &str, credential: &CredentialSource) -> String {
+    let hint = error.hint(organization);
+    match (error, hint) {
+        (sync::Error::Api(openai::Error::Unauthorized { .. }), Some(hint))
+            if credential.is_systemd() =>
+        {
+            format!(
+                "{hint}; if it was replaced, `systemctl restart` the service, whose {credential} is a \
+                 copy made at start"
+            )
+        }
+        (_, Some(hint)) => hint,
+        (sync::Error::Api(cause), None) if cause.is_retryable() => {
+            "nothing was changed: try again later".to_owned()
+        }
+        (sync::Error::Api(_), None) => "nothing was changed: try again, and if it lasts, ask the \
+            provider about that request"
+            .to_owned(),
+        (_, None) => "nothing was changed: `keydrift runs` has all that is known of it".to_owned(),
+    }
+}
+
+/// What happened, to which organization, and why.
+fn explain(error: sync::Error, organization: &str) -> anyhow::Error {
+    let failed = format!("could not sync organization `{organization}`");
+    match error {
+        sync::Error::Credential(cause) => anyhow::Error::new(cause).context(failed),
+        sync::Error::Api(cause) => anyhow::Error::new(cause).context(failed),
+        sync::Error::Store(cause) => anyhow::Error::new(cause).context(failed),
+        sync::Error::Refused(cause) => anyhow::Error::new(cause).context(format!(
+            "refused to sync organization `{organization}`: this looks like another one"
+        )),
+        sync::Error::Held(cause) => anyhow::Error::new(cause).context(format!(
+            "the sync of organization `{organization}` is held, nothing was changed"
+        )),
+        error @ (sync::Error::NothingToAccept | sync::Error::Stopped { .. }) => {
+            anyhow::Error::new(error).context(failed)
         }
     }
-    Ok(())
 }
 
 /// `default: 1 204 keys, 2 added, 1 removed, 31 used, 0 changed in 1.4 s (13 requests)`
 fn summary(report: &Report) -> String {
     let counts = report.recorded.as_ref().map(|recorded| recorded.counts).unwrap_or_default();
     let EventCounts { added, restored, removed, used, changed, .. } = counts;
+    let requests = output::count(report.tally.requests, "request");
+    let cost = format!("in {} ({requests})", output::duration(report.duration));
+    match report.status {
+        Status::Ok => {}
+        Status::Failed => {
+            return format!("{}: failed, nothing changed {cost}", report.organization);
+        }
+        Status::Held => return format!("{}: held, nothing changed {cost}", report.organization),
+    }
     let mut line = format!(
         "{}: {}, {} added",
         report.organization,
@@ -226,7 +280,8 @@ fn summary(report: &Report) -> String {
     );
     let mut more = |number: u64, what: &str, always: bool| {
         if always || number > 0 {
-            line.push_str(&format!(", {} {what}", output::grouped(number)));
+            // Writing into a `String` cannot fail.
+            write!(line, ", {} {what}", output::grouped(number)).ok();
         }
     };
     more(restored, "restored", false);
@@ -234,8 +289,7 @@ fn summary(report: &Report) -> String {
     more(used, "used", true);
     more(changed, "changed", true);
     more(report.tally.unconfirmed, "unconfirmed", false);
-    let requests = output::count(report.tally.requests, "request");
-    format!("{line} in {} ({requests})", output::duration(report.duration))
+    format!("{line} {cost}")
 }
 
 fn exit(reports: &[Report], wanted: usize, exit_code: bool) -> Exit {

@@ -128,7 +128,7 @@ impl Error {
                     "run as a user who may read it, or name another file with `--config`"
                         .to_owned(),
                 ),
-                _ => None,
+                _ => Some("name a TOML file with `--config` or KEYDRIFT_CONFIG".to_owned()),
             },
             // With more problems, each has its hint beside it.
             Self::Invalid(problems) if problems.len() == 1 => problems[0].hint(),

@@ -164,7 +164,7 @@ async fn each_refusal_has_its_own_error() {
         error.to_string(),
         "page 1 of the admin keys was refused with status 401 (request req_1): Incorrect API key provided"
     );
-    assert!(error.hint().unwrap().contains("systemctl restart"));
+    assert!(error.hint().unwrap().contains("it was revoked"));
     assert!(!error.is_retryable());
     assert_eq!(server.requests().len(), 1);
 

@@ -282,9 +282,8 @@ impl Error {
                  editing the scopes of an existing key often does not take"
             }
             Self::Unauthorized { .. } => {
-                "the credential is not an admin key of this organization, or it was revoked; \
-                 a systemd credential is a copy made when the service started: \
-                 after replacing the key, `systemctl restart` the service"
+                "the credential is not an admin key of the organization, or it was revoked: owners make \
+                 new ones at https://platform.openai.com/settings/organization/admin-keys"
             }
             Self::Forbidden { .. } => {
                 "the credential may not list admin keys: use an admin key with read-only permission, \

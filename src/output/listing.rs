@@ -18,14 +18,15 @@ use super::{Printer, Result, json, spreadsheet};
 /// How a listing is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Format {
-    /// Aligned columns for people
+    // Plain comments: as documentation they would spread every `--help` over three screens.
+    // Aligned columns for people.
     #[default]
     Table,
-    /// One JSON array of objects
+    // One JSON array of objects.
     Json,
-    /// One JSON object a line
+    // One JSON object a line.
     Ndjson,
-    /// Comma-separated values with a header (RFC 4180)
+    // Comma-separated values with a header (RFC 4180).
     Csv,
 }
 
@@ -46,6 +47,10 @@ pub enum Kind {
     Flag,
     /// Embedded in JSON output, shortened in tables.
     Json,
+    /// The last of a table, and always in full: where a row has no room for it, below the row.
+    Phrase,
+    /// In tables a line of its own below the row, in full, where there is anything to say.
+    Remark,
 }
 
 /// A column of a listing.
@@ -58,19 +63,28 @@ pub struct Column {
     pub kind: Kind,
     /// Tables show fewer columns than the other formats.
     pub in_table: bool,
+    /// Where a terminal is too narrow, tables leave out the columns of the highest number first; those of
+    /// 0 always stay.
+    pub spare: u8,
 }
 
 impl Column {
     /// A column that tables show.
     #[must_use]
     pub const fn new(name: &'static str, title: &'static str, kind: Kind) -> Self {
-        Self { name, title, kind, in_table: true }
+        Self { name, title, kind, in_table: true, spare: 0 }
+    }
+
+    /// The same column, left out of tables where there is no room for it.
+    #[must_use]
+    pub const fn spare(self, spare: u8) -> Self {
+        Self { spare, ..self }
     }
 
     /// A column that only JSON and CSV have.
     #[must_use]
     pub const fn hidden(name: &'static str, kind: Kind) -> Self {
-        Self { name, title: name, kind, in_table: false }
+        Self { name, title: name, kind, in_table: false, spare: 0 }
     }
 }
 
@@ -210,7 +224,8 @@ impl Printer {
                 Sink::Csv(Box::new(writer))
             }
         };
-        let none = (format == Format::Table && !*quiet && !none.is_empty()).then_some(none);
+        let is_said = format == Format::Table && !*quiet && !none.is_empty();
+        let none = is_said.then_some(none);
         Ok(ListingWriter { columns, sink, err, none, rows: 0 })
     }
 }

@@ -5,10 +5,14 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 
 use serde::Serialize;
 
-use super::harmless::harmless;
+use super::harmless::{harmless, width};
 use super::paint::{Style, paint};
 use super::progress::Progress;
 use super::{Result, json};
+
+/// Before the word of an outcome, and how wide that is.
+const OUTCOME_INDENT: &str = "        ";
+const OUTCOME_WIDTH: usize = 6;
 
 /// What a stream can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -108,6 +112,15 @@ impl Printer {
     pub fn heading(&mut self, text: &str) -> Result<()> {
         let text = paint(&harmless(text), Style::Heading, self.out.terminal.colour);
         writeln!(self.out.writer, "{text}")?;
+        Ok(())
+    }
+
+    /// How something went: a status or an event in its colour, and what is to be said of it, indented.
+    pub fn outcome(&mut self, word: &str, text: &str) -> Result<()> {
+        let word = harmless(word);
+        let padding = " ".repeat(OUTCOME_WIDTH.saturating_sub(width(&word)));
+        let painted = paint(&word, Style::of_word(&word), self.out.terminal.colour);
+        writeln!(self.out.writer, "{OUTCOME_INDENT}{painted}{padding}  {}", harmless(text))?;
         Ok(())
     }
 
@@ -214,6 +227,17 @@ mod tests {
         insta::assert_snapshot!(err.text(), @r"
         no keys match
         warning: odd\rname
+        ");
+    }
+
+    #[test]
+    fn an_outcome_is_coloured_and_aligned() {
+        let (mut printer, out, _) = printer(in_colour(80), false);
+        printer.outcome("ok", "3 used").unwrap();
+        printer.outcome("failed", "a\u{1b}b").unwrap();
+        insta::assert_snapshot!(out.text().replace('\u{1b}', "␛"), @r"
+                ␛[32mok␛[0m      3 used
+                ␛[31mfailed␛[0m  a\u{1b}b
         ");
     }
 

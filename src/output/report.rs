@@ -30,25 +30,36 @@ impl Printer {
         let text = render(error, hints, self.err.terminal.colour);
         self.err.writer.write_all(text.as_bytes()).ok();
     }
+
+    /// Reports an error that is many things at once, each on a line of its own.
+    pub fn report_several(&mut self, what: &str, things: &[String]) {
+        let mut text = render(&anyhow::Error::msg(what.to_owned()), &[], self.err.terminal.colour);
+        for thing in things {
+            text.push_str("  - ");
+            text.push_str(&shortened(thing, TEXT_MAX));
+            text.push('\n');
+        }
+        self.err.writer.write_all(text.as_bytes()).ok();
+    }
 }
 
 fn render(error: &anyhow::Error, hints: &[String], colour: bool) -> String {
-    let mut lines = Vec::new();
-    let mut previous = String::new();
+    let mut causes: Vec<String> = Vec::new();
     for cause in error.chain() {
         let text = cause.to_string();
         let text = text.trim();
         // Some libraries repeat their source in their own message.
-        if !lines.is_empty() && previous.contains(text) {
-            continue;
+        if causes.last().is_none_or(|previous| !previous.contains(text)) {
+            causes.push(text.to_owned());
         }
-        let label = if lines.is_empty() {
-            paint("error:", Style::Failure, colour)
-        } else {
-            "  caused by:".to_owned()
-        };
-        lines.push(format!("{label} {}", shortened(text, TEXT_MAX)));
-        text.clone_into(&mut previous);
+    }
+    let mut causes = causes.into_iter();
+    let what = causes.next().unwrap_or_default();
+    let why = causes.map(|cause| shortened(&cause, TEXT_MAX).into_owned()).collect::<Vec<_>>();
+    let label = paint("error:", Style::Failure, colour);
+    let mut lines = vec![format!("{label} {}", shortened(&what, TEXT_MAX))];
+    if !why.is_empty() {
+        lines.push(format!("  caused by: {}", why.join(": ")));
     }
     for hint in hints {
         let label = paint("hint:", Style::Activity, colour);
@@ -75,8 +86,7 @@ mod tests {
         assert_eq!(out.text(), "");
         insta::assert_snapshot!(err.text(), @"
         error: could not sync organization `acme`
-          caused by: page 3 of the admin keys was refused
-          caused by: status 401
+          caused by: page 3 of the admin keys was refused: status 401
         hint: the credential may be revoked
         ");
     }

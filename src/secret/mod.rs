@@ -56,7 +56,7 @@ impl Error {
         let text = match self {
             Self::NotConfigured { organization } => format!(
                 "set `organizations.{organization}.admin_key_file`, {FILE_VARIABLE} or \
-                 {KEY_VARIABLE},\nor give the systemd credential `{SYSTEMD_NAME}.{organization}` \
+                 {KEY_VARIABLE}, or give the systemd credential `{SYSTEMD_NAME}.{organization}` \
                  or `{SYSTEMD_NAME}`"
             ),
             Self::Ambiguous { .. } => {

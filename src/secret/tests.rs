@@ -99,8 +99,7 @@ fn sources_are_tried_in_their_order() {
     let acme = sources(&[("acme", None)], &[("OPENAI_ADMIN_KEY", "")]);
     insta::assert_snapshot!(resolved(&acme, "acme"), @"
     there is no credential for organization `acme`
-    hint: set `organizations.acme.admin_key_file`, OPENAI_ADMIN_KEY_FILE or OPENAI_ADMIN_KEY,
-    or give the systemd credential `openai-admin-key.acme` or `openai-admin-key`
+    hint: set `organizations.acme.admin_key_file`, OPENAI_ADMIN_KEY_FILE or OPENAI_ADMIN_KEY, or give the systemd credential `openai-admin-key.acme` or `openai-admin-key`
     ");
 }
 

@@ -4,14 +4,22 @@
     unreachable_pub,
     reason = "a test binary has no outside; `pub` says what a module offers"
 )]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail as tests do: by a panic that says why"
+)]
 
 mod support;
 
 mod clock;
+mod commands;
 mod concurrency;
 mod crashes;
 mod credentials;
 mod database;
+mod demo;
+mod docs;
 mod faults;
 mod full_disk;
 mod histories;

@@ -5,25 +5,25 @@
 
 mod story;
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-
-use super::events::EventListing;
+use super::events::{EventListing, Of};
 use super::{Context, Exit, Misuse};
 use crate::cli::Demo;
-use crate::clock::{ManualClock, Timestamp};
+use crate::clock::{Clock as _, ManualClock, Timestamp};
 use crate::config::{self, Environment, Inputs, Settings};
 use crate::inventory::EventKind;
 use crate::output::Format;
 use crate::sim::{ANY_PORT, Handle, Organization, Server};
+use crate::stop::Stop;
 use crate::store::{EventFilter, EventRow, Reader, Writer};
 
 /// How many keys the simulated organization begins with.
-const KEYS: usize = 24;
+const KEYS: usize = 12;
 /// The same organization every time.
 const SEED: u64 = 2026;
 /// How often something happens in an organization that is kept up.
@@ -36,11 +36,13 @@ pub(super) async fn run(context: &mut Context, arguments: &Demo) -> anyhow::Resu
     let server = start(arguments.serve, begin)?;
     let settings = settings(&server, &database)?;
 
-    play(context, &settings, &server.organization(), begin).await?;
-    show(context, &database).await?;
+    let stop = arguments.serve.is_some().then(Stop::on_signals).transpose()?;
+    let story = story::tell(&server.organization());
+    play(context, &settings, &server.organization(), &story, begin).await?;
+    show(context, &database, &story.hero).await?;
     suggest(context, &database)?;
-    if arguments.serve.is_some() {
-        keep_up(context, &server, &database).await?;
+    if let Some(stop) = stop {
+        keep_up(context, &server, &database, &stop).await?;
     }
     server.shutdown().await;
     Ok(Exit::Done)
@@ -68,8 +70,21 @@ fn start(addr: Option<SocketAddr>, begin: Timestamp) -> anyhow::Result<Server> {
         }
         .into());
     }
-    Server::start(organization, wanted)
-        .with_context(|| format!("could not listen on `{wanted}` for the simulated organization"))
+    Server::start(organization, wanted).map_err(|source| Occupied { addr: wanted, source }.into())
+}
+
+/// The simulated organization has nowhere to listen.
+#[derive(Debug, thiserror::Error)]
+#[error("could not listen on `{addr}` for the simulated organization")]
+pub(super) struct Occupied {
+    addr: SocketAddr,
+    source: std::io::Error,
+}
+
+impl Occupied {
+    pub(super) fn hint(&self) -> String {
+        format!("name another port, or let one be found: `--serve {}:0`", self.addr.ip())
+    }
 }
 
 fn settings(server: &Server, database: &Path) -> Result<Settings, config::Error> {
@@ -94,93 +109,113 @@ async fn play(
     context: &mut Context,
     settings: &Settings,
     organization: &Handle,
+    story: &story::Story,
     begin: Timestamp,
 ) -> anyhow::Result<()> {
     let clock = Arc::new(ManualClock::new(begin));
     let mut writer =
         Writer::open(&settings.database.path, settings.database.lock_timeout, |_| {}).await?;
-    context.printer.heading("a fortnight of a simulated organization")?;
-    for day in story::days(organization) {
+    context.printer.heading("A fortnight of a simulated organization, one sync a day")?;
+    context
+        .printer
+        .line("Client, HTTP, database and commands are the real ones; the organization is not.")?;
+    context.printer.line("")?;
+    for day in &story.days {
         clock.set(day.time(begin));
-        organization.with(|organization| organization.set_now(clock_unix(&clock)));
+        organization.with(|organization| organization.set_now(clock.now().unix()));
         (day.happens)(organization);
         let report = story::sync(&mut writer, &clock, settings).await?;
         organization.clear_faults();
-        context.printer.line(&format!("{}  {}", day.time(begin), day.tells))?;
-        context.printer.line(&format!("    {}", story::outcome(&report)))?;
+        context.printer.line(&format!("day {:>2}  {}", day.number, day.tells))?;
+        let (status, outcome) = story::outcome(&report);
+        context.printer.outcome(status, &outcome)?;
     }
     writer.close().await?;
     Ok(())
 }
 
-fn clock_unix(clock: &ManualClock) -> i64 {
-    crate::clock::Clock::now(clock).unix()
-}
-
 /// The inventory, the history and one key's story, as the commands show them.
-async fn show(context: &mut Context, database: &Path) -> anyhow::Result<()> {
+async fn show(context: &mut Context, database: &Path, hero: &str) -> anyhow::Result<()> {
     let mut reader = Reader::open(database).await?;
     context.printer.line("")?;
-    context.printer.heading("the inventory (keydrift keys)")?;
+    context.printer.heading("The inventory, as `keydrift keys` shows it")?;
     super::keys::list_present(context, &mut reader).await?;
 
     context.printer.line("")?;
-    context.printer.heading("what changed (keydrift log)")?;
+    context.printer.heading("What changed, as `keydrift log` shows it (the baseline left out)")?;
     let drift = EventKind::ALL.into_iter().filter(|kind| *kind != EventKind::Baseline);
     let filter = EventFilter { kinds: drift.collect(), ..EventFilter::default() };
-    let mut listing = EventListing::begin(&mut context.printer, Format::Table, false, "nothing")?;
-    let mut most_told: std::collections::BTreeMap<String, usize> =
-        std::collections::BTreeMap::new();
+    let of = Of::Organization;
+    let mut listing = EventListing::begin(&mut context.printer, Format::Table, of, "nothing")?;
     reader
-        .list_events(&filter, |event: EventRow| {
-            *most_told.entry(event.key_id.clone()).or_default() += 1;
-            listing.row(event).map_err(anyhow::Error::from)
-        })
+        .list_events(&filter, |event: EventRow| listing.row(event).map_err(anyhow::Error::from))
         .await?;
     listing.finish(None)?;
 
-    if let Some((key_id, _)) = most_told.into_iter().max_by_key(|(_, events)| *events) {
-        context.printer.line("")?;
-        context.printer.heading(&format!("one key's story (keydrift show {key_id})"))?;
-        let key = super::show::the_key(&mut reader, None, &key_id).await?;
-        super::show::tell(context, &mut reader, key).await?;
-    }
+    context.printer.line("")?;
+    context.printer.heading(&format!("One key's story, as `keydrift show {hero}` tells it"))?;
+    let key = super::show::the_key(&mut reader, None, hero).await?;
+    super::show::tell(context, &mut reader, key).await?;
     reader.close().await?;
     Ok(())
 }
 
 /// Three questions to the file that is left.
 fn suggest(context: &mut Context, database: &Path) -> anyhow::Result<()> {
-    let database = database.display();
+    let quoted = quote(&database.display().to_string());
     context.printer.line("")?;
-    context.printer.heading("now ask it yourself")?;
-    context.printer.line(&format!("database: {database}"))?;
-    for query in story::QUERIES {
-        context.printer.verbatim(&format!("  sqlite3 -box '{database}' \"{query}\"\n"))?;
+    context.printer.heading("Now ask it yourself")?;
+    context.printer.line(&format!("database: {}", database.display()))?;
+    for query in &story::QUERIES {
+        context.printer.line("")?;
+        context.printer.line(&format!("# {}", query.asks))?;
+        context.printer.line(&format!("sqlite3 -box {quoted} \"{}\"", query.sql))?;
     }
-    context.printer.verbatim(&format!("  keydrift --database '{database}' runs\n"))?;
+    context.printer.line("")?;
+    context.printer.line("# Which syncs failed or were held, and why?")?;
+    context.printer.line(&format!("{} runs --database {quoted}", program()))?;
     Ok(())
 }
 
+/// How this program was called, so that what is suggested can be copied.
+fn program() -> String {
+    let called = std::env::args_os().next().unwrap_or_else(|| "keydrift".into());
+    quote(&called.to_string_lossy())
+}
+
+/// A word for a shell.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 /// Keeps the organization's API up, and its life going on, until interrupted.
-async fn keep_up(context: &mut Context, server: &Server, database: &Path) -> anyhow::Result<()> {
+async fn keep_up(
+    context: &mut Context,
+    server: &Server,
+    database: &Path,
+    stop: &Stop,
+) -> anyhow::Result<()> {
     let organization = server.organization();
     context.printer.line("")?;
-    context.printer.heading("the simulated API is up; try the other commands on it, with")?;
-    context.printer.verbatim(&format!(
-        "export OPENAI_ADMIN_KEY='{}'\nexport OPENAI_BASE_URL='{}'\nexport KEYDRIFT__DATABASE__PATH='{}'\n",
-        organization.credential(),
-        server.base_url(),
-        database.display(),
-    ))?;
-    context.printer.line("something happens there every few seconds; ctrl-c ends it")?;
+    context
+        .printer
+        .heading("The simulated API is up: try the other commands on it in another shell, after")?;
+    context.printer.line("")?;
+    context.printer.verbatim(&exports(context, server, database))?;
+    context.printer.line("")?;
+    context.printer.line(&format!("Then, for instance: {} sync", program()))?;
+    context
+        .printer
+        .line("Something happens there every few seconds. Ctrl-C ends it; the database stays.")?;
     context.printer.flush()?;
     let mut chance = fastrand::Rng::with_seed(SEED);
-    let interrupted = tokio::signal::ctrl_c();
-    tokio::pin!(interrupted);
     loop {
         tokio::select! {
-            signal = &mut interrupted => return Ok(signal?),
+            _ = stop.requested() => return Ok(()),
             () = tokio::time::sleep(HEARTBEAT) => {}
         }
         let now = context.clock.now().unix();
@@ -189,4 +224,26 @@ async fn keep_up(context: &mut Context, server: &Server, database: &Path) -> any
             organization.mutate(&mut chance);
         });
     }
+}
+
+/// What points the other commands at the simulation, and at nothing of the user's own.
+fn exports(context: &Context, server: &Server, database: &Path) -> String {
+    let mut lines = String::new();
+    let mut line = |text: &str| writeln!(lines, "{text}").unwrap_or_default();
+    for other in ["CREDENTIALS_DIRECTORY", "OPENAI_ADMIN_KEY_FILE", "OPENAI_ORG_ID"] {
+        if context.environment.get(other).is_some() {
+            line(&format!("unset {other}"));
+        }
+    }
+    let credential = server.organization().credential();
+    for (name, value) in [
+        // Empty: another configuration could name other organizations.
+        ("KEYDRIFT_CONFIG", "/dev/null"),
+        ("KEYDRIFT__DATABASE__PATH", &database.display().to_string()),
+        ("OPENAI_ADMIN_KEY", &credential),
+        ("OPENAI_BASE_URL", &server.base_url()),
+    ] {
+        line(&format!("export {name}={}", quote(value)));
+    }
+    lines
 }

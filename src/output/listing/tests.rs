@@ -139,6 +139,93 @@ fn a_narrow_terminal_shortens_names_before_it_wraps_ids() {
 }
 
 #[test]
+fn spare_columns_go_before_texts_become_too_short() {
+    let columns = [
+        Column::new("scope", "SCOPE", Kind::Word).spare(1),
+        Column::new("key_id", "KEY", Kind::Id),
+        Column::new("name", "NAME", Kind::Text),
+        Column::new("created_at", "CREATED", Kind::Time).spare(2),
+    ];
+    let cells = ["admin", "key_0123456789", "a rather long name", "2026-11-23T12:29:00Z"];
+    let shown = |width| {
+        let (mut printer, out, _) = printer(terminal(width), false);
+        let mut listing = printer.listing(Format::Table, &columns, "none").unwrap();
+        listing.row(&cells.map(Cell::from)).unwrap();
+        listing.flush().unwrap();
+        listing.row(&cells.map(Cell::from)).unwrap();
+        listing.finish(None).unwrap();
+        out.text()
+    };
+    insta::assert_snapshot!(shown(60), @"
+    SCOPE     KEY             NAME          CREATED
+    admin     key_0123456789  a rather lo…  2026-11-23T12:29:00Z
+    admin     key_0123456789  a rather lo…  2026-11-23T12:29:00Z
+    ");
+    insta::assert_snapshot!(shown(40), @"
+    SCOPE     KEY             NAME
+    admin     key_0123456789  a rather long…
+    admin     key_0123456789  a rather long…
+    ");
+    insta::assert_snapshot!(shown(30), @"
+    KEY             NAME
+    key_0123456789  a rather long…
+    key_0123456789  a rather long…
+    ");
+}
+
+#[test]
+fn a_phrase_without_room_stands_below_its_row() {
+    let columns = [
+        Column::new("key_id", "KEY", Kind::Id),
+        Column::new("name", "NAME", Kind::Text),
+        Column::new("what", "WHAT", Kind::Phrase),
+        Column::new("remark", "", Kind::Remark),
+    ];
+    let rows = [
+        ["key_0123456789", "a rather long name", "name: some old name → a rather long name", ""],
+        ["key_0123456789", "short", "used", "said of\nthis row only"],
+    ];
+    let shown = |to| {
+        let (mut printer, out, _) = printer(to, false);
+        let mut listing = printer.listing(Format::Table, &columns, "none").unwrap();
+        for row in rows {
+            let cell = |text: &str| if text.is_empty() { Cell::Null } else { Cell::from(text) };
+            listing.row(&row.map(cell)).unwrap();
+        }
+        listing.finish(None).unwrap();
+        out.text()
+    };
+    insta::assert_snapshot!(shown(Terminal::PLAIN), @r"
+    KEY             NAME                WHAT
+    key_0123456789  a rather long name  name: some old name → a rather long name
+    key_0123456789  short               used
+         said of\nthis row only
+    ");
+    insta::assert_snapshot!(shown(terminal(74)), @r"
+    KEY             NAME              WHAT
+    key_0123456789  a rather long n…  name: some old name → a rather long name
+    key_0123456789  short             used
+         said of\nthis row only
+    ");
+    insta::assert_snapshot!(shown(terminal(40)), @r"
+    KEY             NAME          WHAT
+    key_0123456789  a rather lo…
+         name: some old name → a rather long
+         name
+    key_0123456789  short         used
+         said of\nthis row only
+    ");
+    insta::assert_snapshot!(shown(terminal(30)), @r"
+    KEY             NAME      WHAT
+    key_0123456789  a rathe…
+         name: some old name → a
+         rather long name
+    key_0123456789  short     used
+         said of\nthis row only
+    ");
+}
+
+#[test]
 fn no_escape_is_torn_where_a_table_is_narrow() {
     let rows = [row("key_0123456\u{202e}789abcdef", "prod \u{1b}[31m", "added")];
     insta::assert_snapshot!(written(Format::Table, terminal(64), &rows, None), @r"

@@ -2,12 +2,16 @@
 
 pub mod binary;
 pub mod drills;
+pub mod history;
 pub mod oracle;
+pub mod running;
 pub mod sql;
 pub mod started;
 pub mod world;
 pub mod wreck;
 
 pub use binary::{Keydrift, Ran};
+pub use history::History;
+pub use running::Running;
 pub use started::{Gate, Started, until};
 pub use world::World;

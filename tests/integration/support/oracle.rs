@@ -130,11 +130,9 @@ fn check_replay(database: &Path) {
         let name = row["name"].as_str().expect("a name");
         let mut replayed = state.remove(name).unwrap_or_default();
         let mut found = current_keys(database, name);
-        let own = format!(
-            "select distinct j.value ->> 0 as key_id from notices n, json_each(n.changes) j
-             where n.kind = 'own_key'"
-        );
-        for own in sql::rows(database, &own) {
+        let own = "select distinct j.value ->> 0 as key_id from notices n, json_each(n.changes) j
+             where n.kind = 'own_key'";
+        for own in sql::rows(database, own) {
             for keys in [&mut replayed, &mut found] {
                 if let Some(key) = own["key_id"].as_str().and_then(|id| keys.get_mut(id)) {
                     key.remove("last_used_at");

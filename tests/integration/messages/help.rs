@@ -1,0 +1,363 @@
+//! What `--help` says.
+
+use crate::support::Keydrift;
+
+fn help(command: &[&str]) -> String {
+    let home = tempfile::tempdir().unwrap();
+    let long = Keydrift::new(home.path()).args(command).arg("--help").succeeds().stdout;
+    let short = Keydrift::new(home.path()).args(command).arg("-h").succeeds().stdout;
+    assert_eq!(long, short, "`-h` says as much as `--help`");
+    assert!(long.lines().all(|line| line.chars().count() <= 100), "{long}");
+    long
+}
+
+#[test]
+fn help_of_keydrift() {
+    insta::assert_snapshot!(help(&[]), @"
+    Keeps the books on an organization's API keys: what there is, what changed, and when
+
+    Usage: keydrift [OPTIONS] <COMMAND>
+
+    Commands:
+      sync         Sync each organization now and print what changed
+      keys         List the keys: the inventory, or what it was at another time
+      log          List what changed: the audit history
+      show         Tell one key's whole story
+      diff         List what differs between two times
+      runs         List the runs: when keydrift looked, and what came of it
+      config       Show what is configured, or what is wrong with it
+      demo         Play a fortnight of a simulated organization, with no account and no network
+      completions  Print a shell's completion script
+
+    Options:
+      -h, --help     Print help
+      -V, --version  Print version
+
+    Global options:
+          --config <FILE>    Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                             /etc/keydrift/keydrift.toml]
+          --database <FILE>  Use this database file [setting: database.path]
+      -v, --verbose...       Log more to stderr: what is done, with -vv also how, with -vvv everything
+                             (RUST_LOG wins)
+      -q, --quiet            Say nothing on stderr but warnings and errors
+
+    Exit codes:
+      0  done
+      1  failed: the API, the database, a refused credential, or a held run
+      2  wrong command line, configuration or credential source
+      3  the answer is the bad one: it drifted (with sync --exit-code)
+      4  partly done: at least one organization is done and one is not
+
+    Try it without an account: keydrift demo
+    ");
+}
+
+#[test]
+fn help_of_sync() {
+    insta::assert_snapshot!(help(&["sync"]), @"
+    Sync each organization now and print what changed
+
+    Usage: keydrift sync [OPTIONS]
+
+    Options:
+          --organization <NAME>  Only this organization
+          --exit-code            Exit with 3 if anything drifted
+          --accept <NAME>        Take what the newest held or refused run of this organization recorded
+                                 for true
+          --format <FORMAT>      How to print: for people, or for programs [default: table] [possible
+                                 values: table, json, ndjson, csv]
+      -h, --help                 Print help
+
+    Global options:
+          --config <FILE>    Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                             /etc/keydrift/keydrift.toml]
+          --database <FILE>  Use this database file [setting: database.path]
+      -v, --verbose...       Log more to stderr: what is done, with -vv also how, with -vvv everything
+                             (RUST_LOG wins)
+      -q, --quiet            Say nothing on stderr but warnings and errors
+
+    A run is held when too many keys are missing that nobody could confirm gone, and refused when the
+    answers seem to come from another organization. With --accept, keys that were missing then are
+    removed unless they answer now; if more are missing than were recorded, the run is held again.
+
+    Examples:
+      OPENAI_ADMIN_KEY=… keydrift sync
+      keydrift sync --exit-code --format ndjson     for a script: 3 if anything drifted
+      keydrift sync --accept acme                   after a look at the provider's console
+    ");
+}
+
+#[test]
+fn help_of_keys() {
+    insta::assert_snapshot!(help(&["keys"]), @"
+    List the keys: the inventory, or what it was at another time
+
+    Usage: keydrift keys [OPTIONS]
+
+    Options:
+          --as-of <TIME>         The keys as they were at this time
+          --removed              The keys that are gone, instead of those that are there
+          --stale <DURATION>     Only keys not used for this long, such as `90d`; unused ones count from
+                                 their creation
+          --scope <SCOPE>        Only admin keys, or only projects' keys [possible values: admin,
+                                 project]
+          --owner <OWNER>        Only keys of the owner with this id or name
+          --organization <NAME>  Only this organization
+          --format <FORMAT>      How to print: for people, or for programs [default: table] [possible
+                                 values: table, json, ndjson, csv]
+      -h, --help                 Print help
+
+    Global options:
+          --config <FILE>    Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                             /etc/keydrift/keydrift.toml]
+          --database <FILE>  Use this database file [setting: database.path]
+      -v, --verbose...       Log more to stderr: what is done, with -vv also how, with -vvv everything
+                             (RUST_LOG wins)
+      -q, --quiet            Say nothing on stderr but warnings and errors
+
+    TIME is RFC 3339 (2026-11-23T12:29:00Z), a date or time in UTC (2026-10-01, 2026-10-01T12:00), now,
+    today, yesterday, or how long ago (7d, 12h). DURATION is a number and a unit (90d, 12h).
+
+    Examples:
+      keydrift keys --stale 90d               not used for 90 days, or never in 90 days of life
+      keydrift keys --as-of 2026-10-01        as they were then
+      keydrift keys --removed --format csv    what is gone, for a spreadsheet
+    ");
+}
+
+#[test]
+fn help_of_log() {
+    insta::assert_snapshot!(help(&["log"]), @"
+    List what changed: the audit history
+
+    Usage: keydrift log [OPTIONS]
+
+    Options:
+          --since <TIME>         Only what was observed at this time or later
+          --until <TIME>         Only what was observed before this time
+          --key <KEY>            Only one key: its id, the beginning of its id, its name, or the end of
+                                 its value (3 or more)
+          --event <EVENT>        Only this kind of event; several with commas [possible values:
+                                 baseline, added, removed, restored, used, changed]
+          --limit <N>            Only the newest N events
+          --reverse              The newest first
+          --follow               Go on printing events as they are recorded, until interrupted
+          --organization <NAME>  Only this organization
+          --format <FORMAT>      How to print: for people, or for programs [default: table] [possible
+                                 values: table, json, ndjson, csv]
+      -h, --help                 Print help
+
+    Global options:
+          --config <FILE>    Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                             /etc/keydrift/keydrift.toml]
+          --database <FILE>  Use this database file [setting: database.path]
+      -v, --verbose...       Log more to stderr: what is done, with -vv also how, with -vvv everything
+                             (RUST_LOG wins)
+      -q, --quiet            Say nothing on stderr but warnings and errors
+
+    TIME is RFC 3339 (2026-11-23T12:29:00Z), a date or time in UTC (2026-10-01, 2026-10-01T12:00), now,
+    today, yesterday, or how long ago (7d, 12h).
+
+    Examples:
+      keydrift log --since 7d
+      keydrift log --since 2026-10-01 --until 2026-11-01 --event added,removed,restored
+      keydrift log --key wxyz                 one key, by the end of its value
+      keydrift log --limit 20 --follow        the last twenty events, and then each new one
+    ");
+}
+
+#[test]
+fn help_of_show() {
+    insta::assert_snapshot!(help(&["show"]), @"
+    Tell one key's whole story
+
+    Usage: keydrift show [OPTIONS] <KEY>
+
+    Arguments:
+      <KEY>  The key's id, the beginning of its id, its name, or the end of its value (3 or more)
+
+    Options:
+          --organization <NAME>  Only this organization
+          --format <FORMAT>      How to print: for people, or for programs [default: table] [possible
+                                 values: table, json, ndjson, csv]
+      -h, --help                 Print help
+
+    Global options:
+          --config <FILE>    Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                             /etc/keydrift/keydrift.toml]
+          --database <FILE>  Use this database file [setting: database.path]
+      -v, --verbose...       Log more to stderr: what is done, with -vv also how, with -vvv everything
+                             (RUST_LOG wins)
+      -q, --quiet            Say nothing on stderr but warnings and errors
+
+    Examples:
+      keydrift show key_abc
+      keydrift show 'Main Admin Key'
+      keydrift show wxyz                       the end of a leaked key, or all of its last part
+    ");
+}
+
+#[test]
+fn help_of_diff() {
+    insta::assert_snapshot!(help(&["diff"]), @"
+    List what differs between two times
+
+    Usage: keydrift diff [OPTIONS] <FROM> <TO>
+
+    Arguments:
+      <FROM>  The earlier time
+      <TO>    The later time
+
+    Options:
+          --organization <NAME>  Only this organization
+          --format <FORMAT>      How to print: for people, or for programs [default: table] [possible
+                                 values: table, json, ndjson, csv]
+      -h, --help                 Print help
+
+    Global options:
+          --config <FILE>    Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                             /etc/keydrift/keydrift.toml]
+          --database <FILE>  Use this database file [setting: database.path]
+      -v, --verbose...       Log more to stderr: what is done, with -vv also how, with -vvv everything
+                             (RUST_LOG wins)
+      -q, --quiet            Say nothing on stderr but warnings and errors
+
+    What came and went, or changed and changed back in between, is no difference: `keydrift log` has it.
+    TIME is RFC 3339 (2026-11-23T12:29:00Z), a date or time in UTC (2026-10-01, 2026-10-01T12:00), now,
+    today, yesterday, or how long ago (7d, 12h).
+
+    Examples:
+      keydrift diff 7d now
+      keydrift diff 2026-07-01 2026-10-01 --format csv
+    ");
+}
+
+#[test]
+fn help_of_runs() {
+    insta::assert_snapshot!(help(&["runs"]), @"
+    List the runs: when keydrift looked, and what came of it
+
+    Usage: keydrift runs [OPTIONS]
+
+    Options:
+          --limit <N>            Only the newest N runs
+          --reverse              The newest first
+          --organization <NAME>  Only this organization
+          --format <FORMAT>      How to print: for people, or for programs [default: table] [possible
+                                 values: table, json, ndjson, csv]
+      -h, --help                 Print help
+
+    Global options:
+          --config <FILE>    Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                             /etc/keydrift/keydrift.toml]
+          --database <FILE>  Use this database file [setting: database.path]
+      -v, --verbose...       Log more to stderr: what is done, with -vv also how, with -vvv everything
+                             (RUST_LOG wins)
+      -q, --quiet            Say nothing on stderr but warnings and errors
+
+    Examples:
+      keydrift runs --limit 10
+      keydrift runs --organization acme --format json
+    ");
+}
+
+#[test]
+fn help_of_config() {
+    insta::assert_snapshot!(help(&["config"]), @"
+    Show what is configured, or what is wrong with it
+
+    Usage: keydrift config [OPTIONS] <COMMAND>
+
+    Commands:
+      check  Print the configuration in effect, secrets masked, or what is wrong with it and where
+
+    Options:
+      -h, --help  Print help
+
+    Global options:
+          --config <FILE>    Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                             /etc/keydrift/keydrift.toml]
+          --database <FILE>  Use this database file [setting: database.path]
+      -v, --verbose...       Log more to stderr: what is done, with -vv also how, with -vvv everything
+                             (RUST_LOG wins)
+      -q, --quiet            Say nothing on stderr but warnings and errors
+    ");
+}
+
+#[test]
+fn help_of_config_check() {
+    insta::assert_snapshot!(help(&["config", "check"]), @"
+    Print the configuration in effect, secrets masked, or what is wrong with it and where
+
+    Usage: keydrift config check [OPTIONS]
+
+    Options:
+          --format <FORMAT>  How to print: for people, or for programs [default: table] [possible
+                             values: table, json, ndjson, csv]
+      -h, --help             Print help
+
+    Global options:
+          --config <FILE>    Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                             /etc/keydrift/keydrift.toml]
+          --database <FILE>  Use this database file [setting: database.path]
+      -v, --verbose...       Log more to stderr: what is done, with -vv also how, with -vvv everything
+                             (RUST_LOG wins)
+      -q, --quiet            Say nothing on stderr but warnings and errors
+    ");
+}
+
+#[test]
+fn help_of_demo() {
+    insta::assert_snapshot!(help(&["demo"]), @"
+    Play a fortnight of a simulated organization, with no account and no network
+
+    Usage: keydrift demo [OPTIONS]
+
+    Options:
+          --serve <ADDR>  Keep the simulated API up at this loopback address until interrupted; port 0:
+                          any that is free
+      -h, --help          Print help
+
+    Global options:
+          --config <FILE>    Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                             /etc/keydrift/keydrift.toml]
+          --database <FILE>  Use this database file [setting: database.path]
+      -v, --verbose...       Log more to stderr: what is done, with -vv also how, with -vvv everything
+                             (RUST_LOG wins)
+      -q, --quiet            Say nothing on stderr but warnings and errors
+
+    Examples:
+      keydrift demo
+      keydrift demo --serve 127.0.0.1:0       keep the simulated API up, to try the other commands on it
+
+    The demo reads no configuration and no credential, not even with --config or --database: it writes
+    one new database under the temporary directory ($TMPDIR, else /tmp), and prints where.
+    ");
+}
+
+#[test]
+fn help_of_completions() {
+    insta::assert_snapshot!(help(&["completions"]), @"
+    Print a shell's completion script
+
+    Usage: keydrift completions [OPTIONS] <SHELL>
+
+    Arguments:
+      <SHELL>  The shell to complete for [possible values: bash, elvish, fish, powershell, zsh]
+
+    Options:
+      -h, --help  Print help
+
+    Global options:
+          --config <FILE>    Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                             /etc/keydrift/keydrift.toml]
+          --database <FILE>  Use this database file [setting: database.path]
+      -v, --verbose...       Log more to stderr: what is done, with -vv also how, with -vvv everything
+                             (RUST_LOG wins)
+      -q, --quiet            Say nothing on stderr but warnings and errors
+
+    Examples:
+      keydrift completions bash > /etc/bash_completion.d/keydrift
+      keydrift completions fish > ~/.config/fish/completions/keydrift.fish
+    ");
+}
