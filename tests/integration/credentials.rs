@@ -218,7 +218,7 @@ fn a_credential_that_the_api_refuses_fails_the_run_and_says_why() {
     let world = World::new(5);
     let organization = world.organization();
     let cases = [
-        (None, "Incorrect API key provided", "401", "not an admin key of this organization"),
+        (None, "Incorrect API key provided", "401", "not an admin key of the organization"),
         (Some(Access::Revoked), "Incorrect API key provided", "401", "it was revoked"),
         (Some(Access::ProjectKey), "requires an admin API key", "401", "not an admin key"),
         (

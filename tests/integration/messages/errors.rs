@@ -296,7 +296,7 @@ fn answers_that_fail() {
         api(list(), Fault::status(429).with_header("retry-after", "86400")).replace(char::is_numeric, "0"),
         @"
     error: could not sync organization `default`
-      caused by: the API asks to be left alone until 0000-00-00T00:00:00Z: page 0 of the admin keys was refused with status 000 (request REQUEST 0): The server had an error while processing your request
+      caused by: deferred until 0000-00-00T00:00:00Z, as the API asks: page 0 of the admin keys was refused with status 000 (request REQUEST 0): The server had an error while processing your request
     hint: nothing was changed: try again later
     "
     );
