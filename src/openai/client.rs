@@ -113,7 +113,9 @@ impl Client {
         let origin = || Origin::new(subject, request_id.as_deref());
         match status {
             200 => self.read_found(response, subject).await.map(Answer::Found),
-            300..=399 => Err(Error::Redirected { at: origin(), target: self.target(&response, &url) }),
+            300..=399 => {
+                Err(Error::Redirected { at: origin(), target: self.target(&response, &url) })
+            }
             400.. => Ok(Answer::Refused(self.read_refusal(response).await)),
             _ => Err(Error::UnexpectedStatus { at: origin(), status }),
         }
