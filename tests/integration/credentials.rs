@@ -10,7 +10,6 @@ use keydrift::sim::{Access, Endpoint, ErrorBody, Fault, Matcher, Organization};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::support::drills::Look;
 use crate::support::{Keydrift, Ran, World, oracle, sql};
 
 /// A file of the world's directory, with this mode.
@@ -118,11 +117,9 @@ fn the_sources_of_the_credential_are_taken_in_their_order() {
     let config = write(
         &world,
         "keydrift.toml",
-        "[organizations.default]\nadmin_key_file = \"own.key\"\n".replace(
-            "own.key",
-            world.path().join("own.key").to_str().unwrap(),
-        )
-        .as_str(),
+        "[organizations.default]\nadmin_key_file = \"own.key\"\n"
+            .replace("own.key", world.path().join("own.key").to_str().unwrap())
+            .as_str(),
         0o644,
     );
     // From the last to the first. Only the newest one works, so that it must be the one taken.
@@ -261,10 +258,9 @@ fn missing_scopes_are_named_in_either_envelope() {
     let message = "You have insufficient permissions for this operation. Missing scopes: \
                    api.management.read, api.keys.read. Check your role.";
     for status in [401, 403] {
-        for body in [
-            ErrorBody::Envelope(message.to_owned()),
-            ErrorBody::BareString(message.to_owned()),
-        ] {
+        for body in
+            [ErrorBody::Envelope(message.to_owned()), ErrorBody::BareString(message.to_owned())]
+        {
             let world = World::new(5);
             world.organization().fault(Matcher::list(), Fault::status_with(status, body));
             let ran = world.keydrift(&["sync"]).exits(1);
@@ -404,7 +400,9 @@ fn a_header_that_comes_or_goes_is_no_news_while_the_keys_are_the_same() {
     let ids = world.ids();
     world.organization().with(|organization| {
         organization.set_organization_id(Some("org-other"));
-        ids.iter().for_each(|id| assert!(organization.remove(id)));
+        for id in &ids {
+            assert!(organization.remove(id));
+        }
         organization.add();
     });
     world.keydrift(&["sync"]).exits(1);
@@ -495,7 +493,7 @@ fn no_secret_is_said_or_kept_whatever_the_api_answers() {
                 let gone = world.some_ids(1);
                 world.organization().with(|organization| organization.remove(&gone[0]));
                 let own = world.organization().credential();
-                let loud = world.hasty_sync().arg("-vvv").env("RUST_LOG", "trace").run();
+                let loud = world.hasty_sync(fault).arg("-vvv").env("RUST_LOG", "trace").run();
                 assert!(loud.stderr.contains("TRACE"), "{loud}");
                 for secret in [own.as_str(), leaked, project] {
                     is_nowhere(&world, Some(&loud), secret, name);
@@ -521,7 +519,11 @@ fn secrets_in_what_keys_are_called_are_masked_and_told() {
     world.organization().with(|organization| {
         organization.rename(&ids[0], &format!("prod {leaked} (old)"));
         organization.set_field(&ids[1], "owner.name", own.clone());
-        organization.set_field(&ids[2], "notes", json!({ "deep": [leaked, { own.clone(): leaked }] }));
+        organization.set_field(
+            &ids[2],
+            "notes",
+            json!({ "deep": [leaked, { own.clone(): leaked }] }),
+        );
         organization.set_field(&ids[3], leaked, "a field's name");
     });
     let loud = world.keydrift(&["sync", "-vvv"]).env("RUST_LOG", "trace").succeeds();
@@ -531,7 +533,10 @@ fn secrets_in_what_keys_are_called_are_masked_and_told() {
     }
     let notice = world.last_run()["notice"].as_str().unwrap().to_owned();
     for field in ["name", "owner_name"] {
-        assert!(notice.contains(&format!("masked what looks like a secret in `{field}`")), "{notice}");
+        assert!(
+            notice.contains(&format!("masked what looks like a secret in `{field}`")),
+            "{notice}"
+        );
     }
     let name = format!("select name from current_keys where key_id = '{}'", ids[0]);
     let name = sql::value(&world.database(), &name);
@@ -557,7 +562,7 @@ impl Waiting {
     fn begin(world: &World, mut command: Keydrift) -> Self {
         world.organization().fault(Matcher::list().from(2), Fault::Hang);
         let (in_hand, asked) = std::sync::mpsc::channel();
-        world.organization().before_list(2, move |_| drop(in_hand.send(())));
+        world.organization().before_list(2, move |_| in_hand.send(()).expect("we wait for it"));
         let child = command.command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         asked.recv_timeout(std::time::Duration::from_secs(30)).expect("a second page is asked for");
         Self { child }
@@ -620,7 +625,8 @@ fn the_process_leaves_no_core_dump_and_lets_nobody_look_in() {
     let waiting = Waiting::begin(&world, ours);
     let pid = waiting.child.id();
     // The kernel gives what is of a process that cannot be dumped to root.
-    let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(format!("/proc/{pid}/mem")).unwrap());
+    let owner =
+        std::os::unix::fs::MetadataExt::uid(&fs::metadata(format!("/proc/{pid}/mem")).unwrap());
     assert_eq!(owner, 0);
     let status = waiting.end(Signal::ABORT);
     assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()));

@@ -118,7 +118,8 @@ fn nothing_but_gets_in_ascending_order_are_sent_and_the_credential_to_the_origin
     organization.with(|organization| gone.iter().all(|id| organization.remove(id)));
     world.sync();
     let address = elsewhere.server.base_url();
-    organization.fault(keydrift::sim::Matcher::list(), keydrift::sim::Fault::redirect(307, &address));
+    organization
+        .fault(keydrift::sim::Matcher::list(), keydrift::sim::Fault::redirect(307, &address));
     world.keydrift(&["sync"]).exits(1);
 
     let requests = organization.requests();
@@ -227,27 +228,31 @@ fn keys_that_go_in_mid_scan_cost_no_other_key() {
 #[test]
 fn a_list_that_never_rests_is_listed_as_promised() {
     let seeds: Vec<u64> = (0..40).collect();
-    for_each(&seeds, |seed| format!("seed {seed}"), |seed| {
-        let world = shifting(*seed, VANISHED[usize::try_from(*seed).unwrap() % VANISHED.len()]);
-        let organization = world.organization();
-        let churn = Churn::new(*seed, 1 + usize::try_from(*seed).unwrap() % 3);
-        let kinds = if seed % 2 == 0 { MutationKind::MEMBERSHIP } else { MutationKind::USUAL };
-        organization.set_churn(Some(churn.among(kinds)));
-        sync_in_tens(&world).succeeds();
-        check_promise(&world, 0, &BTreeSet::new());
-        for _ in 0..2 {
-            let (from, known) = (organization.requests().len(), inventory(&world));
-            let events = world.content();
+    for_each(
+        &seeds,
+        |seed| format!("seed {seed}"),
+        |seed| {
+            let world = shifting(*seed, VANISHED[usize::try_from(*seed).unwrap() % VANISHED.len()]);
+            let organization = world.organization();
+            let churn = Churn::new(*seed, 1 + usize::try_from(*seed).unwrap() % 3);
+            let kinds = if seed % 2 == 0 { MutationKind::MEMBERSHIP } else { MutationKind::USUAL };
+            organization.set_churn(Some(churn.among(kinds)));
             sync_in_tens(&world).succeeds();
-            check_promise(&world, from, &known);
+            check_promise(&world, 0, &BTreeSet::new());
+            for _ in 0..2 {
+                let (from, known) = (organization.requests().len(), inventory(&world));
+                let events = world.content();
+                sync_in_tens(&world).succeeds();
+                check_promise(&world, from, &known);
+                check_removals(&world, from, &world.events_since(&events));
+            }
+            organization.set_churn(None);
+            let events = world.content();
+            world.sync();
+            let from = organization.requests().len() - 1;
             check_removals(&world, from, &world.events_since(&events));
-        }
-        organization.set_churn(None);
-        let events = world.content();
-        world.sync();
-        let from = organization.requests().len() - 1;
-        check_removals(&world, from, &world.events_since(&events));
-    });
+        },
+    );
 }
 
 /// Every key that was removed was away at some moment of the run.

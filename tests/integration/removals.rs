@@ -166,7 +166,8 @@ fn sync_with_unknown(keys: usize, gone: usize, settings: &[(&str, &str)]) -> (Wo
 #[test]
 fn more_unknown_keys_than_the_guard_allows_hold_the_run_and_so_many_do_not() {
     // `guard_keys` is 10 and `guard_percent` 30: the larger one counts.
-    let cases: [(usize, usize, &[(&str, &str)]); 6] = [
+    type Case = (usize, usize, &'static [(&'static str, &'static str)]);
+    let cases: [Case; 6] = [
         (30, 10, &[]),
         (45, 13, &[]),
         (34, 10, &[("GUARD_PERCENT", "0")]),
@@ -270,9 +271,8 @@ fn what_is_too_much_to_look_up_can_be_accepted_too() {
     let before = world.content();
     let ids = world.some_ids(6);
     remove(&world, &ids);
-    let limited = |arguments: &[&str]| {
-        sync(&world, arguments).env("KEYDRIFT__REMOVAL__CONFIRM_LIMIT", "5")
-    };
+    let limited =
+        |arguments: &[&str]| sync(&world, arguments).env("KEYDRIFT__REMOVAL__CONFIRM_LIMIT", "5");
     limited(&[]).exits(1);
     limited(&["--accept", "default"]).succeeds();
     world.check();
