@@ -10,7 +10,6 @@ use keydrift::sim::{Access, Endpoint, ErrorBody, Fault, Matcher, Organization};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::support::drills::Look;
 use crate::support::{Keydrift, Ran, World, oracle, sql};
 
 /// A file of the world's directory, with this mode.
@@ -401,7 +400,9 @@ fn a_header_that_comes_or_goes_is_no_news_while_the_keys_are_the_same() {
     let ids = world.ids();
     world.organization().with(|organization| {
         organization.set_organization_id(Some("org-other"));
-        ids.iter().for_each(|id| assert!(organization.remove(id)));
+        for id in &ids {
+            assert!(organization.remove(id));
+        }
         organization.add();
     });
     world.keydrift(&["sync"]).exits(1);
@@ -492,7 +493,7 @@ fn no_secret_is_said_or_kept_whatever_the_api_answers() {
                 let gone = world.some_ids(1);
                 world.organization().with(|organization| organization.remove(&gone[0]));
                 let own = world.organization().credential();
-                let loud = world.hasty_sync().arg("-vvv").env("RUST_LOG", "trace").run();
+                let loud = world.hasty_sync(fault).arg("-vvv").env("RUST_LOG", "trace").run();
                 assert!(loud.stderr.contains("TRACE"), "{loud}");
                 for secret in [own.as_str(), leaked, project] {
                     is_nowhere(&world, Some(&loud), secret, name);
@@ -561,7 +562,7 @@ impl Waiting {
     fn begin(world: &World, mut command: Keydrift) -> Self {
         world.organization().fault(Matcher::list().from(2), Fault::Hang);
         let (in_hand, asked) = std::sync::mpsc::channel();
-        world.organization().before_list(2, move |_| drop(in_hand.send(())));
+        world.organization().before_list(2, move |_| in_hand.send(()).expect("we wait for it"));
         let child = command.command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         asked.recv_timeout(std::time::Duration::from_secs(30)).expect("a second page is asked for");
         Self { child }

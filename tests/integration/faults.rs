@@ -22,14 +22,13 @@ struct Drill {
 }
 
 impl Drill {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 6] = [
         Self { page: 1, for_good: false, first: false },
         Self { page: 2, for_good: false, first: false },
         Self { page: 3, for_good: false, first: false },
         Self { page: 1, for_good: true, first: false },
         Self { page: 2, for_good: true, first: false },
         Self { page: 1, for_good: false, first: true },
-        Self { page: 2, for_good: true, first: true },
     ];
 }
 
@@ -185,9 +184,24 @@ fn contents() -> Vec<(&'static str, Fault, &'static str, Rule)> {
     ]
 }
 
+/// So much like another fault that a page in the middle will do.
+const ALIKE: [&str; 10] = [
+    "500 with other JSON",
+    "502 without a body",
+    "408",
+    "409",
+    "422",
+    "410",
+    "null for data",
+    "an item with null",
+    "an item with a number",
+    "no content type",
+];
+
 fn drill_all(faults: &[(&'static str, Fault, &'static str, Rule)]) {
-    let cases: Vec<_> =
+    let mut cases: Vec<_> =
         faults.iter().flat_map(|fault| Drill::ALL.map(|drill| (fault, drill))).collect();
+    cases.retain(|((name, ..), drill)| drill.page == 2 || !ALIKE.contains(name));
     let name = |((name, ..), drill): &(&(&str, Fault, &str, Rule), Drill)| {
         let Drill { page, for_good, first } = drill;
         let lasting = if *for_good { "for good" } else { "once" };
@@ -206,7 +220,7 @@ fn drill_one(fault: &Fault, error: &str, then: Then, drill: Drill) {
     let lists = Matcher::list();
     let when = if drill.for_good { lists.from(drill.page) } else { lists.nth(drill.page) };
     organization.fault(when, fault.clone());
-    let ran = world.hasty_sync().run();
+    let ran = world.hasty_sync(fault).run();
     oracle::check_consistent(&world.database());
     match then {
         Whole => {
@@ -341,7 +355,7 @@ fn a_look_up_that_goes_wrong_never_removes_a_key() {
             organization.fault(Matcher::list(), Fault::HiddenKey(id.clone()));
         }
         organization.fault(matcher.clone(), fault.clone());
-        world.hasty_sync().env("KEYDRIFT__API__MAX_ATTEMPTS", "1").succeeds();
+        world.hasty_sync(fault).env("KEYDRIFT__API__MAX_ATTEMPTS", "1").succeeds();
         oracle::check_consistent(&world.database());
         // A look-up that fails at first is one of a control key; there are others.
         let left_alone = fault_name.contains("for an hour");
@@ -376,7 +390,7 @@ fn unknown_fields_are_kept_and_those_of_all_keys_are_one_notice() {
     let world = World::synced();
     let before = world.content();
     world.organization().fault(Matcher::list(), Fault::UnknownFields);
-    world.hasty_sync().succeeds();
+    world.keydrift(&["sync"]).succeeds();
     oracle::check_consistent(&world.database());
     assert_eq!(world.events_since(&before), []);
     let notice = world.last_run()["notice"].as_str().unwrap().to_owned();
@@ -388,7 +402,7 @@ fn unknown_fields_are_kept_and_those_of_all_keys_are_one_notice() {
              and other ->> '$.\"risk.score\"' = 0.5";
     assert_eq!(sql::integer(&world.database(), query), 250);
     // The same again is no news.
-    world.hasty_sync().succeeds();
+    world.keydrift(&["sync"]).succeeds();
     assert_eq!(world.events_since(&before), []);
     assert_eq!(world.last_run()["notice"], Value::Null);
 }
@@ -416,7 +430,7 @@ fn sync_with_five(fault: Fault, attempts: &str) -> (World, Ran, Duration) {
     let world = World::synced();
     world.organization().fault(Matcher::list().first(5), fault);
     let began = std::time::Instant::now();
-    let ran = world.hasty_sync().env("KEYDRIFT__API__MAX_ATTEMPTS", attempts).run();
+    let ran = world.keydrift(&["sync"]).env("KEYDRIFT__API__MAX_ATTEMPTS", attempts).run();
     (world, ran, began.elapsed())
 }
 
@@ -432,10 +446,10 @@ fn the_waits_that_the_api_asks_for_are_kept() {
         &short,
         |fault| format!("{fault:?}"),
         |fault| {
-            // Our own waits would be five seconds at the least.
+            // Our own waits would be eleven seconds at the least.
             let (world, ran, took) = sync_with_five(fault.clone(), "6");
             assert_eq!(ran.code, Some(0), "{ran}");
-            assert!(took < Duration::from_secs(4), "{took:?}");
+            assert!(took < Duration::from_secs(10), "{took:?}");
             world.check();
             let run = world.last_run();
             assert_eq!((run["requests"].as_i64(), run["retries"].as_i64()), (Some(8), Some(5)));
@@ -489,7 +503,7 @@ fn a_wait_that_is_too_long_ends_the_run() {
     let fault = Fault::status(429).with_header("retry-after", "3600");
     let (world, ran, took) = sync_with_five(fault, "6");
     assert_eq!(ran.code, Some(1), "{ran}");
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < Duration::from_mins(10), "{took:?}");
     let run = world.last_run();
     let error = run["error"].as_str().unwrap();
     assert!(error.contains("deferred until 20") && error.contains("status 429"), "{error}");
@@ -501,7 +515,7 @@ fn a_run_ends_when_its_time_is_over() {
     let world = World::synced();
     let before = world.content();
     world.organization().fault(Matcher::list().from(2), Fault::status(503));
-    let sync = world.hasty_sync().env("KEYDRIFT__API__RUN_DEADLINE", "1s");
+    let sync = world.keydrift(&["sync"]).env("KEYDRIFT__API__RUN_DEADLINE", "1s");
     sync.env("KEYDRIFT__API__MAX_ATTEMPTS", "20").exits(1);
     let run = world.check_nothing_changed(&before, "failed");
     let error = run["error"].as_str().unwrap();

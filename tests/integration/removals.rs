@@ -166,7 +166,8 @@ fn sync_with_unknown(keys: usize, gone: usize, settings: &[(&str, &str)]) -> (Wo
 #[test]
 fn more_unknown_keys_than_the_guard_allows_hold_the_run_and_so_many_do_not() {
     // `guard_keys` is 10 and `guard_percent` 30: the larger one counts.
-    let cases: [(usize, usize, &[(&str, &str)]); 6] = [
+    type Case = (usize, usize, &'static [(&'static str, &'static str)]);
+    let cases: [Case; 6] = [
         (30, 10, &[]),
         (45, 13, &[]),
         (34, 10, &[("GUARD_PERCENT", "0")]),

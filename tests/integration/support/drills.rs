@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use keydrift::sim::{Handle, Organization};
+use keydrift::sim::{Fault, Handle, Organization};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
@@ -46,13 +46,23 @@ impl World {
         world
     }
 
-    /// A sync that gives up soon.
-    pub fn hasty_sync(&self) -> Keydrift {
+    /// A world whose files are in memory if the machine has a place for such.
+    pub fn in_memory(organization: Organization) -> Self {
+        let mut world = Self::of(organization);
+        if let Ok(directory) = tempfile::tempdir_in("/dev/shm") {
+            world.directory = directory;
+        }
+        world
+    }
+
+    /// A sync that tries nothing more than twice, and waits no longer than this fault is worth: an honest
+    /// answer may take its time where many tests run.
+    pub fn hasty_sync(&self, fault: &Fault) -> Keydrift {
+        let slow = matches!(fault, Fault::Hang | Fault::StallBody | Fault::DripBody { .. });
         self.keydrift(&["sync"])
             .env("KEYDRIFT__API__MAX_ATTEMPTS", "2")
-            .env("KEYDRIFT__API__CONNECT_TIMEOUT", "10s")
-            .env("KEYDRIFT__API__READ_TIMEOUT", "2s")
-            .env("KEYDRIFT__API__REQUEST_TIMEOUT", "4s")
+            .env("KEYDRIFT__API__READ_TIMEOUT", if slow { "1s" } else { "30s" })
+            .env("KEYDRIFT__API__REQUEST_TIMEOUT", if slow { "2s" } else { "60s" })
     }
 
     pub fn ids(&self) -> Vec<String> {

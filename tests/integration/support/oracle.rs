@@ -29,10 +29,12 @@ type Keys = BTreeMap<String, Map<String, Value>>;
 /// to the inventory, and that the counts of the runs are those of their events.
 #[track_caller]
 pub fn check_consistent(database: &Path) {
-    assert_eq!(sql::value(database, "pragma integrity_check"), "ok");
-    assert_eq!(sql::rows(database, "pragma foreign_key_check"), []);
-    check_replay(database);
-    check_counts(database);
+    sql::keeping_open(database, || {
+        assert_eq!(sql::value(database, "pragma integrity_check"), "ok");
+        assert_eq!(sql::rows(database, "pragma foreign_key_check"), []);
+        check_replay(database);
+        check_counts(database);
+    });
 }
 
 /// `current_keys` of an organization against the API's own items.
@@ -73,7 +75,7 @@ fn rfc3339(seconds: i64) -> Option<String> {
     Some(time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
 }
 
-fn flatten(path: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
+pub fn flatten(path: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
     match value {
         Value::Null => {}
         Value::Object(members) if path.is_empty() || !members.is_empty() => {
@@ -81,6 +83,11 @@ fn flatten(path: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
                 let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                 flatten(&path, value, into);
             }
+        }
+        Value::Array(items) if items.iter().all(|item| !item.is_array() && !item.is_object()) => {
+            let set: BTreeMap<String, &Value> =
+                items.iter().map(|item| (item.to_string(), item)).collect();
+            into.insert(path.to_owned(), set.into_values().cloned().collect());
         }
         other => {
             into.insert(path.to_owned(), other.clone());
@@ -246,4 +253,27 @@ fn assert_same(expected: &Keys, found: &Keys, what: &str) {
     for id in found.keys() {
         assert!(expected.contains_key(id), "{what} differ: `{id}` is only in the second");
     }
+}
+
+/// As [`check_inventory`], but for some paths of `other`, and for the use of our own key.
+#[track_caller]
+pub fn check_inventory_but(
+    database: &Path,
+    organization: &str,
+    items: &[Map<String, Value>],
+    paths: &[&str],
+    own_key: Option<&str>,
+) {
+    let mut expected: Keys = items.iter().map(expected_key).collect();
+    let mut found = current_keys(database, organization);
+    for keys in [&mut expected, &mut found] {
+        for (id, key) in keys {
+            if own_key == Some(id) {
+                key.remove("last_used_at");
+            }
+            let other = key["other"].as_object_mut().expect("an object");
+            other.retain(|path, _| !paths.contains(&path.as_str()));
+        }
+    }
+    assert_same(&expected, &found, "the API and the inventory");
 }

@@ -1,6 +1,7 @@
 //! Raw SQL on the file, as a user with `sqlite3` would ask it: none of keydrift's own code.
 
-use std::path::Path;
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, Column, Connection, Row, SqliteConnection, TypeInfo, ValueRef};
@@ -18,13 +19,20 @@ pub fn try_rows(
     database: &Path,
     statement: &str,
 ) -> Result<Vec<serde_json::Map<String, Value>>, sqlx::Error> {
+    if let Some(found) = try_kept(database, statement) {
+        return found;
+    }
     block_on(async {
-        let options = SqliteConnectOptions::new().filename(database).create_if_missing(false);
-        let mut connection = SqliteConnection::connect_with(&options).await?;
+        let mut connection = connect(database).await?;
         let found = sqlx::query(AssertSqlSafe(statement)).fetch_all(&mut connection).await?;
         connection.close().await?;
         Ok(found.iter().map(object).collect())
     })
+}
+
+async fn connect(database: &Path) -> Result<SqliteConnection, sqlx::Error> {
+    let options = SqliteConnectOptions::new().filename(database).create_if_missing(false);
+    SqliteConnection::connect_with(&options).await
 }
 
 /// The one value that `statement` gives.
@@ -88,4 +96,37 @@ impl Session {
     pub fn close(self) {
         self.runtime.block_on(self.connection.close()).expect("the connection closes");
     }
+}
+
+thread_local! {
+    /// The connection that [`keeping_open`] keeps.
+    static KEPT: RefCell<Option<(PathBuf, SqliteConnection)>> = const { RefCell::new(None) };
+}
+
+/// Asks all that `ask` asks of `database` over one connection: opening costs more than most questions.
+#[track_caller]
+pub fn keeping_open<R>(database: &Path, ask: impl FnOnce() -> R) -> R {
+    struct Close;
+    impl Drop for Close {
+        fn drop(&mut self) {
+            if let Some((_, connection)) = KEPT.take() {
+                drop(block_on(connection.close()));
+            }
+        }
+    }
+    let connection = block_on(connect(database)).unwrap_or_else(|error| panic!("{error}"));
+    KEPT.set(Some((database.to_owned(), connection)));
+    let _close = Close;
+    ask()
+}
+
+fn try_kept(
+    database: &Path,
+    statement: &str,
+) -> Option<Result<Vec<serde_json::Map<String, Value>>, sqlx::Error>> {
+    KEPT.with_borrow_mut(|kept| {
+        let (_, connection) = kept.as_mut().filter(|(path, _)| path == database)?;
+        let found = block_on(sqlx::query(AssertSqlSafe(statement)).fetch_all(connection));
+        Some(found.map(|rows| rows.iter().map(object).collect()))
+    })
 }
