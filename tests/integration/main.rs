@@ -27,4 +27,5 @@ mod hostile;
 mod listing;
 mod messages;
 mod organizations;
+mod pitfalls;
 mod removals;
