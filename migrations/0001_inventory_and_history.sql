@@ -198,6 +198,17 @@ create trigger notices_append before insert on notices
 when new.notice_id <= (select max(notice_id) from notices)
 begin select raise(abort, 'notices are append-only'); end;
 
+create trigger withheld_no_update before update on withheld
+begin select raise(abort, 'the run history is append-only'); end;
+create trigger withheld_no_delete before delete on withheld
+begin select raise(abort, 'the run history is append-only'); end;
+
+-- Their rows change, but the views lose events without them.
+create trigger organizations_no_delete before delete on organizations
+begin select raise(abort, 'the history refers to organizations'); end;
+create trigger keys_no_delete before delete on keys
+begin select raise(abort, 'the history refers to keys'); end;
+
 -- The views are the public interface. Times are RFC 3339, UTC.
 
 create view all_keys as
@@ -311,9 +322,12 @@ select
     r.retries as retries,
     r.notice as notice,
     r.error as error,
-    null as digest
+    null as digest,
+    -- What a held or refused run found missing: a JSON array of key ids.
+    h.missing as missing
 from runs r
-join organizations o on o.organization = r.organization;
+join organizations o on o.organization = r.organization
+left join withheld h on h.run_id = r.run_id;
 
 create view key_drift_daily as
 select

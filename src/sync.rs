@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::config::{ApiSettings, OrganizationSettings, RemovalSettings};
 use crate::inventory::{
-    Acceptance, Changes, Comparison, Guards, Identity, KeyId, LookUp, NoticeKind, Removals,
+    Acceptance, Changes, Comparison, Guards, Identity, KeyId, LookUp, NoticeKind, Removals, Scope,
     Stranger, Withheld, judge_identity, judge_missing, plan_look_ups,
 };
 use crate::openai;
@@ -101,7 +101,7 @@ impl Error {
                 "check which organization the credential of `{organization}` belongs to; if the list is right, run `keydrift sync --accept {organization}`"
             )),
             Self::Held(_) => Some(format!(
-                "see which keys the provider's console shows; if they are gone, run `keydrift sync --accept {organization}`"
+                "`keydrift runs --limit 1 --format json` names the keys (`missing`); if they are gone, run `keydrift sync --accept {organization}`"
             )),
             Self::Stopped { .. } => Some("nothing was changed; run it again".to_owned()),
             Self::NothingToAccept => Some("run `keydrift sync` without `--accept`".to_owned()),
@@ -277,7 +277,9 @@ async fn attempt(
     let acceptance = accepted.as_ref().map(|accepted| &accepted.acceptance);
     identify(&comparison, header_before.as_deref(), &scan, acceptance, ledger)
         .map_err(|error| refusal(error, &comparison, &scan))?;
-    let removals = find_removals(&session, &comparison, &scan, request, acceptance, ledger);
+    // Where these answers do not say whose they are, the ones before did.
+    let organization = scan.organization.as_deref().or(header_before.as_deref());
+    let removals = find_removals(&session, &comparison, organization, request, acceptance, ledger);
     let removals = unless_stopped(request, removals).await;
     count_traffic(&session, &mut ledger.tally);
     let removals = removals?.map_err(|error| Failure {
@@ -428,7 +430,7 @@ fn refusal(error: Stranger, comparison: &Comparison<'_>, scan: &openai::Scan) ->
 async fn find_removals(
     session: &openai::Session,
     comparison: &Comparison<'_>,
-    scan: &openai::Scan,
+    organization: Option<&str>,
     request: &Request<'_>,
     acceptance: Option<&Acceptance>,
     ledger: &mut Ledger,
@@ -438,18 +440,24 @@ async fn find_removals(
     let guards = guards(request.removal);
     ledger.tally.unconfirmed = missing.len() as u64;
     let asked = plan_look_ups(&missing, snapshot, guards, acceptance)?;
-    let answers: HashMap<KeyId, LookUp> = if asked.is_empty() {
-        HashMap::new()
-    } else {
-        (request.progress)(Progress::LookingUp { missing: asked.len() as u64 });
-        let controls = comparison.some_listed(CONTROLS);
-        // With more unknown the run is held, whatever the other answers; an accepted one never is.
-        let most_unknown = match acceptance {
-            Some(_) => usize::MAX,
-            None => guards.most_unknown(snapshot),
-        };
-        session.look_up(asked, &controls, scan.organization.as_deref(), most_unknown).await
+    // With more unknown the run is held, whatever the other answers; an accepted one never is.
+    let most_unknown = match acceptance {
+        Some(_) => usize::MAX,
+        None => guards.most_unknown(snapshot),
     };
+    let mut answers: HashMap<KeyId, LookUp> = HashMap::new();
+    for scope in [Scope::Admin, Scope::Project] {
+        let of_scope = |id: &&KeyId| comparison.scope_of(id) == Some(scope);
+        let asked: Vec<KeyId> = asked.iter().filter(of_scope).cloned().collect();
+        if asked.is_empty() {
+            continue;
+        }
+        (request.progress)(Progress::LookingUp { missing: asked.len() as u64 });
+        // That the endpoint knows one kind of key says nothing of the other: projects' keys are in this
+        // list, and perhaps not behind this endpoint.
+        let controls = comparison.some_listed(scope, CONTROLS);
+        answers.extend(session.look_up(&asked, &controls, organization, most_unknown).await);
+    }
     judge_missing(&missing, &answers, snapshot, guards, acceptance)
 }
 

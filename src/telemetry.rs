@@ -2,7 +2,7 @@
 //!
 //! What a line says belongs to the module that writes it.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
@@ -48,10 +48,32 @@ impl Options {
 
 /// Starts logging to stderr for the whole process. An error means that it was started before.
 pub fn init(verbose: u8, quiet: bool, environment: &Environment) -> Result<(), TryInitError> {
-    let options = Options::new(verbose, quiet, std::io::stderr().is_terminal(), environment);
-    subscriber(&options, std::io::stderr).try_init()?;
+    let interactive = io::stderr().is_terminal();
+    let options = Options::new(verbose, quiet, interactive, environment);
+    subscriber(&options, move || Lenient { interactive }).try_init()?;
     warn_of_refused_filter(&options);
     Ok(())
+}
+
+/// Standard error, as far as it takes what is written: a full disk or a reader that has gone must not be
+/// the end of a run. Left to itself, the library would tell of such a failure by a macro that panics.
+struct Lenient {
+    /// A terminal, on which a progress bar may stand where the line goes.
+    interactive: bool,
+}
+
+impl Write for Lenient {
+    /// The library writes a line with each call.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        const CLEAR: &[u8] = b"\r\x1b[2K";
+        let clear = if self.interactive { CLEAR } else { b"" };
+        io::stderr().write_all(&[clear, line].concat()).ok();
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn warn_of_refused_filter(options: &Options) {

@@ -6,7 +6,7 @@ use crate::output::{self, Cell, Column, Format, Kind};
 use crate::store::RunRow;
 
 /// The columns of the view `run_history`, and one for people.
-const ALL: [Column; 22] = [
+const ALL: [Column; 23] = [
     Column::new("run_id", "RUN", Kind::Id),
     Column::hidden("organization", Kind::Id),
     Column::new("trigger", "TRIGGER", Kind::Word).spare(2),
@@ -28,6 +28,7 @@ const ALL: [Column; 22] = [
     Column::hidden("notice", Kind::Text),
     Column::hidden("error", Kind::Text),
     Column::hidden("digest", Kind::Id),
+    Column::hidden("missing", Kind::Json),
     Column::new("remark", "", Kind::Remark),
 ];
 /// All but the remark.
@@ -80,6 +81,7 @@ fn cells(row: RunRow) -> Vec<Cell> {
         row.notice.into(),
         row.error.into(),
         row.digest.into(),
+        Cell::parse_json(row.missing),
         remark.into(),
     ]
 }

@@ -206,11 +206,11 @@ impl Shape {
 /// How the API sends a field of the keys, as the last complete scan found it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
-    /// For every key that has the object it belongs to; null counts.
+    /// For every key that has the object it belongs to, and most keys have that; null counts.
     Always,
-    /// For some keys only.
+    /// For some keys only, or in an object that few keys have.
     Sometimes,
-    /// Once for all, then for none, and not for all again yet: keys that lack it keep their last value.
+    /// Once for all, and now for none: the last values are kept.
     Stopped,
 }
 
@@ -236,25 +236,26 @@ pub type FieldStates = BTreeMap<String, Sent>;
 /// Finds out over one scan how the API sends each field.
 #[derive(Debug, Default)]
 pub(super) struct FieldCensus {
-    shapes: BTreeSet<Arc<Shape>>,
-    latest: Option<Arc<Shape>>,
+    /// How many keys have each shape.
+    shapes: BTreeMap<Arc<Shape>, usize>,
+    keys: usize,
 }
 
 impl FieldCensus {
     /// Takes in one key. Keys mostly share a few shapes, which the reader of the API interns.
     pub(super) fn count(&mut self, shape: &Arc<Shape>) {
-        if self.latest.as_ref().is_some_and(|latest| Arc::ptr_eq(latest, shape)) {
-            return;
-        }
-        self.latest = Some(Arc::clone(shape));
-        if !self.shapes.contains(shape) {
-            self.shapes.insert(Arc::clone(shape));
+        self.keys += 1;
+        match self.shapes.get_mut(shape) {
+            Some(keys) => *keys += 1,
+            None => {
+                self.shapes.insert(Arc::clone(shape), 1);
+            }
         }
     }
 
     /// How each field is sent now, given how it was sent `before`. An empty scan tells nothing.
     pub(super) fn conclude(&self, before: &FieldStates) -> FieldStates {
-        let sent = self.shapes.iter().flat_map(|shape| shape.fields());
+        let sent = self.shapes.keys().flat_map(|shape| shape.fields());
         let fields: BTreeSet<&str> = sent.chain(before.keys().map(String::as_str)).collect();
         let state = |field: &str| {
             let state = self.conclude_field(field, before.get(field).copied());
@@ -264,17 +265,22 @@ impl FieldCensus {
     }
 
     fn conclude_field(&self, field: &str, before: Option<Sent>) -> Option<Sent> {
-        let sent = self.shapes.iter().any(|shape| shape.sends(field));
-        let lacking = self.shapes.iter().any(|shape| shape.lacks(field));
+        let sent = self.keys_where(|shape| shape.sends(field));
+        let lacking = self.keys_where(|shape| shape.lacks(field));
+        // A field of an object that few keys have says nothing of the API: what happens to it happens to
+        // those keys.
+        let common = (sent + lacking) * 2 > self.keys;
         match before {
-            _ if sent && !lacking => Some(Sent::Always),
-            // It is back when no key lacks it any more; until then, those keep their last value.
-            Some(Sent::Stopped) => Some(Sent::Stopped),
-            _ if sent => Some(Sent::Sometimes),
-            Some(Sent::Always) if lacking => Some(Sent::Stopped),
-            _ if lacking => None,
+            _ if sent > 0 && lacking == 0 && common => Some(Sent::Always),
+            _ if sent > 0 => Some(Sent::Sometimes),
+            Some(Sent::Always | Sent::Stopped) if lacking > 0 && common => Some(Sent::Stopped),
+            _ if lacking > 0 => None,
             // The object it belongs to is null or not sent for any key: nothing new is known of it.
             known => known,
         }
+    }
+
+    fn keys_where(&self, holds: impl Fn(&Shape) -> bool) -> usize {
+        self.shapes.iter().filter(|(shape, _)| holds(shape)).map(|(_, keys)| keys).sum()
     }
 }

@@ -115,7 +115,6 @@ pub fn plan_look_ups<'a>(
         Some(accepted) => {
             let more = missing.iter().filter(|id| !accepted.missing.contains(*id)).count();
             match more {
-                0 if too_many => Ok(&[]),
                 0 => Ok(missing),
                 more => Err(Withheld::MoreThanAccepted { more }),
             }

@@ -1,8 +1,10 @@
 //! Secrets that the API should not have sent are made unreadable before anything is kept.
 
-/// The shortest run after `sk-` that is taken for a secret. Redacted values are shorter or hold a
-/// mask character; real secrets are several times as long.
-const SECRET_CHARS: usize = 20;
+/// The shortest part without a hyphen or underscore that is taken for random. Names are made of words; secrets are
+/// several times as long.
+const RANDOM_CHARS: usize = 16;
+/// From this length on, digits and capitals give a secret away though hyphens part it.
+const LONG_CHARS: usize = 32;
 
 /// `text` with everything that looks like a full API key masked, or `None` if nothing does.
 ///
@@ -17,7 +19,10 @@ pub fn mask_secrets(text: &str) -> Option<String> {
         let run_chars = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         let len = rest[at..].find(|c| !run_chars(c)).unwrap_or(rest.len() - at);
         let run = &rest[at..at + len];
-        if looks_like_secret(run) {
+        let kept = text.len() - rest.len() + at;
+        // Not the end of a word: `task-`, `risk-`, `disk-`.
+        let begins = !text[..kept].ends_with(|c: char| c.is_alphanumeric());
+        if begins && looks_like_secret(run) {
             found = true;
             masked.push_str(&rest[..at]);
             masked.push_str(kind_prefix(run));
@@ -35,16 +40,14 @@ pub fn mask_secrets(text: &str) -> Option<String> {
 
 /// Whether a run of letters, digits, `-` and `_` that begins with `sk-` is a full key rather than words.
 ///
-/// `sk-team-search-indexer-production` is a name: it has neither a digit nor a capital, and no long
-/// part without a hyphen. No random secret is like that.
+/// `sk-team-search-indexer-production-2026` is a name: no part of it is long, and it has no capital.
 #[must_use]
 pub fn looks_like_secret(run: &str) -> bool {
-    let Some(body) = run.strip_prefix("sk-") else {
-        return false;
-    };
-    let random = body.contains(|c: char| c.is_ascii_digit() || c.is_ascii_uppercase());
-    let longest = body.split('-').map(str::len).max().unwrap_or(0);
-    body.len() >= SECRET_CHARS && (random || longest >= SECRET_CHARS)
+    let Some(body) = run.strip_prefix("sk-") else { return false };
+    let longest = body.split(['-', '_']).map(str::len).max().unwrap_or(0);
+    let mixed = body.contains(|c: char| c.is_ascii_digit())
+        && body.contains(|c: char| c.is_ascii_uppercase());
+    longest >= RANDOM_CHARS || (body.len() >= LONG_CHARS && mixed)
 }
 
 fn kind_prefix(run: &str) -> &str {
@@ -66,7 +69,8 @@ mod tests {
             mask_secrets(&text).unwrap(),
             "before sk-admin-****QRST, again sk-admin-****QRST!"
         );
-        assert_eq!(mask_secrets("xsk-aaaaaaaaaaaaaaaaaaaabcde").unwrap(), "xsk-****bcde");
+        assert_eq!(mask_secrets("my_sk-aaaaaaaaaaaaaaaaaaaabcde").unwrap(), "my_sk-****bcde");
+        assert!(mask_secrets("sk-proj-A1b2-C3d4-E5f6-G7h8-J9k0-L1m2-N3").is_some());
     }
 
     #[test]
@@ -77,6 +81,10 @@ mod tests {
             "sk-team-search-indexer-production",
             "sk-",
             "task-2026",
+            "risk-analysis-pipeline-2025-prod",
+            "desk-0123456789abcdef0123456789abcdef",
+            "task-550e8400-e29b-41d4-a716-446655440000",
+            "sk-analysis-pipeline-2025-prod",
             "",
             "sk-sk-sk-",
         ] {

@@ -124,7 +124,13 @@ impl<'a> Reader<'a> {
                     self.read_members(&path, inner, depth + 1);
                     self.shape.objects.insert(path);
                 }
-                value => self.read_leaf(path, value),
+                value => {
+                    // An empty object is a value, and an object that lacks what it might hold.
+                    if value.is_object() {
+                        self.shape.objects.insert(path.clone());
+                    }
+                    self.read_leaf(path, value);
+                }
             }
         }
     }

@@ -127,7 +127,12 @@ impl Session {
 fn interpret(answer: &Answer, id: &KeyId, organization: Option<&str>) -> LookUp {
     let (from, meaning) = match answer {
         Answer::Found(found) if is_key(&found.json, id) => (&found.organization, LookUp::Present),
-        Answer::Refused(refusal) if refusal.status == 404 && refusal.error.is_envelope => {
+        // A message about scopes is about us, whatever its status.
+        Answer::Refused(refusal)
+            if refusal.status == 404
+                && refusal.error.is_envelope
+                && refusal.error.scopes.is_empty() =>
+        {
             (&refusal.organization, LookUp::Gone)
         }
         Answer::Found(_) | Answer::Refused(_) => return LookUp::Unknown,

@@ -7,8 +7,8 @@ use crate::inventory::mask_secrets;
 
 /// How many characters of our own credential stay readable, as in a redacted value.
 const TAIL: usize = 4;
-/// A credential shorter than this is masked as a whole.
-const SHORTEST_WITH_TAIL: usize = 16;
+/// A shorter credential is a dummy for some gateway, and may well be a word that names hold.
+const SHORTEST: usize = 16;
 
 /// Knows our own credential and what keys look like.
 pub(super) struct Mask {
@@ -19,8 +19,8 @@ pub(super) struct Mask {
 impl Mask {
     pub(super) fn new(credential: &str) -> Self {
         let tail = match credential.char_indices().rev().nth(TAIL - 1) {
-            Some((at, _)) if credential.len() >= SHORTEST_WITH_TAIL => &credential[at..],
-            _ => "",
+            Some((at, _)) => &credential[at..],
+            None => "",
         };
         let replacement = format!("****{tail}");
         Self { credential: Zeroizing::new(credential.to_owned()), replacement }
@@ -28,7 +28,7 @@ impl Mask {
 
     /// `text` without its secrets, or `None` if it holds none.
     pub(super) fn masked(&self, text: &str) -> Option<String> {
-        if !self.credential.is_empty() && text.contains(self.credential.as_str()) {
+        if self.credential.len() >= SHORTEST && text.contains(self.credential.as_str()) {
             let without = text.replace(self.credential.as_str(), &self.replacement);
             return Some(mask_secrets(&without).unwrap_or(without));
         }

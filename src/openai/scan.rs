@@ -108,7 +108,8 @@ struct Listing<'a> {
     limit: Option<u32>,
     /// The first refusal of a page size.
     limit_refused: Option<Error>,
-    organization: Option<String>,
+    /// What the pages so far say of their organization, if there was one.
+    organization: Option<Option<String>>,
 }
 
 impl<'a> Listing<'a> {
@@ -208,16 +209,17 @@ impl<'a> Listing<'a> {
         found: Option<String>,
         at: &dyn Fn() -> Box<Origin>,
     ) -> Result<(), Error> {
-        match (&self.organization, found) {
-            (Some(first), Some(found)) if *first != found => {
-                Err(Error::MixedOrganizations { at: at(), first: first.clone(), found })
+        match &self.organization {
+            None => self.organization = Some(found),
+            Some(first) if *first == found => {}
+            Some(first) => {
+                let name =
+                    |header: &Option<String>| header.clone().unwrap_or_else(|| "none".to_owned());
+                let (first, found) = (name(first), name(&found));
+                return Err(Error::MixedOrganizations { at: at(), first, found });
             }
-            (None, found) => {
-                self.organization = found;
-                Ok(())
-            }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     fn conclude(self) -> Scan {
@@ -227,7 +229,7 @@ impl<'a> Listing<'a> {
             shifts: self.walk.shifts,
             lost_cursors: self.walk.lost_cursors,
             restarts: self.walk.restarts,
-            organization: self.organization,
+            organization: self.organization.flatten(),
             warnings: self.parser.warnings,
         }
     }

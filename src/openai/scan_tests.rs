@@ -186,9 +186,9 @@ async fn a_refused_page_size_falls_back_to_smaller_ones_and_then_to_none() {
 async fn answers_from_two_organizations_are_no_scan() {
     let org = "openai-organization";
     let (result, _) = scan_playing(vec![
-        Reply::page(&["a"], true),
+        Reply::page(&["a"], true).with(org, "org-1"),
         Reply::page(&["b"], true).with(org, "org-1"),
-        Reply::page(&["c"], true),
+        Reply::page(&["c"], true).with(org, "org-1"),
         Reply::page(&["d"], false).with(org, "org-2"),
     ])
     .await;
@@ -202,7 +202,8 @@ async fn answers_from_two_organizations_are_no_scan() {
         Reply::page(&["b"], false),
     ])
     .await;
-    assert_eq!(result.unwrap().1.organization.as_deref(), Some("org-1"));
+    // Whose is the page that does not say, where the others do?
+    assert!(matches!(result, Err(Error::MixedOrganizations { .. })));
 }
 
 #[tokio::test]

@@ -37,6 +37,8 @@ pub enum Error {
     Corrupt { path: PathBuf, source: sqlx::Error },
     #[error("{holder} is using the database `{path}`")]
     Held { path: PathBuf, holder: String },
+    #[error("`{path}` would be the lock file, but is something else")]
+    NotALock { path: PathBuf },
     #[error("the lock file `{path}` cannot be used")]
     LockFile { path: PathBuf, source: io::Error },
     #[error("`{table}.{column}` of row {row} is not what it must be")]
@@ -91,6 +93,9 @@ impl Error {
             Self::Held { .. } => {
                 "wait for it to end, or let this one wait longer with the setting `database.lock_timeout`"
                     .to_owned()
+            }
+            Self::NotALock { .. } => {
+                "move it away, or give the database another name; it was left as it is".to_owned()
             }
             Self::LockFile { path, .. } => {
                 format!("make the directory of `{}` writable for this user", path.display())

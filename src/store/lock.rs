@@ -12,6 +12,8 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
@@ -110,7 +112,17 @@ impl RunLock {
         };
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o640);
-        let file = options.open(&path).map_err(unusable)?;
+        // Whoever may write in the directory could make it point to any file of ours.
+        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        let file = match options.open(&path) {
+            Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+                return Err(Error::NotALock { path });
+            }
+            opened => opened.map_err(unusable)?,
+        };
+        if !is_ours(&file).map_err(unusable)? {
+            return Err(Error::NotALock { path: path.clone() });
+        }
         let give_up = tokio::time::Instant::now() + wait;
         let mut told = false;
         loop {
@@ -204,6 +216,18 @@ fn real_path(path: &Path, links: u8) -> PathBuf {
         Ok(target) if links > 0 => real_path(&parent.join(target), links - 1),
         _ => parent.join(path.file_name().unwrap_or_default()),
     }
+}
+
+/// Whether the file is empty or begins as our notes do: nothing else may be written over.
+fn is_ours(mut file: &File) -> io::Result<bool> {
+    const BEGINNING: &str = "{\"pid\":";
+    if !file.metadata()?.is_file() {
+        return Ok(false);
+    }
+    let mut beginning = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.take(BEGINNING.len() as u64).read_to_end(&mut beginning)?;
+    Ok(beginning.is_empty() || beginning == BEGINNING.as_bytes())
 }
 
 fn read_note(mut file: &File) -> io::Result<Option<Note>> {

@@ -119,6 +119,7 @@ row! {
         pub notice: Option<String>,
         pub error: Option<String>,
         pub digest: Option<String>,
+        pub missing: Option<String>,
     }
 }
 
@@ -292,7 +293,7 @@ impl Reader {
         let mut rows: Vec<RunRow> = sqlx::query_as(
             "select run_id, organization, trigger, started_at, finished_at, status, keys_seen,
                     baseline, added, restored, removed, used, changed, unconfirmed, skipped, pages,
-                    requests, retries, notice, error, digest
+                    requests, retries, notice, error, digest, missing
              from run_history where ?1 is null or organization = ?1
              order by run_id desc limit ?2",
         )

@@ -502,7 +502,7 @@ const VIEWS: [(&str, &str); 5] = [
     (
         "run_history",
         "run_id organization trigger started_at finished_at status keys_seen baseline added restored
-         removed used changed unconfirmed skipped pages requests retries notice error digest",
+         removed used changed unconfirmed skipped pages requests retries notice error digest missing",
     ),
     ("key_drift_daily", "day organization added removed used changed keys"),
 ];
@@ -568,4 +568,43 @@ fn is_rfc3339(value: &sql::Value) -> bool {
         chrono::NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%SZ")
             .is_ok_and(|time| time.format("%Y-%m-%dT%H:%M:%SZ").to_string() == text)
     })
+}
+
+#[test]
+fn a_file_in_the_place_of_the_lock_is_left_as_it_is() {
+    let world = World::new(20);
+    let lock = world.path().join("keys.db.lock");
+    // The lock file of some package manager, and a link to a file of somebody's.
+    std::fs::write(&lock, "[[package]]\nname = \"poetry\"\n").unwrap();
+    let refused = |what: &str| {
+        let ran = world.keydrift(&["sync"]).exits(1);
+        assert!(
+            ran.stderr.contains("would be the lock file, but is something else"),
+            "{what}: {ran}"
+        );
+        assert!(!world.database().exists(), "{what}");
+    };
+    refused("another file");
+    assert_eq!(std::fs::read_to_string(&lock).unwrap(), "[[package]]\nname = \"poetry\"\n");
+    std::fs::remove_file(&lock).unwrap();
+    let precious = world.path().join("precious");
+    std::os::unix::fs::symlink(&precious, &lock).unwrap();
+    refused("a dangling link");
+    assert!(!precious.exists());
+    std::fs::write(&precious, "").unwrap();
+    refused("a link");
+    assert_eq!(std::fs::read(&precious).unwrap(), b"");
+    std::fs::remove_file(&lock).unwrap();
+    world.sync();
+}
+
+#[test]
+fn what_the_history_refers_to_cannot_be_deleted() {
+    let world = World::new(3);
+    world.sync();
+    for table in ["organizations", "keys"] {
+        let refused = sql::try_rows(&world.database(), &format!("delete from {table}"));
+        assert!(refused.unwrap_err().to_string().contains("the history refers to"), "{table}");
+    }
+    world.check();
 }

@@ -1,5 +1,9 @@
 //! Traps in the crates that we build on, held shut where no other test does it.
 
+use std::process::Stdio;
+
+use keydrift::sim::{Fault, Matcher};
+
 use crate::support::{World, sql};
 
 /// reqwest takes proxies from the environment unless it is told not to, and would send them the
@@ -36,4 +40,19 @@ fn the_log_does_not_outlive_a_sync() {
     assert_eq!(sql::value(&world.database(), "pragma journal_mode"), "wal");
     let log = world.path().join("keys.db-wal");
     assert_eq!(log.metadata().map_or(0, |log| log.len()), 0);
+}
+
+/// tracing-subscriber tells of a line that it could not write by a macro that panics.
+#[test]
+fn a_log_that_cannot_be_written_is_not_the_end_of_a_run() {
+    for args in [&["sync"][..], &["sync", "-vvv"], &["demo", "-v"]] {
+        let world = World::new(20);
+        world
+            .organization()
+            .fault(Matcher::list().first(1), Fault::status(503).with_header("retry-after-ms", "1"));
+        let mut keydrift = world.keydrift(args);
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let ended = keydrift.command.stdout(Stdio::null()).stderr(full).status().unwrap();
+        assert_eq!(ended.code(), Some(0), "{args:?}");
+    }
 }

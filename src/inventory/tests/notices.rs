@@ -57,7 +57,38 @@ fn a_field_that_stops_for_all_keys_is_one_notice_and_keeps_its_last_values() {
     let some = world([("a", json!({"name": "Z"})), ("b", json!({}))]);
     let changes = compare(copy(&stopped), &some, &[]);
     assert_eq!(told_by(&changes), (vec!["a name: A > Z".to_owned()], vec![]));
-    assert_eq!(changes.fields.get("name"), Some(&Sent::Stopped));
+    assert_eq!(changes.fields.get("name"), Some(&Sent::Sometimes));
+    assert_eq!(changes.fields.get("tier"), Some(&Sent::Stopped));
+
+    // Back for the other one only: what the first one kept is no longer so.
+    let some = world([("a", json!({})), ("b", json!({"name": "B"}))]);
+    let changes = compare(copy(&stopped), &some, &[]);
+    let (events, notices) = told_by(&changes);
+    assert_eq!(events, ["b name: - > B", "a name: A > -"]);
+    assert_eq!(notices, NONE);
+    let after = advance(&stopped, &changes);
+    assert_eq!(told_by(&compare(after, &some, &[])), (vec![], vec![]));
+}
+
+#[test]
+fn what_happens_to_an_object_of_few_keys_is_an_event_of_each() {
+    let others =
+        |first: Value| world([("a", first), ("b", json!({"o": null})), ("c", json!({"o": null}))]);
+    let one = |inner: Value| others(json!({"o": inner}));
+    for (before, after, event) in [
+        (one(Value::Null), one(json!({"id": "M"})), "a o.id: - > M"),
+        (one(json!({"id": "M"})), one(json!({"id": "M", "role": "r"})), "a o.role: - > r"),
+        (one(json!({"id": "M", "role": "r"})), one(json!({"id": "M"})), "a o.role: r > -"),
+    ] {
+        assert_eq!(told(&before, &after), (vec![event.to_owned()], vec![]));
+    }
+    // Empty objects are objects that lack what the one has.
+    let one = |inner: Value| {
+        world([("a", json!({"m": inner})), ("b", json!({"m": {}})), ("c", json!({"m": {}}))])
+    };
+    let (with, without) = (one(json!({"env": "prod", "x": 1})), one(json!({"x": 1})));
+    assert_eq!(told(&with, &without), (vec!["a m.env: prod > -".to_owned()], vec![]));
+    assert_eq!(told(&without, &with), (vec!["a m.env: - > prod".to_owned()], vec![]));
 }
 
 #[test]
@@ -199,5 +230,5 @@ fn an_owner_that_starts_for_all_keys_is_no_event() {
     let after = world([("a", json!({"owner": {"type": "user"}})), ("b", json!({"owner": null}))]);
     let (events, notices) = told(&before, &after);
     assert_eq!(events, NONE);
-    assert_eq!(notices, ["field_started owner_type a=user"]);
+    assert_eq!(notices, ["field_started owner", "field_started owner_type a=user"]);
 }

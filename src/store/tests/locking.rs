@@ -155,7 +155,9 @@ async fn a_run_that_is_recorded_later_says_so() {
 async fn a_note_that_cannot_be_read_tells_of_no_run() {
     let books = Books::new().await;
     let lock = books.directory.path().join("keydrift.db.lock");
-    for rubbish in [&b"\xff\xfe"[..], b"", b"{\"pid\":", &[0; 9_000]] {
+    let mut torn = b"{\"pid\":\xff\xfe".to_vec();
+    torn.resize(9_000, 0);
+    for rubbish in [b"", &b"{\"pid\":"[..], &torn] {
         std::fs::write(&lock, rubbish).unwrap();
         let second = open_at(&books.path()).await.unwrap_err();
         assert!(second.to_string().starts_with("another process is using"), "{second}");

@@ -78,8 +78,7 @@ fn help_of_sync() {
 
     A run is held when too many keys are missing that nobody could confirm gone, and refused when the
     answers seem to come from another organization. With --accept, keys that were missing then are
-    removed, but for those that answer (no more than removal.confirm_limit are asked for); if more are
-    missing than were recorded, the run is held again.
+    removed unless they answer now; if more are missing than were recorded, the run is held again.
 
     Examples:
       OPENAI_ADMIN_KEY=… keydrift sync
