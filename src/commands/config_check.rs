@@ -16,7 +16,7 @@ pub(super) fn run(context: &mut Context, arguments: &ConfigCheck) -> anyhow::Res
     for setting in settings.effective() {
         listing.row(&[setting.key.into(), setting.value.into(), setting.origin.into()])?;
     }
-    listing.finish(None)?;
+    listing.finish()?;
     // Each credential must at least have a source; reading it is for the run.
     for organization in &settings.organizations {
         if let Err(error) = settings.credential_source(&organization.name) {

@@ -72,7 +72,9 @@ pub(super) async fn run(context: &mut Context, arguments: &Diff) -> anyhow::Resu
         output::grouped(count(EventKind::Used)),
         output::grouped(count(EventKind::Changed)),
     );
-    listing.finish(Some(&summary))?;
+    if listing.finish()? > 0 && format == Format::Table {
+        context.printer.note(&summary);
+    }
     Ok(Exit::Done)
 }
 

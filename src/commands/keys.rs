@@ -80,8 +80,10 @@ pub(super) async fn run(context: &mut Context, arguments: &Keys) -> anyhow::Resu
         Some(time) => format!("{} as of {time}", output::count(keys, "key")),
         None => output::count(keys, "key"),
     };
-    listing.finish(Some(&summary))?;
     reader.close().await?;
+    if listing.finish()? > 0 && format == Format::Table {
+        context.printer.note(&summary);
+    }
     Ok(Exit::Done)
 }
 
@@ -103,7 +105,7 @@ pub(super) async fn list_present(context: &mut Context, reader: &mut Reader) -> 
     let mut listing = context.printer.listing(Format::Table, columns, "no keys")?;
     let each = |row| listing.row(&cells(row)[..PRESENT]).map_err(anyhow::Error::from);
     reader.list_keys(&KeyFilter::default(), each).await?;
-    listing.finish(None)?;
+    listing.finish()?;
     Ok(())
 }
 

@@ -45,9 +45,9 @@ pub(super) async fn run(context: &mut Context, arguments: &Log) -> anyhow::Resul
         filter.after = Some(newest);
         filter.limit = None;
         follow(&mut reader, filter, &mut listing, &stop).await?;
-        listing.finish(None)?;
+        listing.finish()?;
     } else {
-        let listed = listing.finish(None)?;
+        let listed = listing.finish()?;
         if listed > 0 {
             context.printer.note(&output::count(listed, "event"));
         }

@@ -49,7 +49,7 @@ pub(super) async fn run(context: &mut Context, arguments: &Runs) -> anyhow::Resu
         })
         .await?;
     reader.close().await?;
-    let runs = listing.finish(None)?;
+    let runs = listing.finish()?;
     if runs > 0 && format == Format::Table {
         context.printer.note(&output::count(runs, "run"));
     }

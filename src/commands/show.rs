@@ -72,7 +72,7 @@ pub(super) async fn run(context: &mut Context, arguments: &Show) -> anyhow::Resu
         format => {
             let mut listing = EventListing::begin(&mut context.printer, format, Of::Key, "")?;
             story.into_iter().try_for_each(|event| listing.row(event))?;
-            listing.finish(None)?;
+            listing.finish()?;
         }
     }
     Ok(Exit::Done)
@@ -134,7 +134,7 @@ fn print_for_people(
     printer.heading("history")?;
     let mut listing = EventListing::begin(printer, Format::Table, Of::Key, "no events")?;
     story.into_iter().try_for_each(|event| listing.row(event))?;
-    listing.finish(None)?;
+    listing.finish()?;
     Ok(())
 }
 

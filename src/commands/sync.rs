@@ -185,7 +185,7 @@ async fn list_drift(
     reader
         .list_events(&filter, |event: EventRow| listing.row(event).map_err(anyhow::Error::from))
         .await?;
-    listing.finish(None)?;
+    listing.finish()?;
     Ok(())
 }
 

@@ -18,8 +18,8 @@ fn table_of_keys() {
     admin  key_deploy  ci deploy (eu)  sk-admin-****Dply  ci            2025-04-01T00:00:00Z  -
     admin  key_own     keydrift        sk-admin-****47HX  Ada Lovelace  2025-10-01T00:00:00Z  -
     admin  key_quick   quick test      sk-admin-****Quck  Ada Lovelace  2026-10-02T00:13:20Z  2026-10-07T07:00:00Z
-    4 keys
     --- stderr
+    4 keys
     ");
 }
 
@@ -29,8 +29,8 @@ fn table_of_keys_that_were_removed() {
     insta::assert_snapshot!(table(&world, &["keys", "--removed"]), @"
     SCOPE    KEY          NAME            VALUE             OWNER  CREATED               LAST USED  REMOVED
     project  key_billing  billing export  sk-proj-****Bill  ci     2025-07-01T00:00:00Z  -          2026-10-07T08:00:00Z
-    1 key
     --- stderr
+    1 key
     ");
 }
 
@@ -43,8 +43,8 @@ fn table_of_keys_as_of_a_time() {
     admin    key_deploy   ci deploy       sk-admin-****Dply  ci            2025-04-01T00:00:00Z  -
     project  key_billing  billing export  sk-proj-****Bill   ci            2025-07-01T00:00:00Z  -
     admin    key_own      keydrift        sk-admin-****47HX  Ada Lovelace  2025-10-01T00:00:00Z  -
-    4 keys as of 2026-10-02T00:00:00Z
     --- stderr
+    4 keys as of 2026-10-02T00:00:00Z
     ");
 }
 
@@ -178,8 +178,8 @@ fn table_of_diff() {
     key_main     Main Admin Key  changed     tier: - → standard
     key_own      keydrift        changed     tier: - → standard
     key_quick    quick test      added       sk-admin-****Quck of Ada Lovelace
-    1 added, 1 removed, 1 used, 5 changed between 2026-10-02T00:00:00Z and 2026-10-08T00:00:00Z
     --- stderr
+    1 added, 1 removed, 1 used, 5 changed between 2026-10-02T00:00:00Z and 2026-10-08T00:00:00Z
     ");
 }
 
