@@ -1,6 +1,6 @@
 //! `keydrift keys`: the inventory, now or at another time.
 
-use super::{Context, Exit, Misuse, NothingKnown};
+use super::{Context, Exit, Misuse, NothingKnown, none_listed};
 use crate::cli::Keys;
 use crate::clock::Timestamp;
 use crate::inventory::{Inventory, Key, Scope};
@@ -63,7 +63,8 @@ pub(super) async fn run(context: &mut Context, arguments: &Keys) -> anyhow::Resu
         None => None,
     };
     let format = arguments.format.format;
-    let mut listing = context.printer.listing(format, &columns[..shown], "no keys match")?;
+    let none = none_listed(&mut reader, filter.organization.as_deref(), "no keys match").await?;
+    let mut listing = context.printer.listing(format, &columns[..shown], &none)?;
     let mut keys = 0;
     match past {
         Some(past) => keys += list_past(&past, &filter, &mut listing)?,

@@ -566,12 +566,12 @@ fn databases_that_cannot_be_used() {
     insta::assert_snapshot!(with("keys", "."), @"
     error: the database `.` cannot be opened
       caused by: is a directory
-    hint: check that the directory of `.` is there and yours to use
+    hint: name a file with `--database` or the setting `database.path`
     ");
     insta::assert_snapshot!(with("sync", "."), @"
     error: the database `.` cannot be opened
       caused by: is a directory
-    hint: check that the directory of `.` is there and yours to use
+    hint: name a file with `--database` or the setting `database.path`
     ");
     fs::write(world.path().join("text.db"), "this is no database, but it is long enough to be one")
         .unwrap();
