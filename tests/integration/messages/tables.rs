@@ -97,7 +97,7 @@ fn table_of_show() {
     owner_role      member
     created_at      2025-04-01T00:00:00Z
     expires_at      2027-01-01T00:00:00Z
-    other           {"tier":"standard"}
+    other           tier: standard
     first_seen_at   2026-10-01T08:00:00Z
     last_seen_at    2026-10-07T08:00:00Z
 
@@ -127,7 +127,7 @@ fn table_of_show_a_removed_key() {
     owner_name      ci
     owner_role      member
     created_at      2025-07-01T00:00:00Z
-    other           {"tier":"standard"}
+    other           tier: standard
     first_seen_at   2026-10-01T08:00:00Z
     last_seen_at    2026-10-06T08:00:00Z
 
@@ -154,7 +154,7 @@ fn table_of_show_our_own_key() {
     owner_name      Ada Lovelace
     owner_role      owner
     created_at      2025-10-01T00:00:00Z
-    other           {"tier":"standard"}
+    other           tier: standard
     first_seen_at   2026-10-01T08:00:00Z
     last_seen_at    2026-10-07T08:00:00Z
 
