@@ -208,6 +208,7 @@ pub struct Show {
 
 const DIFF_EXAMPLES: &str = "\
 What came and went, or changed and changed back in between, is no difference: `keydrift log` has it.
+What changed for all keys at once, such as a new field, is no difference but a line on stderr.
 TIME is RFC 3339 (2026-11-23T12:29:00Z), a date or time in UTC (2026-10-01, 2026-10-01T12:00), now,
 today, yesterday, or how long ago (7d, 12h).
 

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::{ApiSettings, OrganizationSettings, RemovalSettings};
 use crate::inventory::{
     Acceptance, Changes, Comparison, Guards, Identity, KeyId, LookUp, NoticeKind, Removals, Scope,
-    Stranger, Withheld, judge_identity, judge_missing, plan_look_ups,
+    Stranger, Withheld, judge_identity, judge_missing, keys, plan_look_ups,
 };
 use crate::openai;
 use crate::run::{Status, Tally, Trigger};
@@ -287,10 +287,7 @@ async fn attempt(
         withheld: Some(Withholding { missing: comparison.missing(), stranger: None }),
     })?;
     if let Some(accepted) = &accepted {
-        ledger.notices.push(format!(
-            "accepted what run {} had recorded, which was not taken over because: {}",
-            accepted.run_id, accepted.reason
-        ));
+        ledger.notices.push(note_accepted(accepted));
     }
     let returning = writer.load_gone(name, &comparison.appeared()).await?;
     let changes = comparison.finish(&removals.gone, &returning);
@@ -298,6 +295,18 @@ async fn attempt(
     let told = changes.notices.iter().filter(|notice| notice.kind != NoticeKind::OwnKey);
     ledger.notices.extend(told.map(ToString::to_string));
     Ok(Findings { changes, header: scan.organization })
+}
+
+/// Which run was accepted, and why it had not been taken over.
+fn note_accepted(accepted: &Accepted) -> String {
+    let Accepted { run_id, reason, acceptance } = accepted;
+    // How the two kinds of reasons begin.
+    let (how, beginning) = match acceptance.stranger {
+        Some(_) => ("refused", "refused: this looks like another organization: "),
+        None => ("held", "held: nothing was changed: "),
+    };
+    let reason = reason.strip_prefix(beginning).unwrap_or(reason);
+    format!("accepted what {how} run {run_id} had recorded: {reason}")
 }
 
 /// Waits for the network, or for the word to stop.
@@ -380,19 +389,21 @@ fn count_traffic(session: &openai::Session, tally: &mut Tally) {
 /// What a scan met that somebody may want to know.
 fn note_scan(scan: &openai::Scan, ledger: &mut Ledger) {
     let mut note = |count: u64, text: &str| {
+        let times = if count == 1 { "once".to_owned() } else { format!("{count} times") };
         if count > 0 {
-            ledger.notices.push(text.replace("{}", &count.to_string()));
+            ledger.notices.push(text.replace("{times}", &times).replace("{keys}", &keys(count)));
         }
     };
-    note(scan.shifts, "the list shifted {} times while it was read");
-    note(scan.lost_cursors, "the cursor was lost {} times");
-    note(scan.restarts.into(), "the list was read again from the start {} times");
+    note(scan.shifts, "the list shifted {times} while it was read");
+    note(scan.lost_cursors, "the cursor was lost {times}");
+    note(scan.restarts.into(), "the list was read again from the start {times}");
     note(
         scan.warnings.values_dropped,
-        "the API sent the full secret of {} keys: dropped, and to be taken as leaked",
+        "the API sent the full secret of {keys}: dropped, and to be taken as leaked",
     );
-    for (field, keys) in &scan.warnings.secrets_masked {
-        ledger.notices.push(format!("masked what looks like a secret in `{field}` of {keys} keys"));
+    for (field, count) in &scan.warnings.secrets_masked {
+        let keys = keys(count);
+        ledger.notices.push(format!("masked what looks like a secret in `{field}` of {keys}"));
     }
 }
 
@@ -454,8 +465,13 @@ async fn find_removals(
         }
         (request.progress)(Progress::LookingUp { missing: asked.len() as u64 });
         // That the endpoint knows one kind of key says nothing of the other: projects' keys are in this
-        // list, and perhaps not behind this endpoint.
-        let controls = comparison.some_listed(scope, CONTROLS);
+        // list, and perhaps not behind this endpoint. Only where there never was more than one key of a
+        // kind, the other kind has to vouch.
+        let mut controls = comparison.some_listed(scope, CONTROLS);
+        if controls.is_empty() && comparison.known_of(scope) == 1 {
+            let other = if scope == Scope::Admin { Scope::Project } else { Scope::Admin };
+            controls = comparison.some_listed(other, CONTROLS);
+        }
         answers.extend(session.look_up(&asked, &controls, organization, most_unknown).await);
     }
     judge_missing(&missing, &answers, snapshot, guards, acceptance)

@@ -1,11 +1,12 @@
 //! `keydrift diff`: what differs between two times.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Context, Exit, Misuse, NothingKnown};
 use crate::cli::Diff;
-use crate::inventory::{EventKind, Inventory, Key, KeyId, field_changes};
+use crate::inventory::{EventKind, Inventory, Key, KeyId, NoticeKind, field_changes};
 use crate::output::{self, Cell, Column, Format, Kind};
+use crate::store::Adoption;
 
 const COLUMNS: [Column; 9] = [
     Column::hidden("organization", Kind::Id),
@@ -40,6 +41,7 @@ pub(super) async fn run(context: &mut Context, arguments: &Diff) -> anyhow::Resu
     let mut reader = context.reader(organization).await?;
     let before = reader.replay(organization, from).await?;
     let after = reader.replay(organization, to).await?;
+    let mut untold = Untold::new(reader.list_adoptions(organization, from, to).await?);
     reader.close().await?;
     if after.is_empty() {
         return Err(NothingKnown.into());
@@ -60,6 +62,9 @@ pub(super) async fn run(context: &mut Context, arguments: &Diff) -> anyhow::Resu
         // What was once known stays known.
         let Some(after) = after.get(name) else { continue };
         for difference in differences(before, after) {
+            if untold.leaves_out(name, &difference) {
+                continue;
+            }
             *counts.entry(difference.kind).or_default() += 1;
             listing.row(&cells(name, difference)[..shown])?;
         }
@@ -72,8 +77,57 @@ pub(super) async fn run(context: &mut Context, arguments: &Diff) -> anyhow::Resu
         output::grouped(count(EventKind::Used)),
         output::grouped(count(EventKind::Changed)),
     );
-    listing.finish(Some(&summary))?;
+    if listing.finish()? > 0 && format == Format::Table {
+        context.printer.note(&summary);
+    }
+    for ((organization, kind, field), keys) in &untold.left_out {
+        let of = if after.len() > 1 { format!("{organization}: ") } else { String::new() };
+        let (why, keys) = (why_left_out(kind, field), output::count(*keys, "key"));
+        context.printer.note(&format!("{of}{why}: {keys}, left out"));
+    }
     Ok(Exit::Done)
+}
+
+/// What only a notice told, which is news of the whole list rather than of each key.
+struct Untold {
+    /// By organization, key and field: the kind of the newest notice, and the value it told.
+    adopted: HashMap<(String, String, String), (String, Option<String>)>,
+    /// By organization, kind of notice and field: how many differences are left out.
+    left_out: BTreeMap<(String, String, String), u64>,
+}
+
+impl Untold {
+    fn new(adoptions: Vec<Adoption>) -> Self {
+        let adopted = adoptions.into_iter().map(|adoption| {
+            let Adoption { organization, kind, field, key_id, value } = adoption;
+            ((organization, key_id, field), (kind, value))
+        });
+        Self { adopted: adopted.collect(), left_out: BTreeMap::new() }
+    }
+
+    /// Whether the difference is what a notice told. If so it is counted.
+    fn leaves_out(&mut self, organization: &str, difference: &Difference<'_>) -> bool {
+        let Some(field) = &difference.field else { return false };
+        let of = (organization.to_owned(), difference.key.id.to_string(), field.clone());
+        let Some((kind, value)) = self.adopted.get(&of) else { return false };
+        let is_told = *value == difference.new;
+        if is_told {
+            let (organization, _, field) = of;
+            *self.left_out.entry((organization, kind.clone(), field)).or_default() += 1;
+        }
+        is_told
+    }
+}
+
+/// The notice in a few words.
+fn why_left_out(kind: &str, field: &str) -> String {
+    if kind == NoticeKind::FieldStarted.as_str() {
+        format!("the API now sends `{field}`")
+    } else if kind == NoticeKind::RedactedFormat.as_str() {
+        format!("every `{field}` changed at once")
+    } else {
+        format!("`{field}` moved by our own use")
+    }
 }
 
 fn differences<'a>(before: &'a Inventory, after: &'a Inventory) -> Vec<Difference<'a>> {

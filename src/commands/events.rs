@@ -76,8 +76,8 @@ impl<'a> EventListing<'a> {
         self.listing.flush()
     }
 
-    pub(super) fn finish(self, summary: Option<&str>) -> Result<u64> {
-        self.listing.finish(summary)
+    pub(super) fn finish(self) -> Result<u64> {
+        self.listing.finish()
     }
 }
 

@@ -1,6 +1,6 @@
 //! `keydrift keys`: the inventory, now or at another time.
 
-use super::{Context, Exit, Misuse, NothingKnown};
+use super::{Context, Exit, Misuse, NothingKnown, none_listed};
 use crate::cli::Keys;
 use crate::clock::Timestamp;
 use crate::inventory::{Inventory, Key, Scope};
@@ -63,7 +63,8 @@ pub(super) async fn run(context: &mut Context, arguments: &Keys) -> anyhow::Resu
         None => None,
     };
     let format = arguments.format.format;
-    let mut listing = context.printer.listing(format, &columns[..shown], "no keys match")?;
+    let none = none_listed(&mut reader, filter.organization.as_deref(), "no keys match").await?;
+    let mut listing = context.printer.listing(format, &columns[..shown], &none)?;
     let mut keys = 0;
     match past {
         Some(past) => keys += list_past(&past, &filter, &mut listing)?,
@@ -80,8 +81,10 @@ pub(super) async fn run(context: &mut Context, arguments: &Keys) -> anyhow::Resu
         Some(time) => format!("{} as of {time}", output::count(keys, "key")),
         None => output::count(keys, "key"),
     };
-    listing.finish(Some(&summary))?;
     reader.close().await?;
+    if listing.finish()? > 0 && format == Format::Table {
+        context.printer.note(&summary);
+    }
     Ok(Exit::Done)
 }
 
@@ -103,7 +106,7 @@ pub(super) async fn list_present(context: &mut Context, reader: &mut Reader) -> 
     let mut listing = context.printer.listing(Format::Table, columns, "no keys")?;
     let each = |row| listing.row(&cells(row)[..PRESENT]).map_err(anyhow::Error::from);
     reader.list_keys(&KeyFilter::default(), each).await?;
-    listing.finish(None)?;
+    listing.finish()?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::events::{EventListing, Of};
 use super::show::the_key;
-use super::{Context, Exit};
+use super::{Context, Exit, none_listed};
 use crate::cli::Log;
 use crate::inventory::EventKind;
 use crate::output;
@@ -39,15 +39,16 @@ pub(super) async fn run(context: &mut Context, arguments: &Log) -> anyhow::Resul
     let of = if several { Of::Organizations } else { Of::Organization };
     // From the first line on, an interrupt ends `--follow` as it should.
     let stop = arguments.follow.then(Stop::on_signals).transpose()?;
-    let mut listing = EventListing::begin(&mut context.printer, format, of, "no events match")?;
+    let none = none_listed(&mut reader, filter.organization.as_deref(), "no events match").await?;
+    let mut listing = EventListing::begin(&mut context.printer, format, of, &none)?;
     let newest = list(&mut reader, &filter, &mut listing).await?;
     if let Some(stop) = stop {
         filter.after = Some(newest);
         filter.limit = None;
         follow(&mut reader, filter, &mut listing, &stop).await?;
-        listing.finish(None)?;
+        listing.finish()?;
     } else {
-        let listed = listing.finish(None)?;
+        let listed = listing.finish()?;
         if listed > 0 {
             context.printer.note(&output::count(listed, "event"));
         }

@@ -89,6 +89,16 @@ impl Misuse {
 #[error("nothing is known yet: no sync has succeeded so far")]
 struct NothingKnown;
 
+/// What to say where nothing is listed: that nothing matches, or that nothing is known yet.
+async fn none_listed(
+    reader: &mut Reader,
+    organization: Option<&str>,
+    none: &str,
+) -> Result<String, store::Error> {
+    let is_known = reader.is_anything_known(organization).await?;
+    Ok(if is_known { none.to_owned() } else { NothingKnown.to_string() })
+}
+
 /// Runs one subcommand.
 pub async fn run(context: &mut Context, command: Command) -> anyhow::Result<Exit> {
     match command {
@@ -143,6 +153,8 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
             error.hint()
         } else if let Some(error) = cause.downcast_ref::<demo::Occupied>() {
             Some(error.hint())
+        } else if cause.is::<sync::NoDirectory>() {
+            Some(sync::NoDirectory::hint())
         } else if cause.is::<NothingKnown>() {
             Some("`keydrift runs` tells why; run `keydrift sync`".to_owned())
         } else if let Some(error @ SyncError::NothingToAccept) = cause.downcast_ref() {

@@ -1,10 +1,11 @@
 //! `keydrift show`: what is known of one key, and its whole story.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::events::{EventListing, Of, event_json, object};
 use super::{Context, Exit, keys};
 use crate::cli::Show;
+use crate::inventory::render_value;
 use crate::output::{Cell, Format};
 use crate::store::{EventFilter, EventRow, KeyRow, Reader};
 
@@ -72,7 +73,7 @@ pub(super) async fn run(context: &mut Context, arguments: &Show) -> anyhow::Resu
         format => {
             let mut listing = EventListing::begin(&mut context.printer, format, Of::Key, "")?;
             story.into_iter().try_for_each(|event| listing.row(event))?;
-            listing.finish(None)?;
+            listing.finish()?;
         }
     }
     Ok(Exit::Done)
@@ -125,8 +126,10 @@ fn print_for_people(
             Cell::Json(Value::Object(members)) => members.is_empty(),
             _ => false,
         };
-        if !said && !empty {
-            rows.push((column.name, cell));
+        match cell {
+            _ if said || empty => {}
+            Cell::Json(Value::Object(members)) => rows.extend(lines_of(column.name, &members)),
+            cell => rows.push((column.name, cell)),
         }
     }
     printer.details(&rows)?;
@@ -134,8 +137,15 @@ fn print_for_people(
     printer.heading("history")?;
     let mut listing = EventListing::begin(printer, Format::Table, Of::Key, "no events")?;
     story.into_iter().try_for_each(|event| listing.row(event))?;
-    listing.finish(None)?;
+    listing.finish()?;
     Ok(())
+}
+
+/// A path and its value a line, the first one behind the label.
+fn lines_of<'a>(label: &'a str, members: &Map<String, Value>) -> Vec<(&'a str, Cell)> {
+    let labels = std::iter::once(label).chain(std::iter::repeat(""));
+    let lines = members.iter().map(|(path, value)| format!("{path}: {}", render_value(value)));
+    labels.zip(lines.map(Cell::from)).collect()
 }
 
 fn key_json(key: KeyRow) -> Value {

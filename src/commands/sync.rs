@@ -1,7 +1,7 @@
 //! `keydrift sync`: one sync of each organization now.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
@@ -137,7 +137,23 @@ async fn open(context: &mut Context, settings: &Settings) -> anyhow::Result<Writ
 fn make_directory(path: &Path) -> anyhow::Result<()> {
     let Some(directory) = path.parent() else { return Ok(()) };
     std::fs::create_dir_all(directory)
-        .with_context(|| format!("could not create the directory `{}`", directory.display()))
+        .map_err(|source| NoDirectory { path: directory.to_owned(), source }.into())
+}
+
+/// The directory of the default database could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("could not create the directory `{}`", .path.display())]
+pub(super) struct NoDirectory {
+    path: PathBuf,
+    source: std::io::Error,
+}
+
+impl NoDirectory {
+    pub(super) fn hint() -> String {
+        "create it for the user that runs keydrift, or name another place with `--database` or the setting \
+         `database.path`"
+            .to_owned()
+    }
 }
 
 async fn sync_one(
@@ -185,7 +201,7 @@ async fn list_drift(
     reader
         .list_events(&filter, |event: EventRow| listing.row(event).map_err(anyhow::Error::from))
         .await?;
-    listing.finish(None)?;
+    listing.finish()?;
     Ok(())
 }
 

@@ -128,6 +128,12 @@ impl<'a> Comparison<'a> {
         self.snapshot.keys.get(id).map(|key| key.scope)
     }
 
+    /// How many keys of one scope the snapshot has.
+    #[must_use]
+    pub fn known_of(&self, scope: Scope) -> usize {
+        self.snapshot.keys.values().filter(|key| key.scope == scope).count()
+    }
+
     /// Up to `most` keys of one scope that the scan listed, our own first: it cannot go while it works.
     #[must_use]
     pub fn some_listed(&self, scope: Scope, most: usize) -> Vec<KeyId> {

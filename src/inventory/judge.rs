@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::key::KeyId;
+use super::keys;
 
 /// The answer of a look-up of one missing key by its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,10 +57,11 @@ pub enum Identity {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Stranger {
     #[error(
-        "the answers come from organization `{now}`, not from `{before}` as before, and only {common} of {snapshot} known keys are in the list"
+        "the answers come from organization `{now}`, not from `{before}` as before, and only {common} of {snapshot} known key{} {} in the list",
+        if *snapshot == 1 { "" } else { "s" }, are(*common)
     )]
     OtherHeader { before: String, now: String, common: usize, snapshot: usize },
-    #[error("none of the {snapshot} known keys is in the list")]
+    #[error("{} in the list", none_of(*snapshot))]
     NothingInCommon { snapshot: usize },
 }
 
@@ -88,19 +90,36 @@ pub fn judge_identity(
     }
 }
 
+fn none_of(snapshot: usize) -> String {
+    match snapshot {
+        1 => "the only known key is not".to_owned(),
+        many => format!("none of the {many} known keys is"),
+    }
+}
+
 /// Why a run is held.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Withheld {
     #[error(
-        "{missing} of {snapshot} keys are missing, more than the {limit} that may be looked up (`removal.confirm_limit`)"
+        "{missing} of {} {} missing, more than the {limit} that may be looked up (`removal.confirm_limit`)",
+        keys(snapshot), are(*missing)
     )]
     TooManyMissing { missing: usize, snapshot: usize, limit: usize },
     #[error(
-        "{unknown} of {snapshot} keys are missing and could not be confirmed gone; {allowed} would pass (`removal.guard_keys`, `removal.guard_percent`)"
+        "{unknown} of {} {} missing and could not be confirmed gone; {allowed} would pass (`removal.guard_keys`, `removal.guard_percent`)",
+        keys(snapshot), are(*unknown)
     )]
     TooManyUnknown { unknown: usize, snapshot: usize, allowed: usize },
-    #[error("{more} keys are missing that were not missing in the accepted run")]
+    #[error("{} {} missing that {} not missing in the accepted run", keys(more), are(*more), were(*more))]
     MoreThanAccepted { more: usize },
+}
+
+fn are(count: usize) -> &'static str {
+    if count == 1 { "is" } else { "are" }
+}
+
+fn were(count: usize) -> &'static str {
+    if count == 1 { "was" } else { "were" }
 }
 
 /// Which of the missing keys to look up, or why not even that.

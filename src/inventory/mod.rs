@@ -26,3 +26,10 @@ pub use key::{InvalidKey, Key, KeyId, Other, Scope};
 pub use mask::{looks_like_secret, mask_secrets};
 pub use replay::{EventKind, FieldChange, Inventory, PastEvent, ReplayError};
 pub use sighting::Sighting;
+
+/// `1 key`, `2 keys`.
+pub(crate) fn keys(count: impl std::fmt::Display) -> String {
+    let count = count.to_string();
+    let plural = if count == "1" { "" } else { "s" };
+    format!("{count} key{plural}")
+}

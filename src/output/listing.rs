@@ -267,11 +267,10 @@ impl ListingWriter<'_> {
         Ok(())
     }
 
-    /// Ends the listing and says how many rows it had. `summary` is the last line of a table with
-    /// rows, such as `2 added, 1 removed, 0 changed`; the other formats leave it out.
-    pub fn finish(mut self, summary: Option<&str>) -> Result<u64> {
+    /// Ends the listing and says how many rows it had.
+    pub fn finish(mut self) -> Result<u64> {
         match &mut self.sink {
-            Sink::Table(table) => table.finish(summary)?,
+            Sink::Table(table) => table.finish()?,
             Sink::Json(out) => out.write_all(if self.rows == 0 { b"[]\n" } else { b"\n]\n" })?,
             Sink::Ndjson(_) => {}
             // Out of its own buffer at least, where an error can still be told.

@@ -138,9 +138,10 @@ impl Printer {
         Ok(())
     }
 
-    /// A remark on standard error, unless quiet.
+    /// A remark on standard error, unless quiet. It follows what it is about, also where both streams are one.
     pub fn note(&mut self, text: &str) {
-        if !self.quiet {
+        // What cannot be written now cannot be written at the end, where that is an error.
+        if !self.quiet && self.out.writer.flush().is_ok() {
             self.err_line(&harmless(text));
         }
     }

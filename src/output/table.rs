@@ -77,12 +77,8 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    pub(super) fn finish(&mut self, summary: Option<&str>) -> Result<()> {
-        self.print_waiting(false)?;
-        if let (false, Some(summary)) = (self.widths.is_empty(), summary) {
-            writeln!(self.out.writer, "{}", harmless(summary))?;
-        }
-        Ok(())
+    pub(super) fn finish(&mut self) -> Result<()> {
+        self.print_waiting(false)
     }
 
     /// Prints the rows so far, the first time under a header.

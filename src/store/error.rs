@@ -76,6 +76,14 @@ impl Error {
             Self::NoLog { .. } => {
                 "`keydrift sync` leaves them there; so does any other command of its user".to_owned()
             }
+            Self::CannotOpen { path, .. } if path.metadata().is_ok_and(|file| !file.is_file()) => {
+                "name a file with `--database` or the setting `database.path`".to_owned()
+            }
+            Self::CannotOpen { path, source }
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                format!("make `{}` readable for this user, and its directory too", path.display())
+            }
             Self::CannotOpen { path, .. } => {
                 format!("check that the directory of `{}` is there and yours to use", path.display())
             }
@@ -104,6 +112,10 @@ impl Error {
                 "the database was changed by something else than keydrift; restore a backup".to_owned()
             }
             Self::BeforeHistory { .. } => "ask for a later time".to_owned(),
+            Self::Sqlite { path, .. } if !is_text(path) => {
+                "SQLite takes UTF-8 paths only: name another with `--database` or the setting `database.path`"
+                    .to_owned()
+            }
             Self::Sqlite { .. } | Self::Migrate { .. } => return None,
         })
     }
@@ -127,4 +139,9 @@ impl Error {
             _ => Self::Sqlite { path, source },
         }
     }
+}
+
+/// Whether a path, from the root on, is UTF-8.
+fn is_text(path: &Path) -> bool {
+    std::path::absolute(path).is_ok_and(|path| path.to_str().is_some())
 }

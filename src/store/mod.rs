@@ -27,6 +27,7 @@ pub use error::Error;
 pub use lock::{Owed, RunLock, RunNote};
 pub use read::{EventFilter, EventRow, KeyFilter, KeyRow, Reader, RunRow};
 pub use record::{Outcome, Recorded, RunDraft, Withholding};
+pub use replay::Adoption;
 pub use snapshot::Accepted;
 
 /// The one process that may change the database, as long as it lives.

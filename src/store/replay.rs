@@ -35,6 +35,18 @@ row! {
     }
 }
 
+row! {
+    /// The value that a key has in a field since a notice, without an event.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Adoption {
+        pub organization: String,
+        pub kind: String,
+        pub field: String,
+        pub key_id: String,
+        pub value: Option<String>,
+    }
+}
+
 impl Reader {
     /// The inventory of each organization as of a time, by replay of the history. An organization of which
     /// nothing was known then is left out; if that is all of them, an error says since when there is
@@ -65,6 +77,11 @@ impl Reader {
             inventories.insert(name, self.replay_one(id, run_id).await?);
         }
         Ok(inventories)
+    }
+
+    /// Whether a run has succeeded, so that there is an inventory.
+    pub async fn is_anything_known(&mut self, organization: Option<&str>) -> Result<bool, Error> {
+        Ok(self.first_ok_run(organization).await?.is_some())
     }
 
     async fn first_ok_run(
@@ -109,6 +126,31 @@ impl Reader {
         }
         notices.try_for_each(|notice| notice.adopt(&mut inventory))?;
         Ok(inventory)
+    }
+
+    /// What notices told of keys after the state as of one time, up to that as of another; in the order
+    /// of recording.
+    pub async fn list_adoptions(
+        &mut self,
+        organization: Option<&str>,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<Adoption>, Error> {
+        sqlx::query_as(
+            "select o.name as organization, n.kind, n.field, j.value ->> 0 as key_id,
+                    j.value ->> 1 as value
+             from notices n join runs r on r.run_id = n.run_id
+             join organizations o on o.organization = r.organization, json_each(n.changes) j
+             where (?1 is null or o.name = ?1) and n.kind <> 'own_key'
+               and r.finished_at > ?2 and r.finished_at <= ?3
+             order by n.notice_id",
+        )
+        .bind(organization)
+        .bind(from.unix())
+        .bind(to.unix())
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(|source| self.failed(source))
     }
 
     async fn load_notices(

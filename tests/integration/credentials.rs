@@ -308,7 +308,7 @@ fn a_credential_swapped_for_another_organizations_is_refused_until_it_is_accepte
                     Organization::generate(7, 1).organization_id().unwrap()
                 )
             } else {
-                "none of the 1 known keys".to_owned()
+                "the only known key is not in the list".to_owned()
             };
             assert!(error.contains(&why), "{error}");
             assert!(ran.stderr.contains("keydrift sync --accept default"), "{ran}");
@@ -323,7 +323,7 @@ fn a_credential_swapped_for_another_organizations_is_refused_until_it_is_accepte
         let kinds: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
         assert_eq!((kinds.len(), kinds.contains(&"removed")), (2, true), "{kinds:?}");
         let notice = world.last_run()["notice"].as_str().unwrap().to_owned();
-        assert!(notice.contains("accepted what run 3 had recorded"), "{notice}");
+        assert!(notice.contains("accepted what refused run 3 had recorded: "), "{notice}");
 
         // From now on the first organization is the other one.
         let before = world.content();

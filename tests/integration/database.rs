@@ -243,6 +243,31 @@ fn a_link_leads_to_the_database() {
 }
 
 #[test]
+fn what_cannot_be_a_database_says_what_can() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let world = World::new(1);
+    let bytes = [world.path().as_os_str().as_bytes(), b"/\xff.db"].concat();
+    let unreadable = Path::new(std::ffi::OsStr::from_bytes(&bytes));
+    refused(world.keydrift_on(unreadable, &["sync"]), &["UTF-8 paths only", "--database"]);
+    refused(world.keydrift_on(world.path(), &["keys"]), &["is a directory", "hint: name a file"]);
+    let fifo = world.path().join("fifo.db");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.is_ok_and(|status| status.success()));
+    for args in [&["keys"], &["sync"]] {
+        refused(world.keydrift_on(&fifo, args), &["not a regular file", "hint: name a file"]);
+    }
+    // Where the default place cannot be made.
+    std::fs::write(world.path().join("home"), "").unwrap();
+    let sync = crate::support::Keydrift::new(world.path())
+        .env("HOME", world.path().join("home"))
+        .env("OPENAI_ADMIN_KEY", world.organization().credential())
+        .env("OPENAI_BASE_URL", world.server.base_url())
+        .arg("sync");
+    refused(sync, &["could not create the directory", "hint: create it for the user"]);
+}
+
+#[test]
 fn a_ring_of_links_is_no_database() {
     let world = World::new(20);
     symlink("keys.db", world.database()).unwrap();

@@ -51,6 +51,8 @@ fn every_query_runs_against_the_demo() {
         let queries = blocks(&read(document), "sql");
         assert!(queries.len() >= 3, "{document}");
         for query in queries {
+            // Without these, SQLite before 3.44 answers null.
+            assert!(!query.contains("%F") && !query.contains("%T"), "{document}: {query}");
             // Examples of an id and of the end of a value.
             let asked = query
                 .replace("key_abc", key.as_str().unwrap())

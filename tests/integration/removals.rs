@@ -185,7 +185,9 @@ fn more_unknown_keys_than_the_guard_allows_hold_the_run_and_so_many_do_not() {
         assert_eq!(ran.code, Some(1), "{ran}");
         let run = world.check_nothing_changed(&before, "held");
         let error = run["error"].as_str().unwrap();
-        let text = format!("{} of {keys} keys are missing and could not be confirmed", allowed + 1);
+        let are = if allowed == 0 { "is" } else { "are" };
+        let text =
+            format!("{} of {keys} keys {are} missing and could not be confirmed", allowed + 1);
         assert!(error.contains(&text), "{error}");
         assert!(error.contains(&format!("{allowed} would pass")), "{error}");
         assert_eq!(run["unconfirmed"], allowed + 1);
@@ -241,9 +243,12 @@ fn a_held_run_that_is_accepted_removes_what_it_recorded_and_keeps_what_answers()
     let run = world.last_run();
     assert_eq!((&run["status"], &run["unconfirmed"]), (&json!("ok"), &json!(1)));
     let notice = run["notice"].as_str().unwrap();
-    assert!(notice.contains(&format!("run {}", held["run_id"])), "{notice}");
+    assert!(
+        notice.starts_with(&format!("accepted what held run {} had recorded: 11 ", held["run_id"])),
+        "{notice}"
+    );
     assert!(notice.contains("11 of 30 keys are missing and could not be confirmed"), "{notice}");
-    assert!(ran.stderr.contains("accepted what run"), "{ran}");
+    assert!(ran.stderr.contains("accepted what held run"), "{ran}");
 
     // It is accepted once.
     let again = sync(&world, &["--accept", "default"]).exits(1);

@@ -150,7 +150,7 @@ async fn show(context: &mut Context, database: &Path, hero: &str) -> anyhow::Res
     reader
         .list_events(&filter, |event: EventRow| listing.row(event).map_err(anyhow::Error::from))
         .await?;
-    listing.finish(None)?;
+    listing.finish()?;
 
     context.printer.line("")?;
     context.printer.heading(&format!("One key's story, as `keydrift show {hero}` tells it"))?;

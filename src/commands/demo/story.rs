@@ -103,7 +103,11 @@ pub(super) fn tell(organization: &Handle) -> Story {
     ];
     days.extend([
         day(10, "the renamed key gets an end date, its owner another role", limit(hero.clone())),
-        day(11, "most of the list is missing, and no look-up is answered", Box::new(forget_most)),
+        day(
+            11,
+            "most of the list is missing, no look-up is answered (guard lowered: guard_keys = 3)",
+            Box::new(forget_most),
+        ),
         day(12, "the list is whole again, and the renamed key is used", touch(vec![hero.clone()])),
         day(13, "the deleted key is back, the quick test is deleted", restore_and_tidy(deleted)),
         day(14, "two keys are used", touch(vec![hero.clone(), id(6)])),

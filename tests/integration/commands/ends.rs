@@ -260,6 +260,17 @@ fn an_empty_listing_is_said_on_standard_error() {
 }
 
 #[test]
+fn before_the_first_good_sync_nothing_is_known() {
+    let world = World::new(3);
+    world.keydrift(&["sync"]).env("OPENAI_ADMIN_KEY", "sk-admin-unknown").exits(1);
+    for args in [&["keys"][..], &["keys", "--removed"], &["log"]] {
+        let ran = world.keydrift(args).succeeds();
+        let said = "nothing is known yet: no sync has succeeded so far\n";
+        assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", said));
+    }
+}
+
+#[test]
 fn quiet_leaves_data_warnings_and_errors() {
     let world = World::new(5);
     let ran = world.keydrift(&["sync", "-q"]).succeeds();

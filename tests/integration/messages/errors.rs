@@ -203,6 +203,51 @@ fn credentials_that_are_missing_or_wrong() {
     ");
 }
 
+#[test]
+fn a_check_of_the_configuration_reads_the_credentials() {
+    let world = World::new(1);
+    let write = |name: &str, text: &str, mode| {
+        let path = world.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    write("good.key", "sk-admin-good\n", 0o600);
+    write("open.key", "sk-admin-x", 0o644);
+    write("empty.key", "", 0o600);
+    write("project.key", "sk-proj-abc", 0o600);
+    write("blank.key", "sk-admin two", 0o600);
+    fs::create_dir(world.path().join("directory.key")).unwrap();
+    let check = |files: &[&str]| {
+        let path = world.path().join("keydrift.toml");
+        let table =
+            |file: &&str| format!("[organizations.{file}]\nadmin_key_file = \"{file}.key\"\n");
+        fs::write(&path, files.iter().map(table).collect::<String>()).unwrap();
+        let ran = world.keydrift(&["config", "check"]).arg(config(&path)).exits(2);
+        assert!(ran.stdout.starts_with("SETTING "), "{ran}");
+        stable(&world, &ran.stderr)
+    };
+    insta::assert_snapshot!(check(&["good", "missing"]), @"
+    error: the credential of organization `missing` cannot be used
+      caused by: could not read the credential file `DIR/missing.key`: No such file or directory (os error 2)
+    hint: write the admin key into it, with mode 600, or correct the path
+    ");
+    insta::assert_snapshot!(check(&["good", "open"]), @"
+    error: the credential of organization `open` cannot be used
+      caused by: the credential file `DIR/open.key` can be read by every user (mode 644)
+    hint: run `chmod 600 DIR/open.key`
+    ");
+    let several = check(&["missing", "open", "good", "empty", "project", "blank", "directory"]);
+    insta::assert_snapshot!(several, @"
+    error: 6 credentials cannot be used:
+      - organization `blank`: the credential in file `DIR/blank.key` has white space or control characters in it; it must be the admin key alone, on one line
+      - organization `directory`: the credential file `DIR/directory.key` is a directory, not a regular file; name a file that can be read again for each run
+      - organization `empty`: the credential in file `DIR/empty.key` is empty; it must be the admin key alone, on one line
+      - organization `missing`: could not read the credential file `DIR/missing.key`: No such file or directory (os error 2); write the admin key into it, with mode 600, or correct the path
+      - organization `open`: the credential file `DIR/open.key` can be read by every user (mode 644); run `chmod 600 DIR/open.key`
+      - organization `project`: the credential in file `DIR/project.key` is a project API key, not an admin key; an owner of the organization can create an admin key, with read-only permission, at https://platform.openai.com/settings/organization/admin-keys
+    ");
+}
+
 /// The error of a sync of a known organization while something goes wrong.
 #[track_caller]
 fn api(when: Matcher, fault: Fault) -> String {
@@ -521,12 +566,12 @@ fn databases_that_cannot_be_used() {
     insta::assert_snapshot!(with("keys", "."), @"
     error: the database `.` cannot be opened
       caused by: is a directory
-    hint: check that the directory of `.` is there and yours to use
+    hint: name a file with `--database` or the setting `database.path`
     ");
     insta::assert_snapshot!(with("sync", "."), @"
     error: the database `.` cannot be opened
       caused by: is a directory
-    hint: check that the directory of `.` is there and yours to use
+    hint: name a file with `--database` or the setting `database.path`
     ");
     fs::write(world.path().join("text.db"), "this is no database, but it is long enough to be one")
         .unwrap();

@@ -18,8 +18,8 @@ fn table_of_keys() {
     admin  key_deploy  ci deploy (eu)  sk-admin-****Dply  ci            2025-04-01T00:00:00Z  -
     admin  key_own     keydrift        sk-admin-****47HX  Ada Lovelace  2025-10-01T00:00:00Z  -
     admin  key_quick   quick test      sk-admin-****Quck  Ada Lovelace  2026-10-02T00:13:20Z  2026-10-07T07:00:00Z
-    4 keys
     --- stderr
+    4 keys
     ");
 }
 
@@ -29,8 +29,8 @@ fn table_of_keys_that_were_removed() {
     insta::assert_snapshot!(table(&world, &["keys", "--removed"]), @"
     SCOPE    KEY          NAME            VALUE             OWNER  CREATED               LAST USED  REMOVED
     project  key_billing  billing export  sk-proj-****Bill  ci     2025-07-01T00:00:00Z  -          2026-10-07T08:00:00Z
-    1 key
     --- stderr
+    1 key
     ");
 }
 
@@ -43,8 +43,8 @@ fn table_of_keys_as_of_a_time() {
     admin    key_deploy   ci deploy       sk-admin-****Dply  ci            2025-04-01T00:00:00Z  -
     project  key_billing  billing export  sk-proj-****Bill   ci            2025-07-01T00:00:00Z  -
     admin    key_own      keydrift        sk-admin-****47HX  Ada Lovelace  2025-10-01T00:00:00Z  -
-    4 keys as of 2026-10-02T00:00:00Z
     --- stderr
+    4 keys as of 2026-10-02T00:00:00Z
     ");
 }
 
@@ -97,7 +97,7 @@ fn table_of_show() {
     owner_role      member
     created_at      2025-04-01T00:00:00Z
     expires_at      2027-01-01T00:00:00Z
-    other           {"tier":"standard"}
+    other           tier: standard
     first_seen_at   2026-10-01T08:00:00Z
     last_seen_at    2026-10-07T08:00:00Z
 
@@ -127,7 +127,7 @@ fn table_of_show_a_removed_key() {
     owner_name      ci
     owner_role      member
     created_at      2025-07-01T00:00:00Z
-    other           {"tier":"standard"}
+    other           tier: standard
     first_seen_at   2026-10-01T08:00:00Z
     last_seen_at    2026-10-06T08:00:00Z
 
@@ -154,7 +154,7 @@ fn table_of_show_our_own_key() {
     owner_name      Ada Lovelace
     owner_role      owner
     created_at      2025-10-01T00:00:00Z
-    other           {"tier":"standard"}
+    other           tier: standard
     first_seen_at   2026-10-01T08:00:00Z
     last_seen_at    2026-10-07T08:00:00Z
 
@@ -173,13 +173,11 @@ fn table_of_diff() {
     key_billing  billing export  removed     sk-proj-****Bill of ci
     key_deploy   ci deploy (eu)  changed     name: ci deploy → ci deploy (eu)
     key_deploy   ci deploy (eu)  changed     expires_at: - → 2027-01-01T00:00:00Z
-    key_deploy   ci deploy (eu)  changed     tier: - → standard
     key_main     Main Admin Key  used        2026-08-29T10:40:00Z → 2026-10-02T07:30:00Z
-    key_main     Main Admin Key  changed     tier: - → standard
-    key_own      keydrift        changed     tier: - → standard
     key_quick    quick test      added       sk-admin-****Quck of Ada Lovelace
-    1 added, 1 removed, 1 used, 5 changed between 2026-10-02T00:00:00Z and 2026-10-08T00:00:00Z
     --- stderr
+    1 added, 1 removed, 1 used, 2 changed between 2026-10-02T00:00:00Z and 2026-10-08T00:00:00Z
+    the API now sends `tier`: 3 keys, left out
     ");
 }
 
@@ -196,17 +194,17 @@ fn table_of_diff_of_nothing() {
 fn table_of_runs() {
     let world = History::eventful().world;
     insta::assert_snapshot!(table(&world, &["runs"]), @"
-    RUN  TRIGGER   STARTED               STATUS  KEYS  ADDED  RESTORED  REMOVED  USED  CHANGED
-    1    schedule  2026-10-01T08:00:00Z  ok         4      0         0        0     0        0
-    2    schedule  2026-10-02T08:00:00Z  ok         5      1         0        0     1        1
-    3    schedule  2026-10-03T08:00:00Z  ok         4      0         0        1     0        0
-    4    schedule  2026-10-04T08:00:00Z  failed     0      0         0        0     0        0
+    RUN  TRIGGER   STARTED               STATUS  KEYS  ADDED  RESTORED  REMOVED  USED  CHANGED  UNCONF.
+    1    schedule  2026-10-01T08:00:00Z  ok         4      0         0        0     0        0        0
+    2    schedule  2026-10-02T08:00:00Z  ok         5      1         0        0     1        1        0
+    3    schedule  2026-10-03T08:00:00Z  ok         4      0         0        1     0        0        0
+    4    schedule  2026-10-04T08:00:00Z  failed     0      0         0        0     0        0        0
          the keys could not be listed: page 1 of the admin keys failed with status 503 (request req_00000000000000000000000000000007): The server had an error while processing your request
-    5    schedule  2026-10-05T08:00:00Z  held       3      0         0        0     0        0
-         held: nothing was changed: 1 of 4 keys are missing and could not be confirmed gone; 0 would pass (`removal.guard_keys`, `removal.guard_percent`)
-    6    schedule  2026-10-06T08:00:00Z  ok         5      0         1        0     0        2
+    5    schedule  2026-10-05T08:00:00Z  held       3      0         0        0     0        0        1
+         held: nothing was changed: 1 of 4 keys is missing and could not be confirmed gone; 0 would pass (`removal.guard_keys`, `removal.guard_percent`)
+    6    schedule  2026-10-06T08:00:00Z  ok         5      0         1        0     0        2        0
          the API now sends `tier`
-    7    schedule  2026-10-07T08:00:00Z  ok         4      0         0        1     1        1
+    7    schedule  2026-10-07T08:00:00Z  ok         4      0         0        1     1        1        0
     --- stderr
     7 runs
     ");
