@@ -464,11 +464,11 @@ async fn find_removals(
             continue;
         }
         (request.progress)(Progress::LookingUp { missing: asked.len() as u64 });
-        // That the endpoint knows one kind of key says nothing of the other: projects' keys are in this
-        // list, and perhaps not behind this endpoint. Only where there never was more than one key of a
-        // kind, the other kind has to vouch.
+        // That the endpoint knows one kind of key says little of the other: projects' keys are in this
+        // list, and perhaps not behind this endpoint. Where none of the kind is listed any more, the
+        // other kind has to vouch.
         let mut controls = comparison.some_listed(scope, CONTROLS);
-        if controls.is_empty() && comparison.known_of(scope) == 1 {
+        if controls.is_empty() {
             let other = if scope == Scope::Admin { Scope::Project } else { Scope::Admin };
             controls = comparison.some_listed(other, CONTROLS);
         }

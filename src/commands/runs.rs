@@ -35,7 +35,7 @@ const ALL: [Column; 23] = [
 const UNCONFIRMED: Column = Column::hidden("unconfirmed", Kind::Number);
 const UNCONFIRMED_SHOWN: Column = Column::new("unconfirmed", "UNCONF.", Kind::Number).spare(1);
 /// All but the remark.
-const FOR_PROGRAMS: usize = 21;
+const FOR_PROGRAMS: usize = 22;
 
 pub(super) async fn run(context: &mut Context, arguments: &Runs) -> anyhow::Result<Exit> {
     let organization = arguments.organization.name.as_deref();

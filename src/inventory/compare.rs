@@ -6,13 +6,12 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
 
 use super::changes::{Alteration, Appearance, Changes, Notice, NoticeKind};
 use super::field::{Column, FieldCensus, FieldStates, Sent};
 use super::key::{Key, KeyId, Scope};
 use super::sighting::Sighting;
-use super::telling::{Telling, copy_field, keep_field};
+use super::telling::{Telling, keep_field};
 
 /// What is known of an organization from its last `ok` run.
 #[derive(Debug, Default)]
@@ -31,8 +30,6 @@ pub struct Comparison<'a> {
     snapshot: Snapshot,
     is_own: Box<dyn Fn(&str) -> bool + Send + 'a>,
     stopped: Vec<String>,
-    /// Keys that keep a value of a stopped field, and which of them.
-    kept: Vec<(KeyId, usize)>,
     census: FieldCensus,
     /// Keys of the snapshot that the scan listed.
     listed: HashSet<KeyId>,
@@ -55,7 +52,6 @@ impl<'a> Comparison<'a> {
         let stopped = snapshot.fields.iter().filter(|(_, sent)| **sent == Sent::Stopped);
         Self {
             stopped: stopped.map(|(field, _)| field.clone()).collect(),
-            kept: Vec::new(),
             snapshot,
             is_own: Box::new(is_own),
             census: FieldCensus::default(),
@@ -78,10 +74,8 @@ impl<'a> Comparison<'a> {
             return;
         };
         self.listed.insert(id.clone());
-        for (nth, field) in self.stopped.iter().enumerate() {
-            if keep_field(&mut sighting, before, field) {
-                self.kept.push((id.clone(), nth));
-            }
+        for field in &self.stopped {
+            keep_field(&mut sighting, before, field);
         }
         if sighting.shape.lacks(Column::RedactedValue.name()) {
             if before.redacted_value.as_deref().is_some_and(&self.is_own) {
@@ -128,12 +122,6 @@ impl<'a> Comparison<'a> {
         self.snapshot.keys.get(id).map(|key| key.scope)
     }
 
-    /// How many keys of one scope the snapshot has.
-    #[must_use]
-    pub fn known_of(&self, scope: Scope) -> usize {
-        self.snapshot.keys.values().filter(|key| key.scope == scope).count()
-    }
-
     /// Up to `most` keys of one scope that the scan listed, our own first: it cannot go while it works.
     #[must_use]
     pub fn some_listed(&self, scope: Scope, most: usize) -> Vec<KeyId> {
@@ -163,10 +151,9 @@ impl<'a> Comparison<'a> {
     /// Concludes what changed: `gone` are the missing keys that are believed gone, `returning` the
     /// appeared ones that were in the inventory once.
     #[must_use]
-    pub fn finish(mut self, gone: &HashSet<KeyId>, returning: &HashSet<KeyId>) -> Changes {
+    pub fn finish(self, gone: &HashSet<KeyId>, returning: &HashSet<KeyId>) -> Changes {
         let missing = self.missing();
         let fields = self.census.conclude(&self.snapshot.fields);
-        self.give_up_kept(&fields);
         let own_key = self.own_key(&fields);
         let Self { snapshot, appeared, differing, listed, .. } = self;
         let mut telling = Telling::new(&snapshot, &fields, own_key.as_ref());
@@ -193,30 +180,6 @@ impl<'a> Comparison<'a> {
             own_key,
             notices,
             fields,
-        }
-    }
-
-    /// A field that counts as stopped no longer is null for the keys that lack it: what they kept goes.
-    fn give_up_kept(&mut self, fields: &FieldStates) {
-        let resumed = |nth: usize| fields.get(&self.stopped[nth]) != Some(&Sent::Stopped);
-        let kept: Vec<(KeyId, usize)> =
-            std::mem::take(&mut self.kept).into_iter().filter(|(_, nth)| resumed(*nth)).collect();
-        if kept.is_empty() {
-            return;
-        }
-        let differing = self.differing.iter().enumerate();
-        let mut places: HashMap<KeyId, usize> =
-            differing.map(|(place, sighting)| (sighting.key.id.clone(), place)).collect();
-        for (id, nth) in kept {
-            let Some(before) = self.snapshot.keys.get(&id) else { continue };
-            let place = *places.entry(id.clone()).or_insert_with(|| {
-                let mut sighting = Sighting::new(before.clone(), Arc::default());
-                sighting.key.scope = before.scope;
-                self.differing.push(sighting);
-                self.differing.len() - 1
-            });
-            let nothing = Key::new(id, before.scope);
-            copy_field(&mut self.differing[place].key, &nothing, &self.stopped[nth]);
         }
     }
 

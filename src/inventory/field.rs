@@ -210,7 +210,7 @@ pub enum Sent {
     Always,
     /// For some keys only, or in an object that few keys have.
     Sometimes,
-    /// Once for all, and now for none: the last values are kept.
+    /// Once for all, then for none, and not for all again yet: keys that lack it keep their last value.
     Stopped,
 }
 
@@ -272,8 +272,10 @@ impl FieldCensus {
         let common = (sent + lacking) * 2 > self.keys;
         match before {
             _ if sent > 0 && lacking == 0 && common => Some(Sent::Always),
+            // It is back when no key lacks it any more; until then, those keep their last value.
+            Some(Sent::Stopped) => Some(Sent::Stopped),
             _ if sent > 0 => Some(Sent::Sometimes),
-            Some(Sent::Always | Sent::Stopped) if lacking > 0 && common => Some(Sent::Stopped),
+            Some(Sent::Always) if lacking > 0 && common => Some(Sent::Stopped),
             _ if lacking > 0 => None,
             // The object it belongs to is null or not sent for any key: nothing new is known of it.
             known => known,

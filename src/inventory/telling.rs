@@ -73,7 +73,7 @@ impl<'a> Telling<'a> {
     pub(super) fn alter(&mut self, mut sighting: Sighting) -> Option<Alteration> {
         let before = self.snapshot.keys.get(&sighting.key.id)?;
         for field in &self.stopped {
-            let _kept = keep_field(&mut sighting, before, field);
+            keep_field(&mut sighting, before, field);
         }
         let mut key = sighting.key;
         if self.redacted_format.is_some() {
@@ -137,27 +137,17 @@ fn all_but_use(key: &Key) -> Key {
     Key { last_used_at: None, ..key.clone() }
 }
 
-/// Puts the values that `field` has in `before` into a key that it was not sent for. Tells whether there
-/// were any.
-pub(super) fn keep_field(sighting: &mut Sighting, before: &Key, field: &str) -> bool {
-    sighting.shape.lacks(field) && copy_field(&mut sighting.key, before, field)
-}
-
-/// Copies all that stands at `field` and below it in `from`. Tells whether that is anything.
-pub(super) fn copy_field(key: &mut Key, from: &Key, field: &str) -> bool {
+/// Puts the values that `field` has in `before` into a key that it was not sent for.
+pub(super) fn keep_field(sighting: &mut Sighting, before: &Key, field: &str) {
+    if !sighting.shape.lacks(field) {
+        return;
+    }
     let path = path_of(field);
     let concerns = |other: &str| other == path || is_below(other, path);
-    let mut any = false;
     for column in Column::ALL.into_iter().filter(|column| concerns(column.api_path())) {
-        any |= from.shown(column).is_some();
-        key.copy_field(from, column);
+        sighting.key.copy_field(before, column);
     }
-    let others: Vec<String> =
-        key.other.keys().chain(from.other.keys()).filter(|path| concerns(path)).cloned().collect();
-    for path in others {
-        let value = from.other.get(&path).cloned();
-        any |= value.is_some();
-        key.set_other(&path, value);
+    for (other, value) in before.other.iter().filter(|(other, _)| concerns(other)) {
+        sighting.key.set_other(other, Some(value.clone()));
     }
-    any
 }

@@ -6,6 +6,7 @@
 //! three requests.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 
 use futures_util::{StreamExt, stream};
 use tracing::instrument;
@@ -43,7 +44,7 @@ impl Session {
     ) -> HashMap<KeyId, LookUp> {
         let mut answers: HashMap<KeyId, LookUp> =
             missing.iter().map(|id| (id.clone(), LookUp::Unknown)).collect();
-        if missing.is_empty() {
+        if missing.is_empty() || self.no_more_look_ups.load(Ordering::Relaxed) {
             return answers;
         }
         let controls = pick_controls(listed);
@@ -112,7 +113,10 @@ impl Session {
         let subject = Subject::Key(id.clone());
         let outcome = self.fetch(url, &subject).await;
         let asked = match &outcome {
-            Err(Error::Deferred { .. } | Error::DeadlineExceeded { .. }) => Asked::Stop,
+            Err(Error::Deferred { .. } | Error::DeadlineExceeded { .. }) => {
+                self.no_more_look_ups.store(true, Ordering::Relaxed);
+                Asked::Stop
+            }
             Err(error) => {
                 tracing::warn!(http.request_id = error.request_id(), "a look-up failed: {error}");
                 Asked::Answer(LookUp::Unknown)

@@ -108,8 +108,7 @@ struct Listing<'a> {
     limit: Option<u32>,
     /// The first refusal of a page size.
     limit_refused: Option<Error>,
-    /// What the pages so far say of their organization, if there was one.
-    organization: Option<Option<String>>,
+    organization: Option<String>,
 }
 
 impl<'a> Listing<'a> {
@@ -209,17 +208,16 @@ impl<'a> Listing<'a> {
         found: Option<String>,
         at: &dyn Fn() -> Box<Origin>,
     ) -> Result<(), Error> {
-        match &self.organization {
-            None => self.organization = Some(found),
-            Some(first) if *first == found => {}
-            Some(first) => {
-                let name =
-                    |header: &Option<String>| header.clone().unwrap_or_else(|| "none".to_owned());
-                let (first, found) = (name(first), name(&found));
-                return Err(Error::MixedOrganizations { at: at(), first, found });
+        match (&self.organization, found) {
+            (Some(first), Some(found)) if *first != found => {
+                Err(Error::MixedOrganizations { at: at(), first: first.clone(), found })
             }
+            (None, found) => {
+                self.organization = found;
+                Ok(())
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn conclude(self) -> Scan {
@@ -229,7 +227,7 @@ impl<'a> Listing<'a> {
             shifts: self.walk.shifts,
             lost_cursors: self.walk.lost_cursors,
             restarts: self.walk.restarts,
-            organization: self.organization.flatten(),
+            organization: self.organization,
             warnings: self.parser.warnings,
         }
     }

@@ -1,7 +1,7 @@
 //! One run's conversation with the API: its deadline, its retries, what it cost.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -28,6 +28,8 @@ pub struct Session {
     requests: AtomicU64,
     retries: AtomicU64,
     pages: AtomicU64,
+    /// The time is over, or the API wants to be left alone: nothing more is looked up.
+    pub(super) no_more_look_ups: AtomicBool,
 }
 
 impl Session {
@@ -35,7 +37,15 @@ impl Session {
     pub fn new(client: Arc<Client>) -> Self {
         let deadline = Instant::now() + client.options.run_deadline.min(FOR_EVER);
         let zero = || AtomicU64::new(0);
-        Self { client, deadline, requests: zero(), retries: zero(), pages: zero() }
+        let no_more_look_ups = AtomicBool::new(false);
+        Self {
+            client,
+            deadline,
+            requests: zero(),
+            retries: zero(),
+            pages: zero(),
+            no_more_look_ups,
+        }
     }
 
     /// What the run has cost so far, also after it failed.

@@ -448,7 +448,9 @@ fn a_damaged_database_is_said_to_be() {
     damaged.push(whole[..PAGE + 100].to_vec());
     damaged.push([&whole[..16], &[0xff; 50], &whole[66..]].concat());
     let cases = damaged.len();
+    let copy = world.path().join("copy.db");
     for bytes in damaged {
+        std::fs::write(&copy, &bytes).unwrap();
         std::fs::write(world.database(), bytes).unwrap();
         let commands: [&[&str]; 4] = [&["keys"], &["log"], &["runs"], &["sync"]];
         let ran = commands.map(|args| world.keydrift(args).run());
@@ -460,9 +462,15 @@ fn a_damaged_database_is_said_to_be() {
                 assert!(ran.stderr.contains("keys.db"), "{ran}");
             }
         }
-        told += usize::from(ran.iter().any(|ran| ran.stderr.contains("keys.db` is damaged")));
+        let said = ran.iter().any(|ran| ran.stderr.contains("keys.db` is damaged"));
+        // Damage where none of them looks (an index, the middle of a text) may go unseen; what plain SQL
+        // over the same views trips over may not.
+        let seen = |view: &&str| sql::try_rows(&copy, &format!("select * from {view}")).is_err();
+        let visible = ["current_keys", "audit_history", "run_history"].iter().any(seen);
+        assert!(!visible || ran.iter().any(|ran| ran.code == Some(1)), "damage is passed over");
+        told += usize::from(said);
     }
-    assert!(told * 10 >= cases * 8, "only {told} of {cases} were told to be damaged");
+    assert!(told * 2 >= cases, "only {told} of {cases} were told to be damaged");
 }
 
 #[test]

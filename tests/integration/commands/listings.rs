@@ -10,8 +10,9 @@ use crate::support::{History, World, sql};
 pub(super) fn view(database: &Path, query: &str) -> Vec<Map<String, Value>> {
     let mut rows = sql::rows(database, query);
     for row in &mut rows {
-        if let Some(Value::String(text)) = row.get("other") {
-            row["other"] = serde_json::from_str(text).expect("JSON");
+        for column in ["other", "missing"] {
+            let Some(Value::String(text)) = row.get(column) else { continue };
+            row[column] = serde_json::from_str(text).expect("JSON");
         }
     }
     rows
