@@ -76,17 +76,7 @@ impl Error {
             Self::NoLog { .. } => {
                 "`keydrift sync` leaves them there; so does any other command of its user".to_owned()
             }
-            Self::CannotOpen { path, .. } if path.metadata().is_ok_and(|file| !file.is_file()) => {
-                "name a file with `--database` or the setting `database.path`".to_owned()
-            }
-            Self::CannotOpen { path, source }
-                if source.kind() == io::ErrorKind::PermissionDenied =>
-            {
-                format!("make `{}` readable for this user, and its directory too", path.display())
-            }
-            Self::CannotOpen { path, .. } => {
-                format!("check that the directory of `{}` is there and yours to use", path.display())
-            }
+            Self::CannotOpen { path, source } => hint_to_open(path, source),
             Self::Full { .. } => {
                 "free some space; what is recorded stays, and the next run goes on from there".to_owned()
             }
@@ -144,4 +134,14 @@ impl Error {
 /// Whether a path, from the root on, is UTF-8.
 fn is_text(path: &Path) -> bool {
     std::path::absolute(path).is_ok_and(|path| path.to_str().is_some())
+}
+
+fn hint_to_open(path: &Path, source: &io::Error) -> String {
+    if path.metadata().is_ok_and(|file| !file.is_file()) {
+        "name a file with `--database` or the setting `database.path`".to_owned()
+    } else if source.kind() == io::ErrorKind::PermissionDenied {
+        format!("make `{}` readable for this user, and its directory too", path.display())
+    } else {
+        format!("check that the directory of `{}` is there and yours to use", path.display())
+    }
 }

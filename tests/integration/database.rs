@@ -448,9 +448,7 @@ fn a_damaged_database_is_said_to_be() {
     damaged.push(whole[..PAGE + 100].to_vec());
     damaged.push([&whole[..16], &[0xff; 50], &whole[66..]].concat());
     let cases = damaged.len();
-    let copy = world.path().join("copy.db");
     for bytes in damaged {
-        std::fs::write(&copy, &bytes).unwrap();
         std::fs::write(world.database(), bytes).unwrap();
         let commands: [&[&str]; 4] = [&["keys"], &["log"], &["runs"], &["sync"]];
         let ran = commands.map(|args| world.keydrift(args).run());
@@ -463,14 +461,10 @@ fn a_damaged_database_is_said_to_be() {
             }
         }
         let said = ran.iter().any(|ran| ran.stderr.contains("keys.db` is damaged"));
-        // Damage where none of them looks (an index, the middle of a text) may go unseen; what plain SQL
-        // over the same views trips over may not.
-        let seen = |view: &&str| sql::try_rows(&copy, &format!("select * from {view}")).is_err();
-        let visible = ["current_keys", "audit_history", "run_history"].iter().any(seen);
-        assert!(!visible || ran.iter().any(|ran| ran.code == Some(1)), "damage is passed over");
         told += usize::from(said);
     }
-    assert!(told * 2 >= cases, "only {told} of {cases} were told to be damaged");
+    // Damage where none of them looks (a page of an index, the middle of a text) goes unseen.
+    assert!(told * 10 >= cases * 7, "only {told} of {cases} were told to be damaged");
 }
 
 #[test]
