@@ -172,3 +172,10 @@ async fn look_ups_can_run_on_another_thread() {
         );
     assert_eq!(asking.await.unwrap(), 1);
 }
+
+#[tokio::test]
+async fn a_404_that_speaks_of_scopes_says_nothing_of_the_key() {
+    let message = "You have insufficient permissions. Missing scopes: api.management.read.";
+    let (answers, _) = look_up_with(&["a"], with_listed(|_| Reply::error(404, message))).await;
+    assert_eq!(answers, [LookUp::Unknown]);
+}

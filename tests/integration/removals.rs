@@ -405,3 +405,23 @@ fn hundreds_of_missing_keys_are_all_looked_up() {
     assert!(organization.most_in_flight() > 1, "side by side");
     assert!(organization.most_in_flight() <= 8, "and not too many");
 }
+
+/// Where the answers of a run do not say whose they are, those of the run before did.
+#[test]
+fn look_ups_of_another_organization_remove_nothing_though_the_list_came_without_a_header() {
+    let world = synced(20);
+    let before = world.content();
+    let hidden = world.some_ids(2);
+    hide(&world, &hidden);
+    let organization = world.organization();
+    organization.fault(Matcher::list(), Fault::OrganizationHeader(None));
+    for id in &hidden {
+        let gone = Fault::status(404);
+        organization.fault(Matcher::retrieve().id(id), gone);
+        let theirs = Fault::OrganizationHeader(Some("org-theirs".to_owned()));
+        organization.fault(Matcher::retrieve().id(id), theirs);
+    }
+    sync(&world, &[]).succeeds();
+    assert_eq!(removed_since(&world, &before), [""; 0]);
+    assert_eq!(world.last_run()["unconfirmed"], 2);
+}
