@@ -11,6 +11,7 @@ use tracing_subscriber::fmt::{FormatFields, MakeWriter};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::Environment;
+use crate::output::harmless;
 
 /// How lines are to look and which are wanted, decided from flags, environment and terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +108,8 @@ where
 /// displayed value through, and with it a forged line.
 fn harmless_fields() -> impl for<'w> FormatFields<'w> + Send + Sync + 'static {
     debug_fn(|writer, field, value| {
-        let text = harmless(&format!("{value:?}"));
+        let text = format!("{value:?}");
+        let text = harmless(&text);
         match field.name() {
             "message" => writer.write_str(&text),
             // Where a line came by the `log` crate, these repeat its target and file.
@@ -116,20 +118,6 @@ fn harmless_fields() -> impl for<'w> FormatFields<'w> + Send + Sync + 'static {
         }
     })
     .delimited(" ")
-}
-
-/// Control characters, line separators and those that turn the direction of text, escaped.
-fn harmless(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if c.is_control() || turns {
-            safe.extend(c.escape_default());
-        } else {
-            safe.push(c);
-        }
-    }
-    safe
 }
 
 #[cfg(test)]

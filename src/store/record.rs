@@ -6,7 +6,7 @@ use super::Writer;
 use super::changes::{Rows, plan_changes, write_changes};
 use super::error::Error;
 use super::open;
-use super::snapshot::ids_json;
+use super::snapshot::{ids_json, last_ok_run};
 use super::write::json;
 use crate::clock::Timestamp;
 use crate::inventory::{Changes, KeyId};
@@ -179,13 +179,7 @@ async fn number(
     .bind(organization)
     .fetch_one(&mut *connection)
     .await?;
-    let previous: Option<(i64, i64)> = sqlx::query_as(
-        "select run_id, started_at from runs
-         where organization = ?1 and status = 'ok' order by run_id desc limit 1",
-    )
-    .bind(organization)
-    .fetch_optional(connection)
-    .await?;
+    let previous = last_ok_run(connection, organization).await?;
     let (run_id, event_id, notice_id, key, version, owner, keys_present, last_finished_at) = row;
     let last_finished_at = last_finished_at.unwrap_or(i64::MIN);
     Ok(Numbers {

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use futures_util::TryStreamExt;
+use sqlx::SqliteConnection;
 
 use super::Writer;
 use super::error::Error;
@@ -39,7 +40,10 @@ impl Writer {
             keys: self.load_keys(organization).await?,
             own_key: own_key.as_deref().and_then(KeyId::new),
             fields: self.load_fields(organization).await?,
-            exists: self.last_ok_run(organization).await?.is_some(),
+            exists: last_ok_run(&mut self.connection, organization)
+                .await
+                .map_err(|source| self.failed(source))?
+                .is_some(),
         };
         Ok((snapshot, header))
     }
@@ -83,21 +87,6 @@ impl Writer {
             None => Err(Error::Inconsistent { table: "fields", column: "sent", row: field }),
         };
         rows.into_iter().map(parse).collect()
-    }
-
-    /// Number and start of the last `ok` run.
-    pub(super) async fn last_ok_run(
-        &mut self,
-        organization: i64,
-    ) -> Result<Option<(i64, i64)>, Error> {
-        sqlx::query_as(
-            "select run_id, started_at from runs
-             where organization = ?1 and status = 'ok' order by run_id desc limit 1",
-        )
-        .bind(organization)
-        .fetch_optional(&mut self.connection)
-        .await
-        .map_err(|source| self.failed(source))
     }
 
     /// Which of `ids` were in the inventory of an organization once and are gone.
@@ -156,4 +145,18 @@ pub(super) fn ids_json<'a>(ids: impl IntoIterator<Item = &'a KeyId>) -> String {
     let ids: Vec<&str> = ids.into_iter().map(KeyId::as_str).collect();
     // A list of strings can always be written.
     serde_json::to_string(&ids).unwrap_or_default()
+}
+
+/// Number and start of the last `ok` run.
+pub(super) async fn last_ok_run(
+    connection: &mut SqliteConnection,
+    organization: i64,
+) -> Result<Option<(i64, i64)>, sqlx::Error> {
+    sqlx::query_as(
+        "select run_id, started_at from runs
+         where organization = ?1 and status = 'ok' order by run_id desc limit 1",
+    )
+    .bind(organization)
+    .fetch_optional(connection)
+    .await
 }

@@ -198,7 +198,8 @@ fn every_link_leads_somewhere() {
 fn documents_are_of_this_project_alone() {
     for document in DOCUMENTS {
         let text = read(document);
-        for foreign in ["../shared", "/work/", "/tmp/", "/root/"] {
+        // In pieces, so that this file passes too.
+        for foreign in [concat!("..", "/shared"), concat!("/", "work/"), "/tmp/", "/root/"] {
             assert!(!text.contains(foreign), "{document} mentions {foreign}");
         }
     }
