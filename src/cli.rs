@@ -50,7 +50,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
     /// Read this configuration file [default: $KEYDRIFT_CONFIG, else /etc/keydrift/keydrift.toml]
@@ -69,6 +69,8 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Sync on schedule until told to stop: the daemon
+    Run(Run),
     /// Sync each organization now and print what changed
     Sync(Sync),
     /// List the keys: the inventory, or what it was at another time
@@ -89,6 +91,18 @@ pub enum Command {
     /// Print a shell's completion script
     Completions(Completions),
 }
+
+const RUN_NOTES: &str = "\
+Signals: SIGTERM and SIGINT stop it (a second one at once), SIGHUP reads the configuration anew,
+SIGUSR1 syncs every organization now. Under systemd, see the unit keydrift.service.
+
+Examples:
+  keydrift run
+  systemctl enable --now keydrift         as a service";
+
+#[derive(Debug, Args)]
+#[command(after_help = RUN_NOTES)]
+pub struct Run {}
 
 const SYNC_EXAMPLES: &str = "\
 A run is held when too many keys are missing that nobody could confirm gone, and refused when the
@@ -111,6 +125,9 @@ pub struct Sync {
     /// Take what the newest held or refused run of this organization recorded for true
     #[arg(long, value_name = "NAME", conflicts_with = "organization")]
     pub accept: Option<String>,
+    /// Record the runs as scheduled ones: for a timer
+    #[arg(long)]
+    pub scheduled: bool,
     #[command(flatten)]
     pub format: FormatArg,
 }

@@ -36,7 +36,12 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .map_err(anyhow::Error::new)
-        .and_then(|runtime| runtime.block_on(commands::run(&mut context, cli.command)))
+        .and_then(|runtime| {
+            let done = runtime.block_on(commands::run(&mut context, cli.command));
+            // What is still under way was given up: a name that is being looked up, a run cut off.
+            runtime.shutdown_background();
+            done
+        })
         .and_then(|exit| match context.printer.flush().map_err(anyhow::Error::new) {
             Err(error) if !output::is_closed(&error) => Err(error),
             // Also where nobody reads any more, what was done and what not.

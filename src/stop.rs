@@ -9,6 +9,16 @@ use tokio::sync::watch;
 #[derive(Debug, Clone)]
 pub struct Stop(watch::Receiver<Option<&'static str>>);
 
+/// Says that it is time to stop.
+#[derive(Debug)]
+pub struct Say(watch::Sender<Option<&'static str>>);
+
+impl Say {
+    pub fn stop(&self, by: &'static str) {
+        self.0.send_replace(Some(by));
+    }
+}
+
 impl Stop {
     /// Nobody ever says so.
     #[must_use]
@@ -16,19 +26,26 @@ impl Stop {
         Self(watch::channel(None).1)
     }
 
+    /// One who can say so, and what they say it to.
+    #[must_use]
+    pub fn new() -> (Say, Self) {
+        let (say, stop) = watch::channel(None);
+        (Say(say), Self(stop))
+    }
+
     /// SIGTERM or SIGINT says so. From here on these signals do nothing else any more.
     pub fn on_signals() -> io::Result<Self> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let (say, stop) = watch::channel(None);
+        let (say, stop) = Self::new();
         tokio::spawn(async move {
             let by = tokio::select! {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
             };
-            say.send_replace(Some(by));
+            say.stop(by);
         });
-        Ok(Self(stop))
+        Ok(stop)
     }
 
     /// Who says so, if anybody does by now.
@@ -55,10 +72,9 @@ mod tests {
 
     #[tokio::test]
     async fn who_asked_is_remembered_after_they_are_gone() {
-        let (say, stop) = watch::channel(None);
-        let stop = Stop(stop);
+        let (say, stop) = Stop::new();
         assert_eq!(stop.requested_by(), None);
-        say.send_replace(Some("SIGTERM"));
+        say.stop("SIGTERM");
         drop(say);
         assert_eq!(stop.requested().await, "SIGTERM");
         assert_eq!(stop.clone().requested_by(), Some("SIGTERM"));

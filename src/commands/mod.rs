@@ -7,6 +7,7 @@ mod diff;
 mod events;
 mod keys;
 mod log;
+mod run;
 mod runs;
 mod show;
 mod sync;
@@ -102,6 +103,7 @@ async fn none_listed(
 /// Runs one subcommand.
 pub async fn run(context: &mut Context, command: Command) -> anyhow::Result<Exit> {
     match command {
+        Command::Run(arguments) => run::run(context, &arguments).await,
         Command::Sync(arguments) => sync::run(context, &arguments).await,
         Command::Keys(arguments) => keys::run(context, &arguments).await,
         Command::Log(arguments) => log::run(context, &arguments).await,

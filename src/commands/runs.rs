@@ -6,7 +6,7 @@ use crate::output::{self, Cell, Column, Format, Kind};
 use crate::store::{self, RunRow};
 
 /// The columns of the view `run_history`, and one for people.
-const ALL: [Column; 23] = [
+const ALL: [Column; 24] = [
     Column::new("run_id", "RUN", Kind::Id),
     Column::hidden("organization", Kind::Id),
     Column::new("trigger", "TRIGGER", Kind::Word).spare(3),
@@ -29,13 +29,14 @@ const ALL: [Column; 23] = [
     Column::hidden("error", Kind::Text),
     Column::hidden("digest", Kind::Id),
     Column::hidden("missing", Kind::Json),
+    Column::hidden("deferred_until", Kind::Time),
     Column::new("remark", "", Kind::Remark),
 ];
 /// Tables show it only where it is not 0 throughout.
 const UNCONFIRMED: Column = Column::hidden("unconfirmed", Kind::Number);
 const UNCONFIRMED_SHOWN: Column = Column::new("unconfirmed", "UNCONF.", Kind::Number).spare(1);
 /// All but the remark.
-const FOR_PROGRAMS: usize = 22;
+const FOR_PROGRAMS: usize = 23;
 
 pub(super) async fn run(context: &mut Context, arguments: &Runs) -> anyhow::Result<Exit> {
     let organization = arguments.organization.name.as_deref();
@@ -92,6 +93,7 @@ fn cells(row: RunRow) -> Vec<Cell> {
         row.error.into(),
         row.digest.into(),
         Cell::parse_json(row.missing),
+        row.deferred_until.into(),
         remark.into(),
     ]
 }

@@ -16,7 +16,7 @@ use crate::run::{EventCounts, Status, Trigger};
 use crate::secret::CredentialSource;
 use crate::stop::Stop;
 use crate::store::{EventFilter, EventRow, Reader, Writer};
-use crate::sync::{self, Progress, Report, Request};
+use crate::sync::{self, Progress, Report, Request, Ticks};
 
 /// An organization, and the credential to sync it with.
 type Target<'a> = (&'a OrganizationSettings, CredentialSource);
@@ -38,9 +38,15 @@ pub(super) async fn run(context: &mut Context, arguments: &Sync) -> anyhow::Resu
         sync_each(context, &mut writer, &mut reader, &settings, arguments, &targets, &mut reports);
     let told = told.await;
     let exit = exit(&reports, targets.len(), arguments.exit_code);
-    // The writer first: SQLite's own files then stay, and who may not write here can still read.
-    let closed = writer.close().await;
-    reader.close().await?;
+    let closed = if arguments.scheduled {
+        reader.close().await?;
+        writer.retire().await
+    } else {
+        // The writer first: SQLite's own files then stay, and who may not write here can still read.
+        let closed = writer.close().await;
+        reader.close().await?;
+        closed
+    };
     match told {
         // Whoever read our output has seen enough. What was done counts all the same.
         Err(error) if !output::is_closed(&error) => return Err(error),
@@ -70,7 +76,6 @@ async fn sync_each(
     reports: &mut Vec<Report>,
 ) -> anyhow::Result<()> {
     let format = arguments.format.format;
-    let accept = arguments.accept.is_some();
     let stop = Stop::on_signals().context("could not listen for signals")?;
     let first_seen = reader.last_event_id().await?;
     let mut seen = first_seen;
@@ -83,7 +88,7 @@ async fn sync_each(
         }
         let expected = reader.count_keys(name).await?;
         let mut report =
-            sync_one(context, writer, settings, target, accept, expected, &stop).await?;
+            sync_one(context, writer, settings, target, arguments, expected, &stop).await?;
         if format == Format::Table && told.is_ok() {
             told = list_drift(context, reader, seen, format).await;
             seen = reader.last_event_id().await?;
@@ -134,7 +139,7 @@ async fn open(context: &mut Context, settings: &Settings) -> anyhow::Result<Writ
 }
 
 /// The default place may not be there yet; one that somebody named has to be.
-fn make_directory(path: &Path) -> anyhow::Result<()> {
+pub(super) fn make_directory(path: &Path) -> anyhow::Result<()> {
     let Some(directory) = path.parent() else { return Ok(()) };
     std::fs::create_dir_all(directory)
         .map_err(|source| NoDirectory { path: directory.to_owned(), source }.into())
@@ -161,7 +166,7 @@ async fn sync_one(
     writer: &mut Writer,
     settings: &Settings,
     (organization, credential): &Target<'_>,
-    accept: bool,
+    arguments: &Sync,
     expected: Option<u64>,
     stop: &Stop,
 ) -> anyhow::Result<Report> {
@@ -174,11 +179,12 @@ async fn sync_one(
     };
     let request = Request {
         organization,
-        credential,
+        credential: &|| credential.read(),
         api: &settings.api,
         removal: settings.removal,
-        trigger: Trigger::Manual,
-        accept,
+        trigger: if arguments.scheduled { Trigger::Schedule } else { Trigger::Manual },
+        accept: arguments.accept.is_some(),
+        ticks: Ticks::default(),
         stop,
         progress: &show,
     };

@@ -10,7 +10,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::error::{Error, Problem, label};
 use super::file::Document;
-use super::settings::{self, Expects, ORGANIZATIONS, SECTIONS, Setting};
+use super::settings::{self, Expects, INNER_SECTIONS, ORGANIZATIONS, SECTIONS, Setting};
 use super::{Environment, OrgName};
 
 pub(super) const PREFIX: &str = "KEYDRIFT__";
@@ -105,16 +105,42 @@ impl FileReader<'_> {
             let origin = self.document.origin(name.span().start);
             let key = name.get_ref().as_ref();
             let full = format!("{}.{}", section.join("."), label(key));
-            match settings::find(section[0], key) {
-                Some(setting) => {
+            match (settings::find(section[0], key), value.get_ref()) {
+                (None, DeValue::Table(inner)) if is_inner(organization, key) => {
+                    self.inner_keys(section, organization, key, inner);
+                }
+                (Some(setting), _) => {
                     let value = convert(setting, value.get_ref(), self.document.directory());
                     let path = [section, &[key]].concat();
                     self.layer.set(&path, Value::new(Some(&origin), value));
                 }
-                None => self.problems.push(
+                (None, _) => self.problems.push(
                     credential(key, value.get_ref(), &full, &origin)
                         .unwrap_or_else(|| unknown_setting(&full, organization, origin)),
                 ),
+            }
+        }
+    }
+
+    /// The settings of a section within an organization's.
+    fn inner_keys(
+        &mut self,
+        section: &[&str],
+        organization: Option<&str>,
+        inner: &str,
+        keys: &DeTable<'_>,
+    ) {
+        for (name, value) in in_order(keys) {
+            let origin = self.document.origin(name.span().start);
+            let key = format!("{inner}.{}", name.get_ref());
+            if let Some(setting) = settings::find(section[0], &key) {
+                let value = convert(setting, value.get_ref(), self.document.directory());
+                self.layer.set(&[section, &[&key]].concat(), Value::new(Some(&origin), value));
+            } else {
+                let full = format!("{}.{inner}.{}", section.join("."), label(name.get_ref()));
+                let meant = credential(name.get_ref(), value.get_ref(), &full, &origin);
+                self.problems
+                    .push(meant.unwrap_or_else(|| unknown_setting(&full, organization, origin)));
             }
         }
     }
@@ -159,6 +185,10 @@ pub(super) fn of_environment(
             Some((ORGANIZATIONS, name)) => (ORGANIZATIONS, Some(name)),
             _ => (section, None),
         };
+        let inner = written.and_then(split_inner_section);
+        let nested = inner.map(|(_, inner)| format!("{inner}.{key}"));
+        let written = inner.map_or(written, |(name, _)| Some(name));
+        let key = nested.as_deref().unwrap_or(key);
         let name = written.map(|name| meant(name, organizations));
         let full: Vec<&str> = [section, name.unwrap_or(""), key]
             .into_iter()
@@ -182,6 +212,15 @@ pub(super) fn of_environment(
         }
     }
     layer
+}
+
+fn is_inner(organization: Option<&str>, key: &str) -> bool {
+    organization.is_some() && INNER_SECTIONS.contains(&key)
+}
+
+/// `name__schedule` as the name of an organization and a section within its own.
+fn split_inner_section(written: &str) -> Option<(&str, &str)> {
+    written.rsplit_once("__").filter(|(_, inner)| INNER_SECTIONS.contains(inner))
 }
 
 /// The organization that a variable's `name` stands for.
@@ -275,6 +314,7 @@ fn convert(setting: &Setting, value: &DeValue<'_>, directory: &Path) -> ValueKin
         },
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
             .map_or(ValueKind::Nil, ValueKind::I64),
+        DeValue::Boolean(value) => ValueKind::Boolean(*value),
         // No setting takes another type: what it was does not matter.
         _ => ValueKind::Nil,
     }

@@ -15,17 +15,20 @@ mod tests;
 mod url;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::url::Url;
+use chrono_tz::Tz;
 use config::{Config, Value, ValueKind};
 
 pub use environment::Environment;
 pub use error::{Error, Problem};
 pub use name::OrgName;
-pub use url::ProxyUrl;
+pub use url::{HeartbeatUrl, ProxyUrl};
 
+use crate::schedule::Cron;
 use crate::secret::{self, CredentialSource, CredentialSources};
 use layers::Layer;
 use read::Reader;
@@ -52,6 +55,7 @@ pub struct Settings {
     pub database: DatabaseSettings,
     pub api: ApiSettings,
     pub removal: RemovalSettings,
+    pub metrics: MetricsSettings,
     /// At least one, by name.
     pub organizations: Vec<OrganizationSettings>,
     credentials: CredentialSources,
@@ -98,6 +102,23 @@ pub struct RemovalSettings {
     pub confirm_limit: u64,
 }
 
+/// When an organization is synced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScheduleSettings {
+    pub cron: Cron,
+    /// The zone whose wall clock the expression means.
+    pub timezone: Tz,
+    /// How much later than the expression says, at most.
+    pub jitter: Duration,
+    pub run_at_start: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetricsSettings {
+    /// Where metrics are served, if anywhere.
+    pub listen: Option<SocketAddr>,
+}
+
 #[derive(Debug, Clone)]
 pub struct OrganizationSettings {
     pub name: OrgName,
@@ -105,6 +126,9 @@ pub struct OrganizationSettings {
     pub base_url: Url,
     /// Sent as `OpenAI-Organization`.
     pub organization_id: Option<String>,
+    pub schedule: ScheduleSettings,
+    /// Told of each run.
+    pub heartbeat: Option<HeartbeatUrl>,
 }
 
 impl OrganizationSettings {
@@ -221,17 +245,30 @@ fn validate<'a>(
         guard_percent: narrow(reader.integer(&settings::GUARD_PERCENT)),
         confirm_limit: reader.integer(&settings::CONFIRM_LIMIT),
     };
+    let schedule = reader.general_schedule();
+    let metrics = MetricsSettings { listen: reader.listen(&settings::LISTEN) };
+    let heartbeat = reader.general_heartbeat();
     let mut organizations = Vec::new();
     let mut key_files = Vec::new();
     for name in names {
-        organizations.extend(organization(name, &mut reader, &mut key_files));
+        let general = (schedule.as_ref(), heartbeat.as_ref());
+        organizations.extend(organization(name, &mut reader, general, &mut key_files));
     }
     let Reader { problems, effective, .. } = reader;
     if !problems.is_empty() {
         return Err(Error::Invalid(problems));
     }
     let credentials = CredentialSources::new(key_files, inputs.environment);
-    Ok(Settings { config_file, database, api, removal, organizations, credentials, effective })
+    Ok(Settings {
+        config_file,
+        database,
+        api,
+        removal,
+        metrics,
+        organizations,
+        credentials,
+        effective,
+    })
 }
 
 fn api(reader: &mut Reader<'_>) -> ApiSettings {
@@ -251,6 +288,7 @@ fn api(reader: &mut Reader<'_>) -> ApiSettings {
 fn organization<'n>(
     name: &'n OrgName,
     reader: &mut Reader<'n>,
+    (schedule, heartbeat): (Option<&ScheduleSettings>, Option<&HeartbeatUrl>),
     key_files: &mut Vec<(OrgName, Option<secret::KeyFile>)>,
 ) -> Option<OrganizationSettings> {
     reader.turn_to(name);
@@ -259,7 +297,16 @@ fn organization<'n>(
     let origin = reader.effective.last().map(|row| row.origin.clone()).unwrap_or_default();
     key_files.push((name.clone(), path.map(|path| secret::KeyFile { path, origin })));
     let organization_id = reader.header_text(&settings::ORGANIZATION_ID);
-    Some(OrganizationSettings { name: name.clone(), base_url: base_url?, organization_id })
+    // Where the general schedule is wrong, that is told already.
+    let schedule = schedule.and_then(|general| reader.schedule(general));
+    let heartbeat = reader.heartbeat(heartbeat);
+    Some(OrganizationSettings {
+        name: name.clone(),
+        base_url: base_url?,
+        organization_id,
+        schedule: schedule?,
+        heartbeat,
+    })
 }
 
 /// The ranges of the settings keep every value within the type that holds it.

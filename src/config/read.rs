@@ -2,16 +2,19 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use chrono_tz::{TZ_VARIANTS, Tz};
 use config::{Map, Value, ValueKind};
 use url::Url;
 
 use super::error::Problem;
-use super::settings::{Expects, ORGANIZATIONS, Setting};
-use super::url::{ProxyUrl, parse_base, parse_proxy};
-use super::{EffectiveSetting, OrgName};
+use super::settings::{self, Expects, ORGANIZATIONS, Setting};
+use super::url::{HeartbeatUrl, ProxyUrl, parse_base, parse_heartbeat, parse_proxy};
+use super::{EffectiveSetting, OrgName, ScheduleSettings};
+use crate::schedule::{Cron, CronError};
 use crate::when::{parse_duration, render_duration};
 
 /// How an unset setting is shown.
@@ -70,7 +73,14 @@ impl<'a> Reader<'a> {
         if setting.section == ORGANIZATIONS {
             table = inner(table, self.organization?.as_str())?;
         }
-        let value = table.get(setting.key)?;
+        let key = match setting.key.split_once('.') {
+            Some((section, key)) => {
+                table = inner(table, section)?;
+                key
+            }
+            None => setting.key,
+        };
+        let value = table.get(key)?;
         Some(Found {
             key: self.full_key(setting),
             kind: value.kind.clone(),
@@ -134,10 +144,10 @@ impl<'a> Reader<'a> {
     }
 
     /// A setting that may be unset, with the reason of a refusal ("must …") from `parse`.
-    fn optional<T>(
+    fn optional<T, E: Into<String>>(
         &mut self,
         setting: &Setting,
-        parse: impl Fn(&str) -> Result<T, &'static str>,
+        parse: impl Fn(&str) -> Result<T, E>,
         render: impl Fn(&T) -> String,
     ) -> Option<T> {
         let Some(found) = self.find(setting) else {
@@ -198,6 +208,113 @@ impl<'a> Reader<'a> {
         self.optional(setting, parse_base, Url::to_string)
     }
 
+    /// A setting of an organization, or else the general one, which always has a value.
+    fn own_or_general<T: Clone>(
+        &mut self,
+        own: &Setting,
+        general: (&Setting, Option<&T>),
+        read: impl Fn(&mut Self, &Setting) -> Option<T>,
+        render: impl Fn(&T) -> String,
+    ) -> Option<T> {
+        if self.find(own).is_some() {
+            return read(self, own);
+        }
+        let (setting, value) = general;
+        let shown = value.map_or_else(|| NONE.to_owned(), render);
+        let origin = format!("{}.{}", setting.section, setting.key);
+        self.note(self.full_key(own), shown, &origin);
+        value.cloned()
+    }
+
+    fn cron(&mut self, setting: &Setting) -> Option<Cron> {
+        let parse = |text: &str| text.parse().map_err(|error: CronError| error.to_string());
+        self.optional(setting, parse, Cron::to_string)
+    }
+
+    fn zone(&mut self, setting: &Setting) -> Option<Tz> {
+        self.optional(setting, parse_zone, Tz::to_string)
+    }
+
+    fn boolean(&mut self, setting: &Setting) -> Option<bool> {
+        let found = self.find(setting)?;
+        let value = match &found.kind {
+            ValueKind::Boolean(value) => Some(*value),
+            ValueKind::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        match value {
+            Some(value) => self.note(found.key, value.to_string(), &found.origin),
+            None => self.problems.push(found.must(format!("be {}", setting.expects))),
+        }
+        value
+    }
+
+    /// The schedule of everything that has none of its own.
+    pub(super) fn general_schedule(&mut self) -> Option<ScheduleSettings> {
+        let cron = self.cron(&settings::CRON);
+        let timezone = self.zone(&settings::TIMEZONE);
+        let jitter = self.duration(&settings::JITTER);
+        let run_at_start = self.boolean(&settings::RUN_AT_START);
+        Some(ScheduleSettings {
+            cron: cron?,
+            timezone: timezone?,
+            jitter,
+            run_at_start: run_at_start?,
+        })
+    }
+
+    /// The schedule of the organization.
+    pub(super) fn schedule(&mut self, general: &ScheduleSettings) -> Option<ScheduleSettings> {
+        let cron = (&settings::CRON, Some(&general.cron));
+        let cron = self.own_or_general(&settings::OWN_CRON, cron, Self::cron, Cron::to_string);
+        let timezone = (&settings::TIMEZONE, Some(&general.timezone));
+        let timezone =
+            self.own_or_general(&settings::OWN_TIMEZONE, timezone, Self::zone, Tz::to_string);
+        let jitter = (&settings::JITTER, Some(&general.jitter));
+        let read = |reader: &mut Self, setting: &Setting| Some(reader.duration(setting));
+        let render = |duration: &Duration| render_duration(*duration);
+        let jitter = self.own_or_general(&settings::OWN_JITTER, jitter, read, render);
+        let at_start = (&settings::RUN_AT_START, Some(&general.run_at_start));
+        let own = &settings::OWN_RUN_AT_START;
+        let at_start = self.own_or_general(own, at_start, Self::boolean, bool::to_string);
+        Some(ScheduleSettings {
+            cron: cron?,
+            timezone: timezone?,
+            jitter: jitter?,
+            run_at_start: at_start?,
+        })
+    }
+
+    pub(super) fn general_heartbeat(&mut self) -> Option<HeartbeatUrl> {
+        self.optional(&settings::HEARTBEAT_URL, parse_heartbeat, HeartbeatUrl::to_string)
+    }
+
+    /// Where the organization's heartbeat goes.
+    pub(super) fn heartbeat(&mut self, general: Option<&HeartbeatUrl>) -> Option<HeartbeatUrl> {
+        let read = |reader: &mut Self, setting: &Setting| {
+            reader.optional(setting, parse_heartbeat, HeartbeatUrl::to_string)
+        };
+        let general = (&settings::HEARTBEAT_URL, general);
+        self.own_or_general(&settings::OWN_HEARTBEAT_URL, general, read, HeartbeatUrl::to_string)
+    }
+
+    /// An address and port, or a port alone, which is this machine's own.
+    pub(super) fn listen(&mut self, setting: &Setting) -> Option<SocketAddr> {
+        let parse = |text: &str| {
+            let text = text.strip_prefix("localhost:").unwrap_or(text);
+            let port = text.parse().map(|port: u16| (Ipv4Addr::LOCALHOST, port).into());
+            port.or_else(|_| text.parse()).map_err(|_| format!("be {}", setting.expects))
+        };
+        if let Some(Found { kind: ValueKind::I64(port), key, origin }) = self.find(setting)
+            && let Ok(port) = u16::try_from(port)
+        {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            self.note(key, address.to_string(), &origin);
+            return Some(address);
+        }
+        self.optional(setting, parse, SocketAddr::to_string)
+    }
+
     /// Text that goes into a header.
     pub(super) fn header_text(&mut self, setting: &Setting) -> Option<String> {
         let parse = |text: &str| {
@@ -211,6 +328,23 @@ impl<'a> Reader<'a> {
         };
         self.optional(setting, parse, String::clone)
     }
+}
+
+fn parse_zone(text: &str) -> Result<Tz, String> {
+    let near = || {
+        let score = |name: &str| {
+            strsim::normalized_damerau_levenshtein(&text.to_lowercase(), &name.to_lowercase())
+        };
+        let last = |name: &'static str| name.rsplit('/').next().unwrap_or(name);
+        let scored = TZ_VARIANTS
+            .iter()
+            .map(|zone| (score(zone.name()).max(score(last(zone.name()))), zone.name()));
+        scored.filter(|(score, _)| *score > 0.6).max_by(|a, b| a.0.total_cmp(&b.0))
+    };
+    text.parse().map_err(|_| match near() {
+        Some((_, near)) => format!("be the IANA name of a time zone; did you mean `{near}`?"),
+        None => "be the IANA name of a time zone, such as `Europe/Berlin`".to_owned(),
+    })
 }
 
 fn inner<'m>(table: &'m Map<String, Value>, key: &str) -> Option<&'m Map<String, Value>> {

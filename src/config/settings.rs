@@ -25,12 +25,20 @@ pub(super) enum Expects {
     Path,
     Integer(RangeInclusive<u64>),
     Duration(RangeInclusive<Duration>),
+    Bool,
+    Cron,
+    Zone,
+    /// An address to listen at.
+    Listen,
     Url,
     Text,
 }
 
 pub(super) const ORGANIZATIONS: &str = "organizations";
-pub(super) const SECTIONS: [&str; 4] = ["database", "api", "removal", ORGANIZATIONS];
+pub(super) const SECTIONS: [&str; 7] =
+    ["database", "api", "removal", "schedule", "metrics", "heartbeat", ORGANIZATIONS];
+/// Sections within an organization's: what they set goes before the section of the same name.
+pub(super) const INNER_SECTIONS: [&str; 2] = ["schedule", "heartbeat"];
 
 const fn path(section: &'static str, key: &'static str) -> Setting {
     Setting { section, key, default: None, expects: Expects::Path }
@@ -87,6 +95,25 @@ pub(super) const GUARD_KEYS: Setting = integer("removal", "guard_keys", "10", 0.
 pub(super) const GUARD_PERCENT: Setting = integer("removal", "guard_percent", "30", 0..=100);
 pub(super) const CONFIRM_LIMIT: Setting = integer("removal", "confirm_limit", "5000", 0..=MANY);
 
+pub(super) const CRON: Setting = Setting {
+    section: "schedule",
+    key: "cron",
+    default: Some("0 * * * *"),
+    expects: Expects::Cron,
+};
+pub(super) const TIMEZONE: Setting =
+    Setting { section: "schedule", key: "timezone", default: Some("UTC"), expects: Expects::Zone };
+pub(super) const JITTER: Setting = duration("schedule", "jitter", "60s", Duration::ZERO, HOUR);
+pub(super) const RUN_AT_START: Setting = Setting {
+    section: "schedule",
+    key: "run_at_start",
+    default: Some("true"),
+    expects: Expects::Bool,
+};
+
+pub(super) const LISTEN: Setting = text("metrics", "listen", Expects::Listen);
+pub(super) const HEARTBEAT_URL: Setting = text("heartbeat", "url", Expects::Url);
+
 pub(super) const BASE_URL: Setting = Setting {
     section: ORGANIZATIONS,
     key: "base_url",
@@ -96,7 +123,19 @@ pub(super) const BASE_URL: Setting = Setting {
 pub(super) const ADMIN_KEY_FILE: Setting = path(ORGANIZATIONS, "admin_key_file");
 pub(super) const ORGANIZATION_ID: Setting = text(ORGANIZATIONS, "organization_id", Expects::Text);
 
-pub(super) static SETTINGS: [Setting; 17] = [
+pub(super) const OWN_CRON: Setting = text(ORGANIZATIONS, "schedule.cron", Expects::Cron);
+pub(super) const OWN_TIMEZONE: Setting = text(ORGANIZATIONS, "schedule.timezone", Expects::Zone);
+pub(super) const OWN_JITTER: Setting = Setting {
+    section: ORGANIZATIONS,
+    key: "schedule.jitter",
+    default: None,
+    expects: Expects::Duration(RangeInclusive::new(Duration::ZERO, HOUR)),
+};
+pub(super) const OWN_RUN_AT_START: Setting =
+    text(ORGANIZATIONS, "schedule.run_at_start", Expects::Bool);
+pub(super) const OWN_HEARTBEAT_URL: Setting = text(ORGANIZATIONS, "heartbeat.url", Expects::Url);
+
+pub(super) static SETTINGS: [Setting; 28] = [
     DATABASE_PATH,
     LOCK_TIMEOUT,
     PAGE_SIZE,
@@ -111,9 +150,20 @@ pub(super) static SETTINGS: [Setting; 17] = [
     GUARD_KEYS,
     GUARD_PERCENT,
     CONFIRM_LIMIT,
+    CRON,
+    TIMEZONE,
+    JITTER,
+    RUN_AT_START,
+    LISTEN,
+    HEARTBEAT_URL,
     BASE_URL,
     ADMIN_KEY_FILE,
     ORGANIZATION_ID,
+    OWN_CRON,
+    OWN_TIMEZONE,
+    OWN_JITTER,
+    OWN_RUN_AT_START,
+    OWN_HEARTBEAT_URL,
 ];
 
 /// Completes "must be …".
@@ -122,6 +172,12 @@ impl fmt::Display for Expects {
         match self {
             Self::Path => f.write_str("the path of a file, in quotes"),
             Self::Url => f.write_str("a URL, in quotes"),
+            Self::Bool => f.write_str("true or false"),
+            Self::Cron => f.write_str("a cron expression, in quotes"),
+            Self::Zone => f.write_str("the IANA name of a time zone, in quotes"),
+            Self::Listen => {
+                f.write_str("an address and port, in quotes, such as \"127.0.0.1:9464\"")
+            }
             Self::Text => f.write_str("text, in quotes"),
             Self::Integer(range) => {
                 write!(f, "a whole number from {} to {}", range.start(), range.end())

@@ -35,6 +35,43 @@ impl fmt::Debug for ProxyUrl {
     }
 }
 
+/// Where a heartbeat goes. Its path is a secret: `Debug` and `Display` mask it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HeartbeatUrl(Url);
+
+impl HeartbeatUrl {
+    /// The whole URL: for the client alone.
+    #[must_use]
+    pub fn expose(&self) -> &Url {
+        &self.0
+    }
+}
+
+impl fmt::Display for HeartbeatUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let port = self.0.port().map(|port| format!(":{port}")).unwrap_or_default();
+        write!(f, "{}://{}{port}/…", self.0.scheme(), self.0.host_str().unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for HeartbeatUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HeartbeatUrl({self})")
+    }
+}
+
+/// Reads the URL of a heartbeat. The error completes "must …".
+pub(super) fn parse_heartbeat(text: &str) -> Result<HeartbeatUrl, &'static str> {
+    let url = parse(text)?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("begin with `https://` or `http://`");
+    }
+    if url.fragment().is_some() {
+        return Err("have no fragment (`#`)");
+    }
+    Ok(HeartbeatUrl(url))
+}
+
 /// Reads a base URL. The error completes "must …".
 ///
 /// The credential is sent there: only over TLS, or to this machine. The path is kept as it stands

@@ -28,7 +28,7 @@ pub struct Snapshot {
 /// Compares the keys of a scan, as they come in, with the snapshot before.
 pub struct Comparison<'a> {
     snapshot: Snapshot,
-    is_own: Box<dyn Fn(&str) -> bool + Send + 'a>,
+    is_own: Box<dyn Fn(&str) -> bool + Send + Sync + 'a>,
     stopped: Vec<String>,
     census: FieldCensus,
     /// Keys of the snapshot that the scan listed.
@@ -48,7 +48,7 @@ impl fmt::Debug for Comparison<'_> {
 
 impl<'a> Comparison<'a> {
     /// `is_own` tells from a redacted value whether it is that of the credential in use.
-    pub fn new(snapshot: Snapshot, is_own: impl Fn(&str) -> bool + Send + 'a) -> Self {
+    pub fn new(snapshot: Snapshot, is_own: impl Fn(&str) -> bool + Send + Sync + 'a) -> Self {
         let stopped = snapshot.fields.iter().filter(|(_, sent)| **sent == Sent::Stopped);
         Self {
             stopped: stopped.map(|(field, _)| field.clone()).collect(),

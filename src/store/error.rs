@@ -9,6 +9,8 @@ use crate::clock::Timestamp;
 pub enum Error {
     #[error("there is no database at `{path}`")]
     Missing { path: PathBuf },
+    #[error("the database `{path}` is gone")]
+    Gone { path: PathBuf },
     #[error("`{path}` is no SQLite database")]
     NotADatabase { path: PathBuf },
     #[error("`{path}` is a SQLite database, but not one of keydrift's")]
@@ -61,6 +63,9 @@ impl Error {
             Self::Missing { .. } => {
                 "run `keydrift sync` first, or name the file with `--database`".to_owned()
             }
+            Self::Gone { .. } => {
+                "bring it back, or restart the daemon to begin a new one".to_owned()
+            }
             Self::NotADatabase { .. } | Self::NotOurs { .. } => {
                 "name another file with `--database` or the setting `database.path`; this one was left as it is"
                     .to_owned()
@@ -74,7 +79,8 @@ impl Error {
                 path.display()
             ),
             Self::NoLog { .. } => {
-                "`keydrift sync` leaves them there; so does any other command of its user".to_owned()
+                "another program took them away; `keydrift sync` by its user, or the daemon, mends it"
+                    .to_owned()
             }
             Self::CannotOpen { path, source } => hint_to_open(path, source),
             Self::Full { .. } => {

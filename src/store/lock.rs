@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
+use super::open::leave_to_owner;
 use crate::clock::Timestamp;
 use crate::run::{Status, Tally, Trigger};
 
@@ -123,6 +124,7 @@ impl RunLock {
         if !is_ours(&file).map_err(unusable)? {
             return Err(Error::NotALock { path: path.clone() });
         }
+        leave_to_owner(&file, &path);
         let give_up = tokio::time::Instant::now() + wait;
         let mut told = false;
         loop {

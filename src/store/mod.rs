@@ -8,6 +8,7 @@ mod error;
 mod find;
 mod lock;
 mod open;
+mod past;
 mod read;
 mod record;
 mod replay;
@@ -25,8 +26,9 @@ use sqlx::{Connection, SqliteConnection};
 
 pub use error::Error;
 pub use lock::{Owed, RunLock, RunNote};
+pub use past::{LastRun, Past};
 pub use read::{EventFilter, EventRow, KeyFilter, KeyRow, Reader, RunRow};
-pub use record::{Outcome, Recorded, RunDraft, Withholding};
+pub use record::{CutShort, Outcome, Recorded, RunDraft, Withholding};
 pub use replay::Adoption;
 pub use snapshot::Accepted;
 
@@ -61,6 +63,18 @@ impl Writer {
         let cut_back = sqlx::raw_sql(cut_back).execute(&mut self.connection).await.map(drop);
         let closed = self.connection.close().await;
         cut_back.and(closed).map_err(|source| Error::from_sqlx(&self.path, source))
+    }
+
+    /// Closes the database for a longer time, and leaves WAL mode unless somebody else has it open.
+    ///
+    /// A WAL database without the files of its log can be read only by who may make them anew: not by a
+    /// member of its group, who may not write in the directory. And whoever closes it last takes them away.
+    pub async fn retire(mut self) -> Result<(), Error> {
+        let leave = "pragma busy_timeout = 0; pragma journal_mode = delete";
+        if let Err(error) = sqlx::raw_sql(leave).execute(&mut self.connection).await {
+            tracing::debug!(%error, "somebody else has the database open: it stays in WAL mode");
+        }
+        self.close().await
     }
 
     fn failed(&self, source: sqlx::Error) -> Error {

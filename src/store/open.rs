@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,11 +28,18 @@ const WAL_BYTES: &str = "16777216";
 
 /// Every step of the schema, oldest first.
 fn migrations() -> Vec<Migration> {
-    let steps: [(i64, &str, &'static str); 1] = [(
-        1,
-        "inventory and history",
-        include_str!("../../migrations/0001_inventory_and_history.sql"),
-    )];
+    let steps: [(i64, &str, &'static str); 2] = [
+        (
+            1,
+            "inventory and history",
+            include_str!("../../migrations/0001_inventory_and_history.sql"),
+        ),
+        (
+            2,
+            "what a daemon remembers",
+            include_str!("../../migrations/0002_what_a_daemon_remembers.sql"),
+        ),
+    ];
     let step = |(version, name, sql): (i64, &'static str, &'static str)| {
         let kind = MigrationType::Simple;
         Migration::new(version, Cow::Borrowed(name), kind, sql.into_sql_str(), false)
@@ -156,7 +163,10 @@ fn plain(path: &Path) -> PathBuf {
 fn create(path: &Path) -> Result<(), Error> {
     let mut options = OpenOptions::new();
     match options.write(true).create(true).truncate(false).mode(0o640).open(path) {
-        Ok(_) => Ok(()),
+        Ok(file) => {
+            leave_to_owner(&file, path);
+            Ok(())
+        }
         Err(error) => Err(match error.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 Error::ReadOnly { path: path.to_owned() }
@@ -164,6 +174,23 @@ fn create(path: &Path) -> Result<(), Error> {
             io::ErrorKind::StorageFull => Error::Full { path: path.to_owned() },
             _ => Error::CannotOpen { path: path.to_owned(), source: error },
         }),
+    }
+}
+
+/// Gives an empty file that root made to the owner of its directory: root's first sync by hand must not
+/// shut out the service that the directory belongs to. `SQLite` does the same with its other files.
+pub(super) fn leave_to_owner(file: &File, path: &Path) {
+    let given = (|| {
+        let made = file.metadata()?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = parent.unwrap_or_else(|| Path::new(".")).metadata()?;
+        if made.uid() == 0 && made.len() == 0 && directory.uid() != 0 {
+            std::os::unix::fs::fchown(file, Some(directory.uid()), Some(directory.gid()))?;
+        }
+        io::Result::Ok(())
+    })();
+    if let Err(error) = given {
+        tracing::warn!(file = %path.display(), %error, "it could not be given to the owner of its directory");
     }
 }
 

@@ -120,6 +120,7 @@ row! {
         pub error: Option<String>,
         pub digest: Option<String>,
         pub missing: Option<String>,
+        pub deferred_until: Option<String>,
     }
 }
 
@@ -293,7 +294,8 @@ impl Reader {
         let mut rows: Vec<RunRow> = sqlx::query_as(
             "select run_id, organization, trigger, started_at, finished_at, status, keys_seen,
                     baseline, added, restored, removed, used, changed, unconfirmed, skipped, pages,
-                    requests, retries, notice, error, digest, missing
+                    requests, retries, notice, error, digest, missing,
+                    deferred_until
              from run_history where ?1 is null or organization = ?1
              order by run_id desc limit ?2",
         )

@@ -24,6 +24,27 @@ pub struct RunDraft {
     pub tally: Tally,
     /// What is worth knowing and no drift.
     pub notices: Vec<String>,
+    /// Until when the API asked to be left alone.
+    pub deferred_until: Option<Timestamp>,
+    pub cut_short: Option<CutShort>,
+}
+
+/// Who ended a run before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CutShort {
+    /// Somebody who stopped the process.
+    Stopped,
+    /// Whatever killed it.
+    Killed,
+}
+
+impl CutShort {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Killed => "killed",
+        }
+    }
 }
 
 /// How a run ended.
@@ -220,9 +241,10 @@ async fn write_run(
     sqlx::query(
         "insert into runs (run_id, organization, token, trigger, started_at, finished_at, status,
              previous_started_at, keys_seen, keys_after, baseline, added, restored, removed, used,
-             changed, unconfirmed, skipped, pages, requests, retries, last_event_id, notice, error)
+             changed, unconfirmed, skipped, pages, requests, retries, last_event_id, notice, error,
+             deferred_until, cut_short)
          values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-             ?20, ?21, ?22, ?23, ?24)",
+             ?20, ?21, ?22, ?23, ?24, ?25, ?26)",
     )
     .bind(numbers.run_id)
     .bind(numbers.organization)
@@ -248,6 +270,8 @@ async fn write_run(
     .bind(numbers.event_id - 1)
     .bind(&notice)
     .bind(error)
+    .bind(draft.deferred_until.map(Timestamp::unix))
+    .bind(draft.cut_short.map(CutShort::as_str))
     .execute(connection)
     .await?;
     Ok(Recorded { run_id: numbers.run_id, finished_at, counts, keys_after, notice })

@@ -3,7 +3,7 @@
 use super::Writer;
 use super::error::Error;
 use super::lock::{Owed, RunNote};
-use super::record::{Outcome, Promptness, RunDraft, Withholding};
+use super::record::{CutShort, Outcome, Promptness, RunDraft, Withholding};
 use crate::clock::Timestamp;
 use crate::run::{Status, Tally};
 
@@ -74,6 +74,9 @@ impl Writer {
             token: note.token,
             tally: owed.tally,
             notices: Vec::new(),
+            deferred_until: None,
+            // What owes its end was not killed.
+            cut_short: note.owed.is_none().then_some(CutShort::Killed),
         };
         let withheld = Withholding::default();
         let outcome = match owed.status {

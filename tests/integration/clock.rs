@@ -10,7 +10,7 @@ use keydrift::run::{Status, Trigger};
 use keydrift::sim::{ANY_PORT, Organization, Server};
 use keydrift::stop::Stop;
 use keydrift::store::Writer;
-use keydrift::sync::{self, Report, Request};
+use keydrift::sync::{self, Report, Request, Ticks};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -58,11 +58,12 @@ impl Machine {
         let credential = self.settings.credential_source(&organization.name).unwrap();
         let request = Request {
             organization,
-            credential: &credential,
+            credential: &|| credential.read(),
             api: &self.settings.api,
             removal: self.settings.removal,
             trigger: Trigger::Schedule,
             accept: false,
+            ticks: Ticks::default(),
             stop: &Stop::never(),
             progress: &|_| set(&self.clock, after_noon + takes),
         };

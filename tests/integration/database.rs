@@ -408,8 +408,34 @@ fn who_may_read_the_files_and_write_nothing_can_read() {
     assert!(!directory.join("keys.db-shm").exists());
     refused(
         keys(),
-        &["keys.db` cannot be read without the files beside it", "hint: `keydrift sync` leaves"],
+        &["keys.db` cannot be read without the files beside it", "hint: another program took"],
     );
+    // Between the runs of a timer there is nothing to take.
+    world.keydrift_on(&database, &["sync", "--scheduled"]).succeeds();
+    sql::rows(&database, "select 1");
+    assert_eq!(keys().succeeds().stdout.lines().count(), 20);
+    assert_eq!(sql::value(&database, "pragma journal_mode"), "delete");
+    let trigger = "select trigger from runs order by run_id desc limit 1";
+    assert_eq!(sql::value(&database, trigger), "schedule");
+}
+
+/// Root looks first, by hand, into the directory of a service.
+#[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
+#[test]
+fn what_root_makes_in_the_directory_of_another_user_is_that_users() {
+    let world = World::new(20);
+    let somebody = Unprivileged::of(&world);
+    if !somebody.is_root {
+        println!("skipped: only root can be two users");
+        return;
+    }
+    let directory = world.path().join("data");
+    std::fs::create_dir(&directory).unwrap();
+    somebody.give(&directory);
+    let database = directory.join("keys.db");
+    world.keydrift_on(&database, &["sync"]).succeeds();
+    somebody.keydrift(&world.keydrift_on(&database, &["sync"])).succeeds();
+    somebody.keydrift(&world.keydrift_on(&database, &["keys"])).succeeds();
 }
 
 #[test]
@@ -529,7 +555,7 @@ const VIEWS: [(&str, &str); 5] = [
     (
         "run_history",
         "run_id organization trigger started_at finished_at status keys_seen baseline added restored
-         removed used changed unconfirmed skipped pages requests retries notice error digest missing",
+         removed used changed unconfirmed skipped pages requests retries notice error digest missing deferred_until",
     ),
     ("key_drift_daily", "day organization added removed used changed keys"),
 ];

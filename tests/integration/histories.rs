@@ -235,11 +235,12 @@ impl Life {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let request = sync::Request {
             organization,
-            credential: &credential,
+            credential: &|| credential.read(),
             api: &self.settings.api,
             removal: self.settings.removal,
             trigger: Trigger::Manual,
             accept: false,
+            ticks: sync::Ticks::default(),
             progress: &|_| {},
             stop: &Stop::never(),
         };

@@ -10,7 +10,7 @@ use crate::run::{EventCounts, Status, Trigger};
 use crate::sim::{Fault, Handle, Matcher, Organization};
 use crate::stop::Stop;
 use crate::store::Writer;
-use crate::sync::{self, Report, Request};
+use crate::sync::{self, Report, Request, Ticks};
 
 const DAY: Duration = Duration::from_hours(24);
 /// From the first sync to the last one.
@@ -190,11 +190,12 @@ pub(super) async fn sync(
     let clock: Arc<dyn Clock> = clock.clone();
     let request = Request {
         organization,
-        credential: &credential,
+        credential: &|| credential.read(),
         api: &settings.api,
         removal: settings.removal,
         trigger: Trigger::Schedule,
         accept: false,
+        ticks: Ticks::default(),
         stop: &Stop::never(),
         progress: &|_| {},
     };

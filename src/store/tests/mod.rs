@@ -68,6 +68,8 @@ impl Books {
             token: self.runs,
             tally: Tally::default(),
             notices: Vec::new(),
+            deferred_until: None,
+            cut_short: None,
         }
     }
 

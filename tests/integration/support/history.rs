@@ -8,7 +8,7 @@ use keydrift::run::{Status, Trigger};
 use keydrift::sim::{Fault, Matcher, Organization};
 use keydrift::stop::Stop;
 use keydrift::store::Writer;
-use keydrift::sync::{self, Request};
+use keydrift::sync::{self, Request, Ticks};
 use serde_json::{Map, Value, json};
 
 use super::{World, oracle, sql};
@@ -106,11 +106,12 @@ impl History {
         let credential = settings.credential_source(&organization.name).expect("a credential");
         let request = Request {
             organization,
-            credential: &credential,
+            credential: &|| credential.read(),
             api: &settings.api,
             removal: settings.removal,
             trigger: Trigger::Schedule,
             accept: false,
+            ticks: Ticks::default(),
             stop: &Stop::never(),
             progress: &|_| {},
         };

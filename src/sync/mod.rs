@@ -10,13 +10,15 @@
 //! 4. The note is cleared. If the transaction failed, the note says how the run ended instead, and the
 //!    next writer records that.
 
+mod announce;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::{ApiSettings, OrganizationSettings, RemovalSettings};
 use crate::inventory::{
     Acceptance, Changes, Comparison, Guards, Identity, KeyId, LookUp, NoticeKind, Removals, Scope,
@@ -24,9 +26,14 @@ use crate::inventory::{
 };
 use crate::openai;
 use crate::run::{Status, Tally, Trigger};
-use crate::secret::{self, CredentialSource};
+use crate::schedule::Schedule;
+use crate::secret::{self, Credential};
 use crate::stop::Stop;
-use crate::store::{self, Accepted, Outcome, Recorded, RunDraft, RunNote, Withholding, Writer};
+use crate::store::{
+    self, Accepted, CutShort, Outcome, Recorded, RunDraft, RunNote, Withholding, Writer,
+};
+
+use announce::{News, announce};
 
 /// How many listed keys may be asked for as a proof that look-ups work.
 const CONTROLS: usize = 3;
@@ -34,16 +41,29 @@ const CONTROLS: usize = 3;
 /// What a run is to do.
 pub struct Request<'a> {
     pub organization: &'a OrganizationSettings,
-    pub credential: &'a CredentialSource,
+    /// Asked once, when the run has begun.
+    pub credential: &'a (dyn Fn() -> Result<Credential, secret::Error> + Sync),
     pub api: &'a ApiSettings,
     pub removal: RemovalSettings,
     pub trigger: Trigger,
     /// Take what the newest held or refused run recorded for true.
     pub accept: bool,
+    pub ticks: Ticks<'a>,
     /// Ends the run early, but not its transaction.
     pub stop: &'a Stop,
     /// Called as the run goes on.
     pub progress: &'a (dyn Fn(Progress) + Send + Sync),
+}
+
+/// What the schedule has to do with a run. Nothing, for one that somebody started.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ticks<'a> {
+    /// Its ticks during the run are counted as skipped.
+    pub schedule: Option<&'a Schedule>,
+    /// Ticks that passed while the run had to wait.
+    pub skipped: u64,
+    /// Why there was none before it: for the run's notice.
+    pub gap: Option<&'a str>,
 }
 
 /// How far a run is.
@@ -63,6 +83,9 @@ pub struct Report {
     /// How it stands in the history. `None` if it could not be recorded.
     pub recorded: Option<Recorded>,
     pub tally: Tally,
+    pub trigger: Trigger,
+    pub started_at: Timestamp,
+    pub finished_at: Timestamp,
     pub duration: Duration,
     /// Why it is not `ok`.
     pub error: Option<Error>,
@@ -105,6 +128,31 @@ impl Error {
             )),
             Self::Stopped { .. } => Some("nothing was changed; run it again".to_owned()),
             Self::NothingToAccept => Some("run `keydrift sync` without `--accept`".to_owned()),
+        }
+    }
+
+    /// Until when the API asked to be left alone.
+    #[must_use]
+    pub fn deferred_until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Api(error) => error.deferred_until(),
+            _ => None,
+        }
+    }
+
+    const fn cut_short(&self) -> Option<CutShort> {
+        match self {
+            Self::Stopped { .. } => Some(CutShort::Stopped),
+            _ => None,
+        }
+    }
+
+    /// What happened and what to do about it, in one line.
+    #[must_use]
+    pub fn with_hint(&self, organization: &str) -> String {
+        match self.hint(organization) {
+            Some(hint) => format!("{}; {hint}", self.in_one_line()),
+            None => self.in_one_line(),
         }
     }
 
@@ -163,7 +211,7 @@ pub async fn run(
     let began = Instant::now();
     let accepted = load_accepted(writer, request).await?;
     let started_at = clock.now();
-    let token = i64::from(fastrand::u32(..)) << 31 | i64::from(fastrand::u32(..) >> 1);
+    let token = new_token();
     let organization = request.organization.name.as_str();
     writer.begin_run(&RunNote {
         organization: organization.to_owned(),
@@ -173,21 +221,34 @@ pub async fn run(
         owed: None,
     })?;
     let mut ledger = Ledger::default();
+    ledger.notices.extend(request.ticks.gap.map(str::to_owned));
     let attempt = attempt(writer, clock, request, accepted, &mut ledger).await;
+    let error = attempt.as_ref().err().map(|failure| &failure.error);
+    let finished_at = clock.now();
+    let passed = |schedule: &Schedule| schedule.slots_between(started_at, finished_at);
+    ledger.tally.skipped = request.ticks.skipped + request.ticks.schedule.map_or(0, passed);
     let draft = RunDraft {
         organization: organization.to_owned(),
         trigger: request.trigger,
         started_at,
-        finished_at: clock.now(),
+        finished_at,
         token,
         tally: ledger.tally,
         notices: ledger.notices,
+        deferred_until: error.and_then(Error::deferred_until),
+        cut_short: error.and_then(Error::cut_short),
     };
+    let news = attempt.as_ref().map(|findings| News::of(&findings.changes)).unwrap_or_default();
     let mut report = conclude(writer, draft, attempt).await;
     report.duration = began.elapsed();
     report.settled = ledger.settled;
-    log(&report);
+    announce(&report, &news);
     Ok(report)
+}
+
+/// A name for a run, in the database and in the note beside the lock.
+pub(crate) fn new_token() -> i64 {
+    i64::from(fastrand::u32(..)) << 31 | i64::from(fastrand::u32(..) >> 1)
 }
 
 async fn conclude(
@@ -218,6 +279,9 @@ async fn conclude(
         status,
         recorded: None,
         tally: draft.tally,
+        trigger: draft.trigger,
+        started_at: draft.started_at,
+        finished_at: draft.finished_at,
         duration: Duration::ZERO,
         error: attempt.err().map(|failure| failure.error),
         settled: Vec::new(),
@@ -262,7 +326,7 @@ async fn attempt(
         ledger.settled.push(run);
     }
     let name = request.organization.name.as_str();
-    let credential = request.credential.read()?;
+    let credential = (request.credential)()?;
     let (snapshot, header_before) = writer.load_snapshot(name).await?;
     let mut comparison =
         Comparison::new(snapshot, |redacted: &str| credential.matches_redacted(redacted));
@@ -483,36 +547,5 @@ fn guards(removal: RemovalSettings) -> Guards {
         keys: count(removal.guard_keys),
         percent: usize::from(removal.guard_percent),
         confirm_limit: count(removal.confirm_limit),
-    }
-}
-
-/// One line a run and organization.
-fn log(report: &Report) {
-    let tally = report.tally;
-    let error = report.error.as_ref().map(Error::in_one_line).unwrap_or_default();
-    let duration_ms = u64::try_from(report.duration.as_millis()).unwrap_or(u64::MAX);
-    let run_id = report.recorded.as_ref().map(|recorded| recorded.run_id);
-    let counts = report.recorded.as_ref().map(|recorded| recorded.counts).unwrap_or_default();
-    if report.status == Status::Ok {
-        tracing::info!(
-            org.label = report.organization,
-            run.id = run_id,
-            duration_ms,
-            keys.total = tally.keys_seen,
-            events.added = counts.added + counts.restored,
-            events.removed = counts.removed,
-            events.used = counts.used,
-            events.changed = counts.changed,
-            "synced"
-        );
-    } else {
-        // The command or the daemon tells people; this line is for whoever collects logs.
-        tracing::info!(
-            org.label = report.organization,
-            run.id = run_id,
-            duration_ms,
-            error,
-            "not synced"
-        );
     }
 }

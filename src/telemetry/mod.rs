@@ -2,6 +2,8 @@
 //!
 //! What a line says belongs to the module that writes it.
 
+pub mod message;
+
 use std::io::{self, IsTerminal, Write};
 
 use tracing_subscriber::EnvFilter;

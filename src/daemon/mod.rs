@@ -1,0 +1,450 @@
+//! The daemon: decides when, and leaves the rest to [`crate::sync`].
+//!
+//! One loop waits for whatever comes first (a signal, a tick, the end of a run) and starts what is due,
+//! one run at a time. [`planner`] knows what is due and is pure; [`ticker`] wakes the loop up;
+//! [`lifecycle`] knows signals and the service manager; [`work`] is one run. The loop tells the service
+//! manager that it is alive at each tick, so that the watchdog guards ticker and loop both.
+//!
+//! Nothing is remembered but in the database: what the next life needs to know of this one is in the run
+//! history and in the note beside the run lock.
+
+mod lifecycle;
+pub mod planner;
+mod sentence;
+mod ticker;
+mod work;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{JoinError, JoinHandle};
+use tokio_cron_scheduler::JobSchedulerError;
+
+use crate::clock::Clock;
+use crate::config::{self, Settings};
+use crate::run::Status;
+use crate::schedule::Schedule;
+use crate::stop::{Say, Stop};
+use crate::store::{self, Reader, Writer};
+use crate::telemetry::message;
+use lifecycle::{Request, ServiceManager, Signals};
+use planner::{Ended, Plan, Planner, Start};
+use sentence::{LastRun, Standing, sentence};
+use ticker::{Tick, Ticker};
+use work::{Done, Job, Outcome, Owed};
+
+/// How long the transaction in hand may take after the word to stop. With what is left to tidy up, the
+/// process is gone within five seconds.
+const GRACE: Duration = Duration::from_secs(4);
+const TIDYING: Duration = Duration::from_millis(500);
+
+/// Reads the configuration, at the start and at each reload.
+pub type Load = Box<dyn Fn() -> Result<Settings, config::Error> + Send + Sync>;
+
+/// Why the daemon ended, other than by being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("could not listen for signals")]
+    Signals(#[source] std::io::Error),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error("the scheduler failed")]
+    Scheduler(#[from] JobSchedulerError),
+    #[error("a run died")]
+    Died(#[source] JoinError),
+    #[error("stopped at once by a second {by}: the run in hand was cut off")]
+    StoppedAtOnce { by: &'static str },
+    #[error("stopped, but the run in hand did not end in time and was cut off")]
+    Overtime,
+}
+
+impl Error {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::Signals(_) | Self::Scheduler(_) | Self::Died(_) => {
+                Some("this is a mistake in keydrift; the service manager starts it anew".to_owned())
+            }
+            Self::StoppedAtOnce { .. } | Self::Overtime => Some(
+                "nothing of it was recorded; the next start says so in the run history".to_owned(),
+            ),
+        }
+    }
+}
+
+/// Syncs on schedule until told to stop.
+pub async fn run(settings: Settings, load: Load, clock: Arc<dyn Clock>) -> Result<(), Error> {
+    let mut signals = Signals::catch().map_err(Error::Signals)?;
+    let mut manager = ServiceManager::of_process();
+    let mut daemon = tokio::select! {
+        biased;
+        _ = signals.stop() => return Ok(()),
+        opened = manager.be_patient(Daemon::open(settings, load, clock)) => opened?,
+    };
+    let mut ticker = Ticker::start(daemon.seconds(&manager)).await?;
+    manager.ready();
+    tracing::info!(
+        database = %daemon.settings.database.path.display(),
+        organizations = daemon.settings.organizations.len(),
+        "ready"
+    );
+    let by = daemon.turn(&mut signals, &mut manager, &mut ticker).await?;
+    manager.stopping();
+    tracing::info!(by, "stopping");
+    daemon.wind_down(by, &mut signals).await
+}
+
+struct Daemon {
+    settings: Arc<Settings>,
+    load: Load,
+    clock: Arc<dyn Clock>,
+    /// Open as long as the daemon lives: so the files of the log stay, and others can read.
+    reader: Reader,
+    installation: String,
+    planner: Planner,
+    standings: BTreeMap<String, Standing>,
+    /// What is wrong beside the runs.
+    remark: Option<&'static str>,
+    stop: Stop,
+    say: Say,
+    run: Option<Running>,
+    /// Runs that could not be recorded, nor noted.
+    owed: Vec<Owed>,
+}
+
+struct Running {
+    organization: String,
+    done: JoinHandle<Done>,
+}
+
+impl Daemon {
+    async fn open(settings: Settings, load: Load, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        let mut reader = prepare(&settings, &*clock).await?;
+        let installation = reader.installation().await?;
+        let (say, stop) = Stop::new();
+        let mut plans = Vec::new();
+        let mut standings = BTreeMap::new();
+        for (name, schedule, run_at_start) in schedules(&settings, &installation) {
+            let past = reader.load_past(&name).await?;
+            plans.push((name.clone(), Plan::new(schedule, run_at_start, past, clock.now())));
+            let standing = load_standing(&mut reader, &name).await?;
+            standings.insert(name, standing);
+        }
+        Ok(Self {
+            settings: Arc::new(settings),
+            load,
+            clock,
+            reader,
+            installation,
+            planner: Planner::new(plans),
+            standings,
+            remark: None,
+            stop,
+            say,
+            run: None,
+            owed: Vec::new(),
+        })
+    }
+
+    /// Waits and starts what is due, until somebody says to stop.
+    async fn turn(
+        &mut self,
+        signals: &mut Signals,
+        manager: &mut ServiceManager,
+        ticker: &mut Ticker,
+    ) -> Result<&'static str, Error> {
+        loop {
+            self.begin_due();
+            ticker.set(self.seconds(manager)).await?;
+            manager.status(self.sentence());
+            tokio::select! {
+                biased;
+                request = signals.next() => match request {
+                    Request::Stop { by } => return Ok(by),
+                    Request::SyncNow => self.planner.request_all(),
+                    Request::Reload => {
+                        manager.reloading();
+                        self.reload().await;
+                        manager.ready();
+                    }
+                },
+                done = ended(&mut self.run) => self.conclude(done.map_err(Error::Died)?).await,
+                tick = ticker.tick() => {
+                    manager.alive();
+                    if tick? == Tick::Overdue {
+                        tracing::warn!("no tick came for too long: the clock was set, or the machine slept");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins what is due, unless a run is under way.
+    fn begin_due(&mut self) {
+        if self.run.is_some() {
+            return;
+        }
+        let Some(start) = self.planner.next(self.clock.now()) else { return };
+        let gap = explain_gap(&start);
+        if let Some(gap) = &gap {
+            tracing::warn!(
+                message_id = message::SLOT_MISSED,
+                org.label = start.organization,
+                slots.missed = start.missed,
+                "{gap}"
+            );
+        }
+        let organization = start.organization.clone();
+        let job = Job {
+            settings: Arc::clone(&self.settings),
+            clock: Arc::clone(&self.clock),
+            stop: self.stop.clone(),
+            organization: start.organization,
+            schedule: start.schedule,
+            trigger: start.trigger,
+            skipped: start.skipped,
+            gap,
+            owed: std::mem::take(&mut self.owed),
+        };
+        // On a thread of its own: comparing many keys must not keep the loop from giving signs of life.
+        let runtime = tokio::runtime::Handle::current();
+        let done = tokio::task::spawn_blocking(move || runtime.block_on(work::run(job)));
+        self.run = Some(Running { organization, done });
+    }
+
+    /// Takes note of a run that has ended.
+    async fn conclude(&mut self, done: Done) {
+        let Done { organization, outcome, owed } = done;
+        self.owed = owed;
+        let (ended, reason) = match &outcome {
+            Outcome::NotBegun => return,
+            Outcome::Ran(report) => (
+                Ended {
+                    started_at: report.started_at,
+                    finished_at: report.finished_at,
+                    status: report.status,
+                    deferred_until: report
+                        .error
+                        .as_ref()
+                        .and_then(crate::sync::Error::deferred_until),
+                },
+                report.error.as_ref(),
+            ),
+            Outcome::Unrecorded { started_at, finished_at, error } => (
+                Ended {
+                    started_at: *started_at,
+                    finished_at: *finished_at,
+                    status: Status::Failed,
+                    deferred_until: None,
+                },
+                Some(error),
+            ),
+        };
+        if let Outcome::Unrecorded { error, .. } = &outcome {
+            tracing::error!(
+                message_id = message::RUN_FAILED,
+                org.label = organization,
+                error = error.in_one_line(),
+                "not synced, and not recorded yet"
+            );
+        }
+        let reason = reason.map(|error| error.with_hint(&organization));
+        let last = LastRun { finished_at: ended.finished_at, status: ended.status, reason };
+        self.planner.ended(&organization, &ended);
+        self.look_again(&organization, last).await;
+    }
+
+    /// Brings what is known of an organization up to date after a run.
+    async fn look_again(&mut self, organization: &str, last: LastRun) {
+        // The file may be another one by now, brought back from a backup for instance.
+        match Reader::open(&self.settings.database.path).await {
+            Ok(reader) => {
+                let old = std::mem::replace(&mut self.reader, reader);
+                if let Err(error) = old.close().await {
+                    tracing::debug!(%error, "the database could not be closed");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the database could not be opened for reading"),
+        }
+        let standing = load_standing(&mut self.reader, organization).await;
+        let keys = standing.map_or(0, |standing| standing.keys);
+        // Where the organization is no longer configured, nobody asks any more.
+        if let Some(standing) = self.standings.get_mut(organization) {
+            *standing = Standing { keys, last: Some(last) };
+        }
+    }
+
+    /// Reads the configuration anew. Where it is invalid, the old one holds.
+    async fn reload(&mut self) {
+        let mut settings = match (self.load)() {
+            Ok(settings) => settings,
+            Err(error) => {
+                let problems: Vec<String> =
+                    error.problems().iter().map(ToString::to_string).collect();
+                let why = if problems.is_empty() { error.to_string() } else { problems.join("; ") };
+                tracing::error!(error = why, "the new configuration is invalid, the old one holds");
+                self.remark = Some("the new configuration is invalid, the old one holds");
+                return;
+            }
+        };
+        self.remark = None;
+        if settings.database.path != self.settings.database.path {
+            tracing::warn!(
+                "another `database.path` takes a restart; the rest of the configuration is in use"
+            );
+            self.remark = Some("another database takes a restart");
+        }
+        settings.database.path.clone_from(&self.settings.database.path);
+        let mut plans = Vec::new();
+        let mut standings = BTreeMap::new();
+        for (name, schedule, run_at_start) in schedules(&settings, &self.installation) {
+            let past = self.reader.load_past(&name).await.unwrap_or_default();
+            let known = self.standings.remove(&name);
+            let standing = match known {
+                Some(standing) => standing,
+                None => load_standing(&mut self.reader, &name).await.unwrap_or_default(),
+            };
+            standings.insert(name.clone(), standing);
+            plans.push((name, Plan::new(schedule, run_at_start, past, self.clock.now())));
+        }
+        self.standings = standings;
+        self.planner.reload(plans, self.clock.now());
+        self.settings = Arc::new(settings);
+        tracing::info!(
+            organizations = self.settings.organizations.len(),
+            "the configuration was read anew"
+        );
+    }
+
+    /// The seconds of the minute at which something may be due, or the service manager waits for a sign.
+    fn seconds(&self, manager: &ServiceManager) -> BTreeSet<u8> {
+        let mut seconds = self.planner.seconds();
+        seconds.extend(manager.watchdog().into_iter().flat_map(ticker::often_enough));
+        if seconds.is_empty() {
+            seconds.insert(0);
+        }
+        seconds
+    }
+
+    fn sentence(&self) -> String {
+        let next = self.planner.next_at(self.clock.now());
+        let running = self.run.as_ref().map(|run| run.organization.as_str());
+        sentence(&self.standings, running, next, self.remark)
+    }
+
+    /// Lets the transaction in hand end, and leaves the database to its readers.
+    async fn wind_down(mut self, by: &'static str, signals: &mut Signals) -> Result<(), Error> {
+        self.say.stop(by);
+        let ended = tokio::select! {
+            biased;
+            by = signals.stop(), if self.run.is_some() => Err(Error::StoppedAtOnce { by }),
+            () = tokio::time::sleep(GRACE), if self.run.is_some() => Err(Error::Overtime),
+            done = finished(&mut self.run) => done.map_err(Error::Died),
+        };
+        if let Some(Done { organization, outcome: Outcome::Unrecorded { error, .. }, .. }) = ended?
+        {
+            let error = error.in_one_line();
+            tracing::error!(org.label = organization, error, "the last run could not be recorded");
+        }
+        let tidied =
+            tokio::time::timeout(TIDYING, tidy_up(self.reader, &self.settings.database.path));
+        match tidied.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::info!(%error, "the database could not be tidied up"),
+            Err(_) => tracing::info!("there was no time to tidy up the database"),
+        }
+        Ok(())
+    }
+}
+
+/// Waits for the run in hand to end; for ever where there is none.
+async fn ended(run: &mut Option<Running>) -> Result<Done, JoinError> {
+    match run {
+        Some(running) => {
+            let done = (&mut running.done).await;
+            *run = None;
+            done
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// The same, but where there is none it is over.
+async fn finished(run: &mut Option<Running>) -> Result<Option<Done>, JoinError> {
+    if run.is_none() { Ok(None) } else { ended(run).await.map(Some) }
+}
+
+/// Brings the schema up to date, records what was cut short, and opens the database for reading.
+async fn prepare(settings: &Settings, clock: &dyn Clock) -> Result<Reader, store::Error> {
+    let database = &settings.database;
+    let opened = Writer::open(&database.path, database.lock_timeout, |holder| {
+        tracing::info!(holder, "waiting for the run lock");
+    });
+    let mut writer = match opened.await {
+        Ok(writer) => writer,
+        // Somebody syncs by hand. If the schema is as it should be, nothing has to be done before.
+        Err(error @ store::Error::Held { .. }) => {
+            return Reader::open(&database.path).await.map_err(|_| error);
+        }
+        Err(error) => return Err(error),
+    };
+    loop {
+        match writer.settle_run(clock.now()).await {
+            Ok(Some(run)) => {
+                tracing::warn!(
+                    org.label = run.organization,
+                    "an earlier run was cut short; it is recorded now"
+                );
+            }
+            Ok(None) => break,
+            // The next run tries again, and fails if it can't.
+            Err(error) => {
+                tracing::warn!(%error, "an earlier run could not be recorded yet");
+                break;
+            }
+        }
+    }
+    let reader = Reader::open(&database.path).await?;
+    if let Err(error) = writer.close().await {
+        tracing::info!(%error, "the database could not be tidied up");
+    }
+    Ok(reader)
+}
+
+async fn tidy_up(reader: Reader, database: &Path) -> Result<(), store::Error> {
+    reader.close().await?;
+    if database.exists() {
+        Writer::open(database, Duration::ZERO, |_| {}).await?.retire().await?;
+    }
+    Ok(())
+}
+
+fn schedules(settings: &Settings, installation: &str) -> Vec<(String, Schedule, bool)> {
+    let schedule = |organization: &config::OrganizationSettings| {
+        let name = organization.name.to_string();
+        let config::ScheduleSettings { cron, timezone, jitter, run_at_start } =
+            &organization.schedule;
+        let schedule = Schedule::new(cron.clone(), *timezone, *jitter, installation, &name);
+        (name, schedule, *run_at_start)
+    };
+    settings.organizations.iter().map(schedule).collect()
+}
+
+async fn load_standing(reader: &mut Reader, organization: &str) -> Result<Standing, store::Error> {
+    let keys = reader.count_keys(organization).await?.unwrap_or(0);
+    let last = reader.load_last_run(organization).await?;
+    Ok(Standing { keys, last: last.map(LastRun::from) })
+}
+
+/// Why there was no run although the schedule wanted one.
+fn explain_gap(start: &Start) -> Option<String> {
+    if start.missed == 0 {
+        return None;
+    }
+    let (slots, since) = (crate::output::count(start.missed, "slot"), start.since);
+    Some(format!("{slots} of the schedule missed since {since}: nobody was there to run"))
+}

@@ -1,0 +1,144 @@
+//! One run of one organization, from the run lock to the closed database.
+
+use std::sync::Arc;
+
+use crate::clock::{Clock, Timestamp};
+use crate::config::Settings;
+use crate::run::{Status, Tally, Trigger};
+use crate::schedule::Schedule;
+use crate::stop::Stop;
+use crate::store::{self, RunDraft, Writer};
+use crate::sync::{self, Report, Request, Ticks};
+
+/// What a run needs; its own from beginning to end, whatever is configured meanwhile.
+pub(super) struct Job {
+    pub(super) settings: Arc<Settings>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) stop: Stop,
+    pub(super) organization: String,
+    pub(super) schedule: Schedule,
+    pub(super) trigger: Trigger,
+    /// Ticks that passed while it had to wait.
+    pub(super) skipped: u64,
+    /// Why there was no run before it.
+    pub(super) gap: Option<String>,
+    /// Earlier runs that could not even be noted.
+    pub(super) owed: Vec<Owed>,
+}
+
+/// A run whose row could not be written, nor a note of it.
+#[derive(Debug)]
+pub(super) struct Owed {
+    draft: RunDraft,
+    error: String,
+}
+
+/// What came of a job.
+pub(super) struct Done {
+    pub(super) organization: String,
+    pub(super) outcome: Outcome,
+    /// What is still to be recorded.
+    pub(super) owed: Vec<Owed>,
+}
+
+pub(super) enum Outcome {
+    Ran(Box<Report>),
+    /// The database could not be had. The run counts as failed.
+    Unrecorded {
+        started_at: Timestamp,
+        finished_at: Timestamp,
+        error: sync::Error,
+    },
+    /// Somebody asked to stop before it had begun.
+    NotBegun,
+}
+
+/// Runs the job. Between runs the lock is free, so that somebody can sync by hand.
+pub(super) async fn run(mut job: Job) -> Done {
+    let started_at = job.clock.now();
+    let organization = job.organization.clone();
+    let opened = tokio::select! {
+        biased;
+        _ = job.stop.requested() => {
+            return Done { organization, outcome: Outcome::NotBegun, owed: job.owed };
+        }
+        opened = open(&job.settings) => opened,
+    };
+    let outcome = match opened {
+        Ok(mut writer) => {
+            note_owed(&mut writer, &mut job.owed);
+            let outcome = sync(&mut writer, &job).await;
+            if let Err(error) = writer.close().await {
+                tracing::info!(%error, "the database could not be tidied up");
+            }
+            outcome
+        }
+        Err(error) => Err(error.into()),
+    };
+    let outcome = match outcome {
+        Ok(report) => Outcome::Ran(Box::new(report)),
+        Err(error) => give_up(&mut job, started_at, error),
+    };
+    Done { organization, outcome, owed: job.owed }
+}
+
+/// A database that is gone is not begun anew: somebody has to say what became of it.
+async fn open(settings: &Settings) -> Result<Writer, store::Error> {
+    let path = &settings.database.path;
+    if !path.exists() {
+        return Err(store::Error::Gone { path: path.clone() });
+    }
+    let wait = settings.database.lock_timeout;
+    Writer::open(path, wait, |holder| tracing::info!(holder, "waiting for the run lock")).await
+}
+
+/// Leaves what is owed to the run that follows, which records it first.
+fn note_owed(writer: &mut Writer, owed: &mut Vec<Owed>) {
+    owed.retain(|Owed { draft, error }| {
+        let noted = writer.owe_run(draft, Status::Failed, error);
+        noted.inspect_err(|error| tracing::warn!(%error, "an earlier run is still owed")).is_err()
+    });
+}
+
+async fn sync(writer: &mut Writer, job: &Job) -> Result<Report, sync::Error> {
+    let Job { settings, organization, .. } = job;
+    let Some(configured) = settings.organization(organization) else {
+        // The planner and the settings are replaced together.
+        unreachable!("`{organization}` is planned, but not configured");
+    };
+    let credential = || settings.credential_source(&configured.name)?.read();
+    let request = Request {
+        organization: configured,
+        credential: &credential,
+        api: &settings.api,
+        removal: settings.removal,
+        trigger: job.trigger,
+        accept: false,
+        ticks: Ticks {
+            schedule: Some(&job.schedule),
+            skipped: job.skipped,
+            gap: job.gap.as_deref(),
+        },
+        stop: &job.stop,
+        progress: &|_| {},
+    };
+    sync::run(writer, &job.clock, &request).await
+}
+
+fn give_up(job: &mut Job, started_at: Timestamp, error: sync::Error) -> Outcome {
+    let finished_at = job.clock.now();
+    let skipped = job.skipped + job.schedule.slots_between(started_at, finished_at);
+    let draft = RunDraft {
+        organization: job.organization.clone(),
+        trigger: job.trigger,
+        started_at,
+        finished_at,
+        token: sync::new_token(),
+        tally: Tally { skipped, ..Tally::default() },
+        notices: job.gap.clone().into_iter().collect(),
+        deferred_until: None,
+        cut_short: None,
+    };
+    job.owed.push(Owed { draft, error: error.in_one_line() });
+    Outcome::Unrecorded { started_at, finished_at, error }
+}
