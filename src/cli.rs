@@ -14,6 +14,7 @@ use clap_complete::Shell;
 
 use crate::inventory::{EventKind, Scope};
 use crate::output::Format;
+use crate::telemetry::LogFormat;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -62,6 +63,9 @@ pub struct Global {
     /// Log more to stderr: what is done, with -vv also how, with -vvv everything (RUST_LOG wins)
     #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
     pub verbose: u8,
+    /// How log lines look; given, they go to stderr also where they would go to the journal
+    #[arg(long, global = true, value_name = "FORMAT", value_enum)]
+    pub log_format: Option<LogFormat>,
     /// Say nothing on stderr but warnings and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,

@@ -23,7 +23,13 @@ fn main() -> ExitCode {
     // The demo breaks things on purpose, and tells of it itself.
     let quiet =
         cli.global.quiet || matches!(cli.command, Command::Demo(_)) && cli.global.verbose == 0;
-    if telemetry::init(cli.global.verbose, quiet, &environment).is_err() {
+    let wanted = telemetry::Wanted {
+        verbose: cli.global.verbose,
+        quiet,
+        daemon: matches!(cli.command, Command::Run(_)),
+        format: cli.global.log_format,
+    };
+    if telemetry::init(wanted, &environment).is_err() {
         printer.warning("logging could not be started");
     }
     if let Err(error) = dumpable {

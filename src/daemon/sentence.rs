@@ -99,13 +99,13 @@ mod tests {
     #[test]
     fn one_organization_that_is_well() {
         let mut standings = BTreeMap::from([("default".to_owned(), Standing::default())]);
-        insta::assert_snapshot!(sentence(&standings, None, Some(at("2026-11-24T13:00:07Z")), None), @"");
-        insta::assert_snapshot!(sentence(&standings, Some("default"), None, None), @"");
+        insta::assert_snapshot!(sentence(&standings, None, Some(at("2026-11-24T13:00:07Z")), None), @"0 keys; next 13:00:07");
+        insta::assert_snapshot!(sentence(&standings, Some("default"), None, None), @"0 keys; syncing");
         standings.insert(
             "default".to_owned(),
             standing(1_204, "2026-11-24T12:00:09Z", Status::Ok, None),
         );
-        insta::assert_snapshot!(sentence(&standings, None, Some(at("2026-11-24T13:00:07Z")), None), @"");
+        insta::assert_snapshot!(sentence(&standings, None, Some(at("2026-11-24T13:00:07Z")), None), @"1 204 keys; last run 12:00 ok; next 13:00:07");
     }
 
     #[test]
@@ -116,7 +116,7 @@ mod tests {
             ("other".to_owned(), standing(1, "2026-11-24T11:00:00Z", Status::Ok, None)),
         ]);
         let remark = Some("the new configuration is invalid, the old one holds");
-        insta::assert_snapshot!(sentence(&standings, None, Some(at("2026-11-24T13:00:07Z")), remark), @"");
-        insta::assert_snapshot!(sentence(&standings, Some("acme"), None, None), @"");
+        insta::assert_snapshot!(sentence(&standings, None, Some(at("2026-11-24T13:00:07Z")), remark), @r"13 keys of 2 organizations; last run 12:00 failed; next 13:00:07; acme failed: the credential could not be read: \u{1b}[31m\nno such file; the new configuration is invalid, the old one holds");
+        insta::assert_snapshot!(sentence(&standings, Some("acme"), None, None), @r"13 keys of 2 organizations; last run 12:00 failed; syncing acme; acme failed: the credential could not be read: \u{1b}[31m\nno such file");
     }
 }

@@ -1,19 +1,51 @@
-//! Logging: which lines are written to stderr, and how they look.
+//! Logging: which lines are written, where, and how they look.
 //!
-//! What a line says belongs to the module that writes it.
+//! Under systemd they go straight to the journal, with their fields; else to stderr. What a line says belongs
+//! to the module that writes it.
 
+mod fields;
+mod journal;
+mod json;
 pub mod message;
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::fmt::{FormatFields, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::Environment;
 use crate::output::harmless;
+use fields::Collect;
+use journal::Journal;
+use json::Json;
+
+/// How lines on stderr look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One object a line
+    Json,
+}
+
+/// What the command line says of logging.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// How often `-v` was given.
+    pub verbose: u8,
+    /// `-q`.
+    pub quiet: bool,
+    /// Whether this is the daemon, which tells of each run.
+    pub daemon: bool,
+    /// Chosen by somebody: then lines go to stderr also under systemd.
+    pub format: Option<LogFormat>,
+}
 
 /// How lines are to look and which are wanted, decided from flags, environment and terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,13 +58,17 @@ pub struct Options {
 }
 
 impl Options {
-    /// `verbose` counts `-v`; `quiet` is `-q`; `terminal` whether stderr is one.
+    /// `terminal`: whether stderr is one; `journal`: whether lines go straight to the journal.
     #[must_use]
-    pub fn new(verbose: u8, quiet: bool, terminal: bool, environment: &Environment) -> Self {
+    fn new(wanted: Wanted, terminal: bool, journal: bool, environment: &Environment) -> Self {
+        let Wanted { verbose, quiet, daemon, format: _ } = wanted;
         // Libraries stay one or two levels quieter than we are: their lines are for the few who
         // ask for them by name with RUST_LOG. sqlx warns of each statement that waits for a lock.
         let level = match (quiet, verbose) {
             (true, _) => "error",
+            // What becomes of single keys is in the database; the journal is for those who wait for it.
+            (false, 0) if journal => "warn,sqlx=error,keydrift=info",
+            (false, 0) if daemon => "warn,sqlx=error,keydrift=info,keydrift::event=off",
             (false, 0) => "warn,sqlx=error",
             (false, 1) => "warn,sqlx=error,keydrift=info",
             (false, 2) => "warn,sqlx=error,keydrift=debug",
@@ -49,11 +85,23 @@ impl Options {
     }
 }
 
-/// Starts logging to stderr for the whole process. An error means that it was started before.
-pub fn init(verbose: u8, quiet: bool, environment: &Environment) -> Result<(), TryInitError> {
+/// Starts logging for the whole process. An error means that it was started before.
+pub fn init(wanted: Wanted, environment: &Environment) -> Result<(), TryInitError> {
     let interactive = io::stderr().is_terminal();
-    let options = Options::new(verbose, quiet, interactive, environment);
-    subscriber(&options, move || Lenient { interactive }).try_init()?;
+    let stream = environment.get("JOURNAL_STREAM").and_then(|value| value.to_str());
+    let journal = (wanted.format.is_none() && journal::is_stderr(stream))
+        .then(|| Journal::open(Path::new(journal::SOCKET)))
+        .flatten();
+    let options = Options::new(wanted, interactive, journal.is_some(), environment);
+    let filter = EnvFilter::new(&options.filter);
+    match (journal, wanted.format) {
+        (Some(journal), _) => registry().with(filter).with(Collect(journal)).try_init()?,
+        (None, Some(LogFormat::Json)) => {
+            let json = Json(move || Lenient { interactive });
+            registry().with(filter).with(Collect(json)).try_init()?;
+        }
+        (None, _) => subscriber(&options, move || Lenient { interactive }).try_init()?,
+    }
     warn_of_refused_filter(&options);
     Ok(())
 }
@@ -114,6 +162,8 @@ fn harmless_fields() -> impl for<'w> FormatFields<'w> + Send + Sync + 'static {
         let text = harmless(&text);
         match field.name() {
             "message" => writer.write_str(&text),
+            // For the journal.
+            "message_id" | "priority" => Ok(()),
             // Where a line came by the `log` crate, these repeat its target and file.
             name if name.starts_with("log.") => Ok(()),
             name => write!(writer, "{}={text}", name.trim_start_matches("r#")),
@@ -132,7 +182,8 @@ mod tests {
     }
 
     fn filter(verbose: u8, quiet: bool, rust_log: &str) -> String {
-        Options::new(verbose, quiet, false, &environment(&[("RUST_LOG", rust_log)])).filter
+        let wanted = Wanted { verbose, quiet, ..Wanted::default() };
+        Options::new(wanted, false, false, &environment(&[("RUST_LOG", rust_log)])).filter
     }
 
     #[derive(Clone, Default)]
@@ -157,7 +208,8 @@ mod tests {
     }
 
     fn under_the_journal(verbose: u8) -> Options {
-        Options::new(verbose, false, false, &environment(&[("JOURNAL_STREAM", "8:1")]))
+        let wanted = Wanted { verbose, ..Wanted::default() };
+        Options::new(wanted, false, false, &environment(&[("JOURNAL_STREAM", "8:1")]))
     }
 
     #[test]
@@ -168,13 +220,21 @@ mod tests {
         assert_eq!(filter(2, false, ""), "warn,sqlx=error,keydrift=debug");
         assert_eq!(filter(9, false, ""), "info,keydrift=trace");
         assert_eq!(filter(1, true, "keydrift=trace"), "keydrift=trace");
+        let of = |daemon, journal| {
+            let wanted = Wanted { daemon, ..Wanted::default() };
+            Options::new(wanted, false, journal, &Environment::default()).filter
+        };
+        assert_eq!(of(true, false), "warn,sqlx=error,keydrift=info,keydrift::event=off");
+        assert_eq!(of(true, true), "warn,sqlx=error,keydrift=info");
+        assert_eq!(of(false, true), "warn,sqlx=error,keydrift=info");
     }
 
     #[test]
     fn an_invalid_rust_log_is_a_warning_and_the_flags_hold() {
         let variables =
             environment(&[("RUST_LOG", "keydrift=lod\x1b[31m"), ("JOURNAL_STREAM", "8:1")]);
-        let options = Options::new(1, false, false, &variables);
+        let wanted = Wanted { verbose: 1, ..Wanted::default() };
+        let options = Options::new(wanted, false, false, &variables);
         assert_eq!(options.filter, "warn,sqlx=error,keydrift=info");
         insta::assert_snapshot!(logged(&options, || warn_of_refused_filter(&options)), @r#" WARN keydrift::telemetry: RUST_LOG is not a valid filter and was left aside; write for instance `keydrift=debug` RUST_LOG="keydrift=lod\u{1b}[31m""#);
     }
@@ -182,7 +242,8 @@ mod tests {
     #[test]
     fn colour_only_on_a_terminal_without_no_color() {
         let ansi = |terminal, no_color| {
-            Options::new(0, false, terminal, &environment(&[("NO_COLOR", no_color)])).ansi
+            let variables = environment(&[("NO_COLOR", no_color)]);
+            Options::new(Wanted::default(), terminal, false, &variables).ansi
         };
         assert!(ansi(true, ""));
         assert!(!ansi(true, "1"));
@@ -193,7 +254,7 @@ mod tests {
     fn the_journal_gets_no_timestamp_of_ours() {
         let line = logged(&under_the_journal(0), || tracing::warn!("a retry"));
         insta::assert_snapshot!(line, @" WARN keydrift::telemetry::tests: a retry");
-        let plain = Options::new(0, false, false, &Environment::default());
+        let plain = Options::new(Wanted::default(), false, false, &Environment::default());
         let line = logged(&plain, || tracing::warn!("a retry"));
         assert!(line.starts_with("20") && line.contains("WARN"), "{line}");
     }

@@ -101,6 +101,13 @@ fn without_a_file_the_defaults_hold() {
                     fragment: None,
                 },
                 organization_id: None,
+                schedule: ScheduleSettings {
+                    cron: Cron("0 * * * *"),
+                    timezone: UTC,
+                    jitter: 60s,
+                    run_at_start: true,
+                },
+                heartbeat: None,
             },
         ],
     )
@@ -132,9 +139,20 @@ fn the_effective_configuration_names_every_setting_and_its_origin() {
     removal.guard_keys = 10 (default)
     removal.guard_percent = 30 (default)
     removal.confirm_limit = 5000 (default)
+    schedule.cron = 0 * * * * (default)
+    schedule.timezone = UTC (default)
+    schedule.jitter = 1m (default)
+    schedule.run_at_start = true (default)
+    metrics.listen = (none) (default)
+    heartbeat.url = (none) (default)
     organizations.default.base_url = https://api.openai.com/v1 (default)
     organizations.default.admin_key_file = (none) (default)
     organizations.default.organization_id = (none) (default)
+    organizations.default.schedule.cron = 0 * * * * (schedule.cron)
+    organizations.default.schedule.timezone = UTC (schedule.timezone)
+    organizations.default.schedule.jitter = 1m (schedule.jitter)
+    organizations.default.schedule.run_at_start = true (schedule.run_at_start)
+    organizations.default.heartbeat.url = (none) (heartbeat.url)
     organizations.default.credential = (none) (there is no credential for organization `default`)
     ");
 }

@@ -19,6 +19,7 @@ fn help_of_keydrift() {
     Usage: keydrift [OPTIONS] <COMMAND>
 
     Commands:
+      run          Sync on schedule until told to stop: the daemon
       sync         Sync each organization now and print what changed
       keys         List the keys: the inventory, or what it was at another time
       log          List what changed: the audit history
@@ -64,6 +65,7 @@ fn help_of_sync() {
           --exit-code            Exit with 3 if anything drifted
           --accept <NAME>        Take what the newest held or refused run of this organization recorded
                                  for true
+          --scheduled            Record the runs as scheduled ones: for a timer
           --format <FORMAT>      How to print: for people, or for programs [default: table] [possible
                                  values: table, json, ndjson, csv]
       -h, --help                 Print help
