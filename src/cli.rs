@@ -27,7 +27,7 @@ Exit codes:
   0  done
   1  failed: the API, the database, a refused credential, or a held run
   2  wrong command line, configuration or credential source
-  3  the answer is the bad one: it drifted (with sync --exit-code)
+  3  the answer is the bad one: it drifted (with sync --exit-code), it is not healthy
   4  partly done: at least one organization is done and one is not
 
 Try it without an account: keydrift demo";
@@ -87,6 +87,8 @@ pub enum Command {
     Diff(Diff),
     /// List the runs: when keydrift looked, and what came of it
     Runs(Runs),
+    /// Tell whether all is well: exit code 3 if not
+    Status(Status),
     /// Show what is configured, or what is wrong with it
     #[command(subcommand, arg_required_else_help = true)]
     Config(Config),
@@ -266,6 +268,24 @@ pub struct Runs {
     /// The newest first
     #[arg(long)]
     pub reverse: bool,
+    #[command(flatten)]
+    pub organization: OrganizationArg,
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+const STATUS_NOTES: &str = "\
+Not healthy (exit code 3) is an organization whose last success is older than two intervals of its
+schedule, or that has a held run, or none that succeeded; and a history that is broken. It reads only
+the configuration and the database: the daemon need not run, and no credential is needed.
+
+Examples:
+  keydrift status
+  keydrift status --format json           for a monitoring check";
+
+#[derive(Debug, Args)]
+#[command(after_help = STATUS_NOTES)]
+pub struct Status {
     #[command(flatten)]
     pub organization: OrganizationArg,
     #[command(flatten)]

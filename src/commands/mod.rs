@@ -10,6 +10,7 @@ mod log;
 mod run;
 mod runs;
 mod show;
+mod status;
 mod sync;
 
 use std::process::ExitCode;
@@ -21,7 +22,7 @@ use crate::config::{self, Environment, Inputs, Settings};
 use crate::output::Printer;
 use crate::store::{self, Reader};
 use crate::sync::Error as SyncError;
-use crate::{openai, secret, when};
+use crate::{daemon, openai, secret, when};
 
 /// What every command works with.
 pub struct Context {
@@ -110,6 +111,7 @@ pub async fn run(context: &mut Context, command: Command) -> anyhow::Result<Exit
         Command::Show(arguments) => show::run(context, &arguments).await,
         Command::Diff(arguments) => diff::run(context, &arguments).await,
         Command::Runs(arguments) => runs::run(context, &arguments).await,
+        Command::Status(arguments) => status::run(context, &arguments).await,
         Command::Config(Config::Check(arguments)) => config_check::run(context, &arguments),
         Command::Demo(arguments) => demo::run(context, &arguments).await,
         Command::Completions(arguments) => completions::run(context, &arguments),
@@ -155,6 +157,8 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
             error.hint()
         } else if let Some(error) = cause.downcast_ref::<demo::Occupied>() {
             Some(error.hint())
+        } else if let Some(error) = cause.downcast_ref::<daemon::Error>() {
+            error.hint()
         } else if cause.is::<sync::NoDirectory>() {
             Some(sync::NoDirectory::hint())
         } else if cause.is::<NothingKnown>() {

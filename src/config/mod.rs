@@ -28,7 +28,7 @@ pub use error::{Error, Problem};
 pub use name::OrgName;
 pub use url::{HeartbeatUrl, ProxyUrl};
 
-use crate::schedule::Cron;
+use crate::schedule::{Cron, Schedule};
 use crate::secret::{self, CredentialSource, CredentialSources};
 use layers::Layer;
 use read::Reader;
@@ -132,6 +132,13 @@ pub struct OrganizationSettings {
 }
 
 impl OrganizationSettings {
+    /// When it is synced, into the database with this id.
+    #[must_use]
+    pub fn schedule(&self, installation: &str) -> Schedule {
+        let ScheduleSettings { cron, timezone, jitter, run_at_start: _ } = &self.schedule;
+        Schedule::new(cron.clone(), *timezone, *jitter, installation, self.name.as_str())
+    }
+
     /// The base URL with further path segments, each percent-encoded as one.
     ///
     /// `None` where a segment is empty, `.` or `..`: a URL cannot carry those, in no encoding, and

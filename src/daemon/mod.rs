@@ -425,11 +425,8 @@ async fn tidy_up(reader: Reader, database: &Path) -> Result<(), store::Error> {
 
 fn schedules(settings: &Settings, installation: &str) -> Vec<(String, Schedule, bool)> {
     let schedule = |organization: &config::OrganizationSettings| {
-        let name = organization.name.to_string();
-        let config::ScheduleSettings { cron, timezone, jitter, run_at_start } =
-            &organization.schedule;
-        let schedule = Schedule::new(cron.clone(), *timezone, *jitter, installation, &name);
-        (name, schedule, *run_at_start)
+        let run_at_start = organization.schedule.run_at_start;
+        (organization.name.to_string(), organization.schedule(installation), run_at_start)
     };
     settings.organizations.iter().map(schedule).collect()
 }

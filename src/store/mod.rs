@@ -6,6 +6,7 @@
 mod changes;
 mod error;
 mod find;
+mod health;
 mod lock;
 mod open;
 mod past;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use sqlx::{Connection, SqliteConnection};
 
 pub use error::Error;
+pub use health::{Health, HealthRun};
 pub use lock::{Owed, RunLock, RunNote};
 pub use past::{LastRun, Past};
 pub use read::{EventFilter, EventRow, KeyFilter, KeyRow, Reader, RunRow};

@@ -1,0 +1,212 @@
+//! `keydrift status`: healthy or not, from database and configuration alone.
+
+use super::{Context, Exit, Misuse};
+use crate::cli::Status;
+use crate::clock::Timestamp;
+use crate::config::{OrganizationSettings, Settings};
+use crate::output::{Cell, Column, Format, Kind};
+use crate::schedule::Schedule;
+use crate::store::{Error, Health, Reader};
+
+const COLUMNS: [Column; 10] = [
+    Column::new("organization", "ORGANIZATION", Kind::Id),
+    Column::hidden("healthy", Kind::Word),
+    Column::new("status", "STATUS", Kind::Word),
+    Column::new("last_success_at", "LAST SUCCESS", Kind::Time),
+    Column::hidden("last_run_at", Kind::Time),
+    Column::hidden("last_run_status", Kind::Word),
+    Column::hidden("last_run_trigger", Kind::Word),
+    Column::new("next_run_at", "NEXT RUN", Kind::Time),
+    Column::new("keys", "KEYS", Kind::Number),
+    Column::hidden("problem", Kind::Text),
+];
+
+/// How one organization is.
+struct Finding {
+    organization: String,
+    verdict: Verdict,
+    health: Health,
+    next_run_at: Option<Timestamp>,
+    problem: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Ok,
+    /// The last run failed, and the one before is not too long ago.
+    Failing,
+    Late,
+    Held,
+    NeverSynced,
+    /// In the database, but no longer configured.
+    NotWatched,
+    Broken,
+}
+
+impl Verdict {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failing => "failing",
+            Self::Late => "late",
+            Self::Held => "held",
+            Self::NeverSynced => "never synced",
+            Self::NotWatched => "not watched",
+            Self::Broken => "broken history",
+        }
+    }
+
+    const fn is_healthy(self) -> bool {
+        matches!(self, Self::Ok | Self::Failing | Self::NotWatched)
+    }
+}
+
+pub(super) async fn run(context: &mut Context, arguments: &Status) -> anyhow::Result<Exit> {
+    let settings = context.settings()?;
+    let now = context.clock.now();
+    let wanted = arguments.organization.name.as_deref();
+    let findings = match find(&settings, wanted, now).await {
+        // What can't be read any more can't be proven either.
+        Err(error) if is_damage(&error) => {
+            let broken = |organization: &OrganizationSettings| Finding {
+                organization: organization.name.to_string(),
+                verdict: Verdict::Broken,
+                health: Health::default(),
+                next_run_at: None,
+                problem: Some(format!("the history is broken: {error}")),
+            };
+            settings.organizations.iter().map(broken).collect()
+        }
+        findings => findings?,
+    };
+    let healthy = findings.iter().all(|finding| finding.verdict.is_healthy());
+    let format: Format = arguments.format.format;
+    let mut listing = context.printer.listing(format, &COLUMNS, "no organization")?;
+    let problems: Vec<String> = findings.iter().filter_map(advice).flatten().collect();
+    findings.into_iter().try_for_each(|finding| listing.row(&cells(finding)))?;
+    listing.finish()?;
+    if format == Format::Table {
+        for problem in problems {
+            context.printer.line(&problem)?;
+        }
+        context.printer.line(if healthy { "healthy" } else { "not healthy" })?;
+    }
+    Ok(if healthy { Exit::Done } else { Exit::Bad })
+}
+
+fn is_damage(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Error::Corrupt { .. } | Error::NotADatabase { .. }))
+}
+
+async fn find(
+    settings: &Settings,
+    wanted: Option<&str>,
+    now: Timestamp,
+) -> anyhow::Result<Vec<Finding>> {
+    let mut reader = Reader::open(&settings.database.path).await?;
+    let known = reader.list_organizations().await?;
+    if let Some(name) = wanted.filter(|name| settings.organization(name).is_none())
+        && !known.iter().any(|known| known == name)
+    {
+        return Err(Misuse::UnknownOrganization { name: name.to_owned(), known }.into());
+    }
+    let is_wanted = |name: &str| wanted.is_none_or(|wanted| wanted == name);
+    let installation = reader.installation().await?;
+    let broken = reader.find_break().await?;
+    let mut findings = Vec::new();
+    for organization in settings.organizations.iter().filter(|one| is_wanted(one.name.as_str())) {
+        let health = reader.load_health(organization.name.as_str(), now).await?;
+        let schedule = organization.schedule(&installation);
+        findings.push(judge(organization, &schedule, health, broken.as_deref(), now));
+    }
+    for name in known.iter().filter(|name| is_wanted(name) && settings.organization(name).is_none())
+    {
+        findings.push(Finding {
+            organization: name.clone(),
+            verdict: Verdict::NotWatched,
+            health: reader.load_health(name, now).await?,
+            next_run_at: None,
+            problem: None,
+        });
+    }
+    reader.close().await?;
+    Ok(findings)
+}
+
+fn judge(
+    organization: &OrganizationSettings,
+    schedule: &Schedule,
+    health: Health,
+    broken: Option<&str>,
+    now: Timestamp,
+) -> Finding {
+    let last = health.last_run.as_ref();
+    let reason = || {
+        let error = last.and_then(|last| last.error.as_deref()).unwrap_or("no reason is known");
+        format!("the last run did not succeed: {error}")
+    };
+    let (verdict, problem) = match health.last_success_at {
+        _ if broken.is_some() => {
+            (Verdict::Broken, broken.map(|what| format!("the history is broken: {what}")))
+        }
+        _ if health.is_held => (Verdict::Held, Some(reason())),
+        None if last.is_none() => (Verdict::NeverSynced, Some("there was no run yet".to_owned())),
+        None => (Verdict::NeverSynced, Some(reason())),
+        Some(success) if schedule.overdue_at(success) < now => {
+            let ended = last.is_some_and(|last| last.status == "ok");
+            let since = format!("no run has succeeded since {success}");
+            (Verdict::Late, Some(if ended { since } else { format!("{since}; {}", reason()) }))
+        }
+        Some(_) if last.is_some_and(|last| last.status != "ok") => {
+            (Verdict::Failing, Some(reason()))
+        }
+        Some(_) => (Verdict::Ok, None),
+    };
+    Finding {
+        organization: organization.name.to_string(),
+        verdict,
+        next_run_at: schedule.next_after(now),
+        health,
+        problem,
+    }
+}
+
+/// What is wrong, and what to do about it.
+fn advice(finding: &Finding) -> Option<[String; 2]> {
+    let problem = finding.problem.as_ref()?;
+    let name = &finding.organization;
+    let hint = match finding.verdict {
+        Verdict::Held => format!(
+            "`keydrift runs --limit 1 --format json` names the keys; `keydrift sync --accept {name}` takes it for true"
+        ),
+        Verdict::Broken => "keep the file as it is, and compare it with a backup".to_owned(),
+        Verdict::NeverSynced | Verdict::Late => {
+            "see that `keydrift run` is running; `keydrift sync` tries at once".to_owned()
+        }
+        _ => "it is tried again by itself; `keydrift runs` has the history".to_owned(),
+    };
+    Some([format!("{name}: {problem}"), format!("  {hint}")])
+}
+
+fn cells(finding: Finding) -> Vec<Cell> {
+    let Finding { organization, verdict, health, next_run_at, problem } = finding;
+    let time = |time: Option<Timestamp>| Cell::from(time.map(|time| time.to_string()));
+    let last = health.last_run;
+    let (at, status, trigger) = match last {
+        Some(last) => (Some(last.finished_at), Some(last.status), Some(last.trigger)),
+        None => (None, None, None),
+    };
+    let keys = i64::try_from(health.admin_keys + health.project_keys).unwrap_or(i64::MAX);
+    vec![
+        organization.into(),
+        Cell::Bool(verdict.is_healthy()),
+        verdict.as_str().to_owned().into(),
+        time(health.last_success_at),
+        time(at),
+        status.into(),
+        trigger.into(),
+        time(next_run_at),
+        keys.into(),
+        problem.into(),
+    ]
+}
