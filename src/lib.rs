@@ -12,6 +12,7 @@
 //! - [`inventory`] is pure: keys, events, comparing, replaying. No I/O, no clock.
 //! - [`store`] holds every line of SQL.
 //! - [`sync`] puts them together for one run of one organization; [`stop`] ends it early.
+//! - [`daemon`] decides when, by a [`schedule`]; [`metrics`] and [`notify`] tell others of it.
 //! - [`commands`] has one file a subcommand; [`output`] is the only place that prints.
 //! - [`sim`] is a simulated organization that speaks the provider's HTTP on loopback.
 
@@ -21,6 +22,8 @@ pub mod commands;
 pub mod config;
 pub mod daemon;
 pub mod inventory;
+pub mod metrics;
+pub mod notify;
 pub mod openai;
 pub mod output;
 pub mod run;

@@ -15,15 +15,21 @@ mod ticker;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{JoinError, JoinHandle};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio_cron_scheduler::JobSchedulerError;
 
 use crate::clock::Clock;
 use crate::config::{self, Settings};
+use crate::metrics::Metrics;
+use crate::metrics::server::{self, State};
+use crate::notify::heartbeat;
 use crate::run::Status;
 use crate::schedule::Schedule;
 use crate::stop::{Say, Stop};
@@ -50,6 +56,10 @@ pub enum Error {
     Signals(#[source] std::io::Error),
     #[error(transparent)]
     Store(#[from] store::Error),
+    #[error("cannot listen at {address} for those who ask for metrics")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("the metrics could not be set up")]
+    Metrics(#[from] prometheus::Error),
     #[error("the scheduler failed")]
     Scheduler(#[from] JobSchedulerError),
     #[error("a run died")]
@@ -66,7 +76,10 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),
-            Self::Signals(_) | Self::Scheduler(_) | Self::Died(_) => {
+            Self::Listen { .. } => {
+                Some("free the address, or set another `metrics.listen`".to_owned())
+            }
+            Self::Signals(_) | Self::Metrics(_) | Self::Scheduler(_) | Self::Died(_) => {
                 Some("this is a mistake in keydrift; the service manager starts it anew".to_owned())
             }
             Self::StoppedAtOnce { .. } | Self::Overtime => Some(
@@ -114,6 +127,11 @@ struct Daemon {
     run: Option<Running>,
     /// Runs that could not be recorded, nor noted.
     owed: Vec<Owed>,
+    metrics: Metrics,
+    state: watch::Sender<State>,
+    /// The server of the metrics, if there is one.
+    server: Option<(SocketAddr, JoinHandle<()>)>,
+    heartbeats: JoinSet<()>,
 }
 
 struct Running {
@@ -126,15 +144,18 @@ impl Daemon {
         let mut reader = prepare(&settings, &*clock).await?;
         let installation = reader.installation().await?;
         let (say, stop) = Stop::new();
+        let metrics = Metrics::new()?;
         let mut plans = Vec::new();
         let mut standings = BTreeMap::new();
         for (name, schedule, run_at_start) in schedules(&settings, &installation) {
             let past = reader.load_past(&name).await?;
             plans.push((name.clone(), Plan::new(schedule, run_at_start, past, clock.now())));
             let standing = load_standing(&mut reader, &name).await?;
+            metrics.watch(&name);
+            metrics.show(&name, &reader.load_health(&name, clock.now()).await?);
             standings.insert(name, standing);
         }
-        Ok(Self {
+        let mut daemon = Self {
             settings: Arc::new(settings),
             load,
             clock,
@@ -147,7 +168,34 @@ impl Daemon {
             say,
             run: None,
             owed: Vec::new(),
-        })
+            metrics,
+            state: watch::channel(State::Ready).0,
+            server: None,
+            heartbeats: JoinSet::new(),
+        };
+        daemon.serve_metrics().await?;
+        Ok(daemon)
+    }
+
+    /// Listens where the configuration says, and no longer where it said before.
+    async fn serve_metrics(&mut self) -> Result<(), Error> {
+        let wanted = self.settings.metrics.listen;
+        if self.server.as_ref().map(|(address, _)| *address) == wanted {
+            return Ok(());
+        }
+        if let Some((_, server)) = self.server.take() {
+            server.abort();
+            // The address is free once it has ended.
+            drop(server.await);
+        }
+        if let Some(address) = wanted {
+            let listener = TcpListener::bind(address).await;
+            let listener = listener.map_err(|source| Error::Listen { address, source })?;
+            tracing::info!(address = %listener.local_addr().unwrap_or(address), "serving metrics");
+            let serving = server::serve(listener, self.metrics.clone(), self.state.subscribe());
+            self.server = Some((address, tokio::spawn(serving)));
+        }
+        Ok(())
     }
 
     /// Waits and starts what is due, until somebody says to stop.
@@ -161,6 +209,7 @@ impl Daemon {
             self.begin_due();
             ticker.set(self.seconds(manager)).await?;
             manager.status(self.sentence());
+            self.show_plans();
             tokio::select! {
                 biased;
                 request = signals.next() => match request {
@@ -172,6 +221,8 @@ impl Daemon {
                         manager.ready();
                     }
                 },
+                Some(beaten) = self.heartbeats.join_next() => beaten.map_err(Error::Died)?,
+                served = ended_server(&mut self.server) => return Err(Error::Died(served)),
                 done = ended(&mut self.run) => self.conclude(done.map_err(Error::Died)?).await,
                 tick = ticker.tick() => {
                     manager.alive();
@@ -198,6 +249,7 @@ impl Daemon {
                 "{gap}"
             );
         }
+        self.metrics.count_missed(&start.organization, start.missed);
         let organization = start.organization.clone();
         let job = Job {
             settings: Arc::clone(&self.settings),
@@ -252,6 +304,11 @@ impl Daemon {
                 "not synced, and not recorded yet"
             );
         }
+        match &outcome {
+            Outcome::Ran(report) => self.metrics.count_run(report),
+            _ => self.metrics.count_unrecorded(&organization),
+        }
+        self.beat(&organization, ended.status == Status::Ok);
         let reason = reason.map(|error| error.with_hint(&organization));
         let last = LastRun { finished_at: ended.finished_at, status: ended.status, reason };
         self.planner.ended(&organization, &ended);
@@ -270,11 +327,28 @@ impl Daemon {
             }
             Err(error) => tracing::warn!(%error, "the database could not be opened for reading"),
         }
+        if let Ok(health) = self.reader.load_health(organization, self.clock.now()).await {
+            self.metrics.show(organization, &health);
+        }
         let standing = load_standing(&mut self.reader, organization).await;
         let keys = standing.map_or(0, |standing| standing.keys);
         // Where the organization is no longer configured, nobody asks any more.
         if let Some(standing) = self.standings.get_mut(organization) {
             *standing = Standing { keys, last: Some(last) };
+        }
+    }
+
+    /// A sign of life, sent while the loop goes on.
+    fn beat(&mut self, organization: &str, is_good: bool) {
+        let configured = self.settings.organization(organization);
+        if let Some(url) = configured.and_then(|organization| organization.heartbeat.clone()) {
+            self.heartbeats.spawn(heartbeat::beat(url, is_good, self.settings.api.clone()));
+        }
+    }
+
+    fn show_plans(&self) {
+        for name in self.standings.keys() {
+            self.metrics.set_next_run(name, self.planner.next_of(name, self.clock.now()));
         }
     }
 
@@ -314,6 +388,13 @@ impl Daemon {
         self.standings = standings;
         self.planner.reload(plans, self.clock.now());
         self.settings = Arc::new(settings);
+        for name in self.standings.keys() {
+            self.metrics.watch(name);
+        }
+        if let Err(error) = self.serve_metrics().await {
+            tracing::error!(error = %error, "metrics are not served");
+            self.remark = Some("metrics are not served: see the log");
+        }
         tracing::info!(
             organizations = self.settings.organizations.len(),
             "the configuration was read anew"
@@ -339,6 +420,7 @@ impl Daemon {
     /// Lets the transaction in hand end, and leaves the database to its readers.
     async fn wind_down(mut self, by: &'static str, signals: &mut Signals) -> Result<(), Error> {
         self.say.stop(by);
+        self.state.send_replace(State::Stopping);
         let ended = tokio::select! {
             biased;
             by = signals.stop(), if self.run.is_some() => Err(Error::StoppedAtOnce { by }),
@@ -370,6 +452,20 @@ async fn ended(run: &mut Option<Running>) -> Result<Done, JoinError> {
             done
         }
         None => std::future::pending().await,
+    }
+}
+
+/// Waits for the server of the metrics to die, which it never should.
+async fn ended_server(server: &mut Option<(SocketAddr, JoinHandle<()>)>) -> JoinError {
+    loop {
+        match server {
+            Some((_, task)) => match task.await {
+                Err(error) => return error,
+                // It returns only when it is dropped.
+                Ok(()) => *server = None,
+            },
+            None => std::future::pending().await,
+        }
     }
 }
 

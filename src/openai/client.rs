@@ -97,8 +97,8 @@ impl Client {
             .connect_timeout(options.connect_timeout)
             .read_timeout(options.read_timeout)
             .timeout(options.request_timeout);
-        let builder = set_up_proxy(builder, &options, &endpoints)?;
-        let builder = set_up_tls(builder, &options, &endpoints)?;
+        let (proxy, roots) = (options.proxy.as_ref(), options.tls_ca_file.as_deref());
+        let builder = set_up_way_out(builder, endpoints.is_plain(), proxy, roots)?;
         let http = builder.build().map_err(|error| explain_setup(&error))?;
         let mask = Mask::new(credential);
         Ok(Self { http, endpoints, options, mask, clock, backoff: Backoff::default() })
@@ -238,33 +238,25 @@ fn default_headers(options: &Options, credential: &str) -> Result<HeaderMap, Err
     Ok(headers)
 }
 
-fn set_up_proxy(
+/// The way out: the proxy, and whom to trust. Plain HTTP stays on this machine.
+pub(crate) fn set_up_way_out(
     builder: ClientBuilder,
-    options: &Options,
-    endpoints: &Endpoints,
+    is_plain: bool,
+    proxy: Option<&Url>,
+    tls_ca_file: Option<&Path>,
 ) -> Result<ClientBuilder, Error> {
-    let builder = builder.no_proxy();
-    match &options.proxy {
-        // A proxy would carry plain HTTP, and the credential in it, to another machine.
-        Some(proxy) if !endpoints.is_plain() => {
-            let proxy = reqwest::Proxy::all(proxy.clone()).map_err(|_| Error::InvalidProxy)?;
-            Ok(builder.proxy(proxy))
-        }
-        _ => Ok(builder),
+    let mut builder = builder.no_proxy();
+    // A proxy would carry plain HTTP, and the credential in it, to another machine.
+    if let Some(proxy) = proxy.filter(|_| !is_plain) {
+        let proxy = reqwest::Proxy::all(proxy.clone()).map_err(|_| Error::InvalidProxy)?;
+        builder = builder.proxy(proxy);
     }
-}
-
-fn set_up_tls(
-    builder: ClientBuilder,
-    options: &Options,
-    endpoints: &Endpoints,
-) -> Result<ClientBuilder, Error> {
-    let roots = options.tls_ca_file.as_deref().map(load_roots).transpose()?.unwrap_or_default();
+    let roots = tls_ca_file.map(load_roots).transpose()?.unwrap_or_default();
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // An error means that another thread was faster.
         drop(rustls::crypto::ring::default_provider().install_default());
     }
-    if endpoints.is_plain() {
+    if is_plain {
         // No roots at all, so that a machine without any will do.
         return Ok(builder.tls_certs_only([]));
     }

@@ -26,8 +26,9 @@ mod test_server;
 mod walk;
 mod wire;
 
+pub(crate) use client::set_up_way_out;
 pub use client::{Client, Options};
 pub use error::{Error, Lost, Origin, Subject};
 pub use fields::Warnings;
 pub use scan::{OnPage, Scan, ScanProgress};
-pub use session::{Session, Traffic};
+pub use session::{Outcomes, Session, Traffic};

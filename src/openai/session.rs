@@ -1,7 +1,8 @@
 //! One run's conversation with the API: its deadline, its retries, what it cost.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -21,6 +22,15 @@ pub struct Traffic {
     pub pages: u64,
 }
 
+/// The same, by what came of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// Requests by the status of their answer, or by what kept it away.
+    pub requests: BTreeMap<String, u64>,
+    /// Repeated requests by what made that necessary.
+    pub retries: BTreeMap<String, u64>,
+}
+
 /// One run: its clock is running from the moment it is made.
 pub struct Session {
     pub(super) client: Arc<Client>,
@@ -28,6 +38,7 @@ pub struct Session {
     requests: AtomicU64,
     retries: AtomicU64,
     pages: AtomicU64,
+    outcomes: Mutex<Outcomes>,
     /// The time is over, or the API wants to be left alone: nothing more is looked up.
     pub(super) no_more_look_ups: AtomicBool,
 }
@@ -44,6 +55,7 @@ impl Session {
             requests: zero(),
             retries: zero(),
             pages: zero(),
+            outcomes: Mutex::default(),
             no_more_look_ups,
         }
     }
@@ -56,6 +68,17 @@ impl Session {
             retries: self.retries.load(Ordering::Relaxed),
             pages: self.pages.load(Ordering::Relaxed),
         }
+    }
+
+    /// What came of the requests so far.
+    #[must_use]
+    pub fn outcomes(&self) -> Outcomes {
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn count(&self, of: impl Fn(&mut Outcomes) -> &mut BTreeMap<String, u64>, code: String) {
+        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        *of(&mut outcomes).entry(code).or_default() += 1;
     }
 
     pub(super) fn count_page(&self) {
@@ -72,8 +95,11 @@ impl Session {
             self.requests.fetch_add(1, Ordering::Relaxed);
             let asking = self.client.get(url.clone(), subject);
             let Ok(outcome) = tokio::time::timeout_at(self.deadline, asking).await else {
+                self.count(|outcomes| &mut outcomes.requests, "timeout".to_owned());
                 return Err(self.overdue(subject, last_failure));
             };
+            let code = code(&outcome);
+            self.count(|outcomes| &mut outcomes.requests, code.clone());
             let Some(cause) = Cause::of(&outcome) else {
                 return outcome;
             };
@@ -82,6 +108,7 @@ impl Session {
                 Err(settled) => return settled,
             }
             self.retries.fetch_add(1, Ordering::Relaxed);
+            self.count(|outcomes| &mut outcomes.retries, code);
         }
         Err(self.overdue(subject, last_failure))
     }
@@ -150,6 +177,19 @@ impl Cause {
             Ok(Answer::Found(_)) => None,
             Err(error) => error.is_passing().then_some(Self { status: None, wait: None }),
         }
+    }
+}
+
+/// The status of an answer, or in a word what kept it away.
+fn code(outcome: &Result<Answer, Error>) -> String {
+    match outcome {
+        Ok(Answer::Found(_)) => "200".to_owned(),
+        Ok(Answer::Refused(refusal)) => refusal.status.to_string(),
+        Err(Error::TimedOut { .. }) => "timeout".to_owned(),
+        Err(Error::Unreachable { .. }) => "unreachable".to_owned(),
+        Err(Error::CutShort { .. }) => "cut_short".to_owned(),
+        Err(Error::Redirected { .. }) => "redirected".to_owned(),
+        Err(_) => "invalid".to_owned(),
     }
 }
 

@@ -83,6 +83,8 @@ pub struct Report {
     /// How it stands in the history. `None` if it could not be recorded.
     pub recorded: Option<Recorded>,
     pub tally: Tally,
+    /// What came of its requests.
+    pub outcomes: openai::Outcomes,
     pub trigger: Trigger,
     pub started_at: Timestamp,
     pub finished_at: Timestamp,
@@ -198,6 +200,7 @@ struct Ledger {
     tally: Tally,
     notices: Vec<String>,
     settled: Vec<RunNote>,
+    outcomes: openai::Outcomes,
 }
 
 /// Runs one sync of one organization and records it. A run that fails or is held is a report as well; it
@@ -242,6 +245,7 @@ pub async fn run(
     let mut report = conclude(writer, draft, attempt).await;
     report.duration = began.elapsed();
     report.settled = ledger.settled;
+    report.outcomes = ledger.outcomes;
     announce(&report, &news);
     Ok(report)
 }
@@ -279,6 +283,7 @@ async fn conclude(
         status,
         recorded: None,
         tally: draft.tally,
+        outcomes: openai::Outcomes::default(),
         trigger: draft.trigger,
         started_at: draft.started_at,
         finished_at: draft.finished_at,
@@ -334,7 +339,7 @@ async fn attempt(
     let client = openai::Client::new(options(request), credential.expose(), Arc::clone(clock))?;
     let session = openai::Session::new(Arc::new(client));
     let scanned = unless_stopped(request, scan(&session, &mut comparison, request, ledger)).await;
-    count_traffic(&session, &mut ledger.tally);
+    count_traffic(&session, ledger);
     let scan = scanned??;
     note_scan(&scan, ledger);
 
@@ -345,7 +350,7 @@ async fn attempt(
     let organization = scan.organization.as_deref().or(header_before.as_deref());
     let removals = find_removals(&session, &comparison, organization, request, acceptance, ledger);
     let removals = unless_stopped(request, removals).await;
-    count_traffic(&session, &mut ledger.tally);
+    count_traffic(&session, ledger);
     let removals = removals?.map_err(|error| Failure {
         error: error.into(),
         withheld: Some(Withholding { missing: comparison.missing(), stranger: None }),
@@ -443,8 +448,9 @@ async fn scan(
         .await
 }
 
-fn count_traffic(session: &openai::Session, tally: &mut Tally) {
-    let traffic = session.traffic();
+fn count_traffic(session: &openai::Session, ledger: &mut Ledger) {
+    let (traffic, tally) = (session.traffic(), &mut ledger.tally);
+    ledger.outcomes = session.outcomes();
     tally.pages = traffic.pages;
     tally.requests = traffic.requests;
     tally.retries = traffic.retries;

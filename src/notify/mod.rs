@@ -1,0 +1,3 @@
+//! Telling others of runs.
+
+pub mod heartbeat;
