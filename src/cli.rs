@@ -89,6 +89,8 @@ pub enum Command {
     Runs(Runs),
     /// Tell whether all is well: exit code 3 if not
     Status(Status),
+    /// Copy the database, whole and checked, while it is in use
+    Backup(Backup),
     /// Show what is configured, or what is wrong with it
     #[command(subcommand, arg_required_else_help = true)]
     Config(Config),
@@ -96,6 +98,9 @@ pub enum Command {
     Demo(Demo),
     /// Print a shell's completion script
     Completions(Completions),
+    /// Write the manual pages, for packages
+    #[command(hide = true)]
+    Man(Man),
 }
 
 const RUN_NOTES: &str = "\
@@ -292,6 +297,20 @@ pub struct Status {
     pub format: FormatArg,
 }
 
+const BACKUP_EXAMPLES: &str = "\
+To restore it, stop the daemon and put the file in the place of the database.
+
+Examples:
+  keydrift backup /srv/backup/keydrift.db";
+
+#[derive(Debug, Args)]
+#[command(after_help = BACKUP_EXAMPLES)]
+pub struct Backup {
+    /// The new file; one that is there already is an error
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Config {
     /// Print the configuration in effect, secrets masked, or what is wrong with it and where
@@ -318,6 +337,9 @@ pub struct Demo {
     /// Keep the simulated API up at this loopback address until interrupted; port 0: any that is free
     #[arg(long, value_name = "ADDR")]
     pub serve: Option<SocketAddr>,
+    /// Add so many keys to the organization that is served: to try a large one
+    #[arg(long, value_name = "N", requires = "serve")]
+    pub keys: Option<u32>,
 }
 
 const COMPLETIONS_EXAMPLES: &str = "\
@@ -331,6 +353,13 @@ pub struct Completions {
     /// The shell to complete for
     #[arg(value_name = "SHELL")]
     pub shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct Man {
+    /// The directory to write them into
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
 }
 
 #[derive(Debug, Args)]

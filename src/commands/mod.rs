@@ -1,5 +1,6 @@
 //! One file a subcommand, and what they share: the context, the exit codes, the advice.
 
+mod backup;
 mod completions;
 mod config_check;
 mod demo;
@@ -7,6 +8,7 @@ mod diff;
 mod events;
 mod keys;
 mod log;
+mod man;
 mod run;
 mod runs;
 mod show;
@@ -112,8 +114,10 @@ pub async fn run(context: &mut Context, command: Command) -> anyhow::Result<Exit
         Command::Diff(arguments) => diff::run(context, &arguments).await,
         Command::Runs(arguments) => runs::run(context, &arguments).await,
         Command::Status(arguments) => status::run(context, &arguments).await,
+        Command::Backup(arguments) => backup::run(context, &arguments).await,
         Command::Config(Config::Check(arguments)) => config_check::run(context, &arguments),
         Command::Demo(arguments) => demo::run(context, &arguments).await,
+        Command::Man(arguments) => man::run(&arguments),
         Command::Completions(arguments) => completions::run(context, &arguments),
     }
 }

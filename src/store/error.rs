@@ -9,6 +9,8 @@ use crate::clock::Timestamp;
 pub enum Error {
     #[error("there is no database at `{path}`")]
     Missing { path: PathBuf },
+    #[error("`{path}` is there already")]
+    Occupied { path: PathBuf },
     #[error("the database `{path}` is gone")]
     Gone { path: PathBuf },
     #[error("`{path}` is no SQLite database")]
@@ -62,6 +64,9 @@ impl Error {
         Some(match self {
             Self::Missing { .. } => {
                 "run `keydrift sync` first, or name the file with `--database`".to_owned()
+            }
+            Self::Occupied { .. } => {
+                "name a file that is not there yet: a backup never takes the place of another".to_owned()
             }
             Self::Gone { .. } => {
                 "bring it back, or restart the daemon to begin a new one".to_owned()

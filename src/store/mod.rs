@@ -3,6 +3,7 @@
 //! [`Writer`] records runs: one process at a time, one transaction a run. [`Reader`] answers questions,
 //! never writes, and neither blocks the writer nor is blocked by it (WAL).
 
+mod backup;
 mod changes;
 mod error;
 mod find;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use sqlx::{Connection, SqliteConnection};
 
+pub use backup::{Backup, back_up};
 pub use error::Error;
 pub use health::{Health, HealthRun};
 pub use lock::{Owed, RunLock, RunNote};

@@ -154,7 +154,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
 }
 
 /// `SQLite` takes `:memory:` and what begins with `file:` for more than a name, but no absolute path.
-fn plain(path: &Path) -> PathBuf {
+pub(super) fn plain(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 

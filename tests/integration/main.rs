@@ -17,6 +17,7 @@ mod commands;
 mod concurrency;
 mod crashes;
 mod credentials;
+mod daemon;
 mod database;
 mod demo;
 mod docs;

@@ -42,6 +42,11 @@ pub(super) async fn run(context: &mut Context, arguments: &Demo) -> anyhow::Resu
     show(context, &database, &story.hero).await?;
     suggest(context, &database)?;
     if let Some(stop) = stop {
+        server.organization().with(|organization| {
+            for _ in 0..arguments.keys.unwrap_or(0) {
+                organization.add();
+            }
+        });
         keep_up(context, &server, &database, &stop).await?;
     }
     server.shutdown().await;
