@@ -77,12 +77,12 @@ impl ServiceManager {
         self.watchdog
     }
 
-    pub(super) fn ready(&self) {
+    pub(super) fn ready() {
         tell(&[NotifyState::Ready]);
     }
 
     /// To be followed by [`Self::ready`].
-    pub(super) fn reloading(&self) {
+    pub(super) fn reloading() {
         // Newer versions want to know since when, so that they can tell this reload from another.
         match NotifyState::monotonic_usec_now() {
             Ok(now) => tell(&[NotifyState::Reloading, now]),
@@ -90,7 +90,7 @@ impl ServiceManager {
         }
     }
 
-    pub(super) fn stopping(&self) {
+    pub(super) fn stopping() {
         tell(&[NotifyState::Stopping]);
     }
 

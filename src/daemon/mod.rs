@@ -99,14 +99,14 @@ pub async fn run(settings: Settings, load: Load, clock: Arc<dyn Clock>) -> Resul
         opened = manager.be_patient(Daemon::open(settings, load, clock)) => opened?,
     };
     let mut ticker = Ticker::start(daemon.seconds(&manager)).await?;
-    manager.ready();
+    ServiceManager::ready();
     tracing::info!(
         database = %daemon.settings.database.path.display(),
         organizations = daemon.settings.organizations.len(),
         "ready"
     );
     let by = daemon.turn(&mut signals, &mut manager, &mut ticker).await?;
-    manager.stopping();
+    ServiceManager::stopping();
     tracing::info!(by, "stopping");
     daemon.wind_down(by, &mut signals).await
 }
@@ -216,9 +216,9 @@ impl Daemon {
                     Request::Stop { by } => return Ok(by),
                     Request::SyncNow => self.planner.request_all(),
                     Request::Reload => {
-                        manager.reloading();
+                        ServiceManager::reloading();
                         self.reload().await;
-                        manager.ready();
+                        ServiceManager::ready();
                     }
                 },
                 Some(beaten) = self.heartbeats.join_next() => beaten.map_err(Error::Died)?,

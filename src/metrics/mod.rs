@@ -58,10 +58,7 @@ impl Metrics {
             .buckets(DURATION_BUCKETS.to_vec());
         let run_seconds = HistogramVec::new(seconds, &labels(&[]))?;
         registry.register(Box::new(run_seconds.clone()))?;
-        let build = Opts::new("keydrift_build_info", "Which keydrift this is.");
-        let build = IntGaugeVec::new(build, &["version"])?;
-        registry.register(Box::new(build.clone()))?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        register_build(&registry)?;
         Ok(Self {
             runs: counter("keydrift_runs_total", "Runs by how they ended.", &["status"])?,
             run_seconds,
@@ -169,6 +166,13 @@ impl Metrics {
     pub fn render(&self) -> prometheus::Result<String> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
+}
+
+fn register_build(registry: &Registry) -> prometheus::Result<()> {
+    let build = Opts::new("keydrift_build_info", "Which keydrift this is.");
+    let build = IntGaugeVec::new(build, &["version"])?;
+    build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    registry.register(Box::new(build))
 }
 
 fn labels<'l>(more: &[&'l str]) -> Vec<&'l str> {

@@ -131,12 +131,11 @@ mod tests {
         let mut fields = Vec::new();
         while let Some(at) = entry.iter().position(|byte| matches!(byte, b'=' | b'\n')) {
             let (name, rest) = entry.split_at(at);
-            let (length, value) = match rest[0] {
-                b'=' => (rest[1..].iter().position(|byte| *byte == b'\n').unwrap(), &rest[1..]),
-                _ => {
-                    let (length, value) = rest[1..].split_first_chunk::<8>().unwrap();
-                    (usize::try_from(u64::from_le_bytes(*length)).unwrap(), value)
-                }
+            let (length, value) = if rest[0] == b'=' {
+                (rest[1..].iter().position(|byte| *byte == b'\n').unwrap(), &rest[1..])
+            } else {
+                let (length, value) = rest[1..].split_first_chunk::<8>().unwrap();
+                (usize::try_from(u64::from_le_bytes(*length)).unwrap(), value)
             };
             assert_eq!(value[length], b'\n');
             fields.push((text(name), text(&value[..length])));

@@ -1,5 +1,6 @@
 //! One JSON object a line, for whoever collects logs without a journal.
 
+use std::fmt::Write as _;
 use std::io::Write;
 
 use serde_json::{Map, Value};
@@ -40,7 +41,8 @@ fn unobtrusive(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
         if harmful(c) {
-            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+            // Writing into a `String` cannot fail.
+            write!(out, "\\u{:04x}", u32::from(c)).ok();
         } else {
             out.push(c);
         }

@@ -13,12 +13,15 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 11] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "docs/architecture.md",
     "docs/configuration.md",
+    "docs/logging.md",
+    "docs/monitoring.md",
+    "docs/operations.md",
     "docs/queries.md",
     "docs/schema.md",
     "migrations/README.md",
@@ -90,7 +93,8 @@ fn every_command_line_of_the_readme_works() {
             world.keydrift(&words).succeeds();
         }
     }
-    let expected = ["config", "demo", "diff", "keys", "log", "runs", "show", "sync"];
+    let expected =
+        ["backup", "config", "demo", "diff", "keys", "log", "runs", "show", "status", "sync"];
     assert_eq!(tried.iter().map(String::as_str).collect::<Vec<_>>(), expected);
 }
 
@@ -177,6 +181,39 @@ fn the_schema_lists_every_column_of_every_view() {
     for table in sql::rows(&world.database(), tables) {
         let table = table["name"].as_str().unwrap();
         assert!(document.contains(&format!("\n| `{table}` | ")), "{table} is not described");
+    }
+}
+
+#[test]
+fn every_kind_of_line_and_every_metric_is_documented() {
+    let logging = read("docs/logging.md");
+    for (name, id) in keydrift::telemetry::message::ALL {
+        assert!(logging.contains(&format!("| `{id}` | ")), "{name}");
+    }
+    let metrics = keydrift::metrics::Metrics::new().unwrap();
+    metrics.watch("acme");
+    let health = keydrift::store::Health {
+        last_success_at: keydrift::clock::Timestamp::from_unix(1),
+        next_expiry_at: keydrift::clock::Timestamp::from_unix(2),
+        ..keydrift::store::Health::default()
+    };
+    metrics.show("acme", &health);
+    let rendered = metrics.render().unwrap();
+    let monitoring = read("docs/monitoring.md");
+    for name in rendered.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = name.split(' ').next().unwrap();
+        assert!(monitoring.contains(&format!("| `{name}` | ")), "{name}");
+    }
+    // What dashboard and alerts ask for exists.
+    for file in ["deploy/grafana/keydrift.json", "deploy/prometheus/keydrift.rules.yml"] {
+        let text = read(file);
+        let names = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let names: BTreeSet<&str> = names.filter(|word| word.starts_with("keydrift_")).collect();
+        assert!(names.len() >= 5, "{file}");
+        for name in names {
+            let name = name.trim_end_matches("_bucket");
+            assert!(monitoring.contains(&format!("| `{name}` | ")), "{file}: {name}");
+        }
     }
 }
 
