@@ -284,7 +284,7 @@ impl Daemon {
                         .as_ref()
                         .and_then(crate::sync::Error::deferred_until),
                 },
-                report.error.as_ref(),
+                report.explanation(),
             ),
             Outcome::Unrecorded { started_at, finished_at, error } => (
                 Ended {
@@ -293,7 +293,7 @@ impl Daemon {
                     status: Status::Failed,
                     deferred_until: None,
                 },
-                Some(error),
+                Some(error.with_hint(&organization)),
             ),
         };
         if let Outcome::Unrecorded { error, .. } = &outcome {
@@ -309,7 +309,6 @@ impl Daemon {
             _ => self.metrics.count_unrecorded(&organization),
         }
         self.beat(&organization, ended.status == Status::Ok);
-        let reason = reason.map(|error| error.with_hint(&organization));
         let last = LastRun { finished_at: ended.finished_at, status: ended.status, reason };
         self.planner.ended(&organization, &ended);
         self.look_again(&organization, last).await;
@@ -332,6 +331,9 @@ impl Daemon {
         }
         let standing = load_standing(&mut self.reader, organization).await;
         let keys = standing.map_or(0, |standing| standing.keys);
+        if let Err(error) = self.reader.rest().await {
+            tracing::debug!(%error, "the database's cache could not be given back");
+        }
         // Where the organization is no longer configured, nobody asks any more.
         if let Some(standing) = self.standings.get_mut(organization) {
             *standing = Standing { keys, last: Some(last) };

@@ -9,7 +9,7 @@ use crate::run::Status;
 use crate::store;
 
 /// The longest reason that is told.
-const LONGEST_CHARS: usize = 300;
+const LONGEST_CHARS: usize = 500;
 
 /// What is known of each organization.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -12,9 +12,23 @@ const OTHER_KINDS: [(&str, &str); 2] =
 
 /// An admin key that is fit to be sent in a header.
 #[derive(Clone)]
-pub struct Credential(Zeroizing<String>);
+pub struct Credential {
+    text: Zeroizing<String>,
+    is_copy: bool,
+}
 
 impl Credential {
+    /// Of a systemd credential, which was copied when the service started.
+    pub(super) fn copied(self) -> Self {
+        Self { is_copy: true, ..self }
+    }
+
+    /// Whether what it was copied from may be another one by now.
+    #[must_use]
+    pub fn is_copy(&self) -> bool {
+        self.is_copy
+    }
+
     /// Takes the key out of what a source holds; `place` names the source in errors.
     ///
     /// The shape is checked for what cannot be right only, and never the length: what the
@@ -38,13 +52,13 @@ impl Credential {
         if let Some((_, kind)) = OTHER_KINDS.iter().find(|(prefix, _)| text.starts_with(prefix)) {
             return Err(Error::WrongKind { place: place.to_owned(), kind });
         }
-        Ok(Self(Zeroizing::new(text.to_owned())))
+        Ok(Self { text: Zeroizing::new(text.to_owned()), is_copy: false })
     }
 
     /// The key itself: for the authorization header alone.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// Whether this redacted value (`sk-admin...def`, `sk-admin-****abcd`) is that of this key.
@@ -62,9 +76,9 @@ impl Credential {
         };
         start.starts_with("sk-")
             && end.len() >= 3
-            && start.len() + end.len() < self.0.len()
-            && self.0.starts_with(start)
-            && self.0.ends_with(end)
+            && start.len() + end.len() < self.text.len()
+            && self.text.starts_with(start)
+            && self.text.ends_with(end)
     }
 }
 

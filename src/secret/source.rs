@@ -144,7 +144,9 @@ impl CredentialSource {
             Source::File { path, private, .. } => {
                 Credential::parse(&read_file(path, *private)?, &place)
             }
-            Source::Systemd { path, .. } => Credential::parse(&read_file(path, false)?, &place),
+            Source::Systemd { path, .. } => {
+                Credential::parse(&read_file(path, false)?, &place).map(Credential::copied)
+            }
             Source::Variable(value) => Credential::parse(value, &place),
         }
     }

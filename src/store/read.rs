@@ -135,6 +135,12 @@ impl Reader {
         connection.close().await.map_err(|source| Error::from_sqlx(&path, source))
     }
 
+    /// Gives back what it has cached, for a connection that is kept open and seldom asked.
+    pub async fn rest(&mut self) -> Result<(), Error> {
+        let shrunk = sqlx::raw_sql("pragma shrink_memory").execute(&mut self.connection).await;
+        shrunk.map(drop).map_err(|source| self.failed(source))
+    }
+
     pub(super) fn failed(&self, source: sqlx::Error) -> Error {
         Error::from_sqlx(&self.path, source)
     }

@@ -98,8 +98,7 @@ fn announce_run(report: &Report) {
     let run_id = report.recorded.as_ref().map(|recorded| recorded.run_id);
     let counts = report.recorded.as_ref().map(|recorded| recorded.counts).unwrap_or_default();
     let trigger = report.trigger.as_str();
-    let error = report.error.as_ref().map(|error| error.with_hint(&report.organization));
-    let error = error.unwrap_or_default();
+    let error = report.explanation().unwrap_or_default();
     match report.status {
         Status::Ok => tracing::info!(
             message_id = message::RUN_OK,

@@ -85,6 +85,7 @@ pub struct Report {
     pub tally: Tally,
     /// What came of its requests.
     pub outcomes: openai::Outcomes,
+    credential_is_copy: bool,
     pub trigger: Trigger,
     pub started_at: Timestamp,
     pub finished_at: Timestamp,
@@ -93,6 +94,21 @@ pub struct Report {
     pub error: Option<Error>,
     /// Earlier runs without an end in the history, which this one recorded.
     pub settled: Vec<RunNote>,
+}
+
+impl Report {
+    /// Why it is not `ok` and what to do about it, in one line.
+    #[must_use]
+    pub fn explanation(&self) -> Option<String> {
+        let error = self.error.as_ref()?;
+        let told = error.with_hint(&self.organization);
+        Some(match error {
+            Error::Api(openai::Error::Unauthorized { .. }) if self.credential_is_copy => format!(
+                "{told}; after replacing it, `systemctl restart` the service: its credential is a copy made at start"
+            ),
+            _ => told,
+        })
+    }
 }
 
 /// Why a run changed nothing.
@@ -201,6 +217,7 @@ struct Ledger {
     notices: Vec<String>,
     settled: Vec<RunNote>,
     outcomes: openai::Outcomes,
+    credential_is_copy: bool,
 }
 
 /// Runs one sync of one organization and records it. A run that fails or is held is a report as well; it
@@ -246,6 +263,7 @@ pub async fn run(
     report.duration = began.elapsed();
     report.settled = ledger.settled;
     report.outcomes = ledger.outcomes;
+    report.credential_is_copy = ledger.credential_is_copy;
     announce(&report, &news);
     Ok(report)
 }
@@ -284,6 +302,7 @@ async fn conclude(
         recorded: None,
         tally: draft.tally,
         outcomes: openai::Outcomes::default(),
+        credential_is_copy: false,
         trigger: draft.trigger,
         started_at: draft.started_at,
         finished_at: draft.finished_at,
@@ -332,6 +351,7 @@ async fn attempt(
     }
     let name = request.organization.name.as_str();
     let credential = (request.credential)()?;
+    ledger.credential_is_copy = credential.is_copy();
     let (snapshot, header_before) = writer.load_snapshot(name).await?;
     let mut comparison =
         Comparison::new(snapshot, |redacted: &str| credential.matches_redacted(redacted));

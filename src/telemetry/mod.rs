@@ -28,9 +28,9 @@ use json::Json;
 /// How lines on stderr look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// For people
+    // For people. Comments of documentation here would make the help twice as long.
     Text,
-    /// One object a line
+    // One object a line.
     Json,
 }
 

@@ -30,3 +30,4 @@ mod messages;
 mod organizations;
 mod pitfalls;
 mod removals;
+mod soak;

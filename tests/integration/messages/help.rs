@@ -26,6 +26,8 @@ fn help_of_keydrift() {
       show         Tell one key's whole story
       diff         List what differs between two times
       runs         List the runs: when keydrift looked, and what came of it
+      status       Tell whether all is well: exit code 3 if not
+      backup       Copy the database, whole and checked, while it is in use
       config       Show what is configured, or what is wrong with it
       demo         Play a fortnight of a simulated organization, with no account and no network
       completions  Print a shell's completion script
@@ -35,18 +37,20 @@ fn help_of_keydrift() {
       -V, --version  Print version
 
     Global options:
-          --config <FILE>    Read this configuration file [default: $KEYDRIFT_CONFIG, else
-                             /etc/keydrift/keydrift.toml]
-          --database <FILE>  Use this database file [setting: database.path]
-      -v, --verbose...       Log more to stderr: what is done, with -vv also how, with -vvv everything
-                             (RUST_LOG wins)
-      -q, --quiet            Say nothing on stderr but warnings and errors
+          --config <FILE>        Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                                 /etc/keydrift/keydrift.toml]
+          --database <FILE>      Use this database file [setting: database.path]
+      -v, --verbose...           Log more to stderr: what is done, with -vv also how, with -vvv
+                                 everything (RUST_LOG wins)
+          --log-format <FORMAT>  How log lines look; given, they go to stderr also where they would go
+                                 to the journal [possible values: text, json]
+      -q, --quiet                Say nothing on stderr but warnings and errors
 
     Exit codes:
       0  done
       1  failed: the API, the database, a refused credential, or a held run
       2  wrong command line, configuration or credential source
-      3  the answer is the bad one: it drifted (with sync --exit-code)
+      3  the answer is the bad one: it drifted (with sync --exit-code), it is not healthy
       4  partly done: at least one organization is done and one is not
 
     Try it without an account: keydrift demo
@@ -71,12 +75,14 @@ fn help_of_sync() {
       -h, --help                 Print help
 
     Global options:
-          --config <FILE>    Read this configuration file [default: $KEYDRIFT_CONFIG, else
-                             /etc/keydrift/keydrift.toml]
-          --database <FILE>  Use this database file [setting: database.path]
-      -v, --verbose...       Log more to stderr: what is done, with -vv also how, with -vvv everything
-                             (RUST_LOG wins)
-      -q, --quiet            Say nothing on stderr but warnings and errors
+          --config <FILE>        Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                                 /etc/keydrift/keydrift.toml]
+          --database <FILE>      Use this database file [setting: database.path]
+      -v, --verbose...           Log more to stderr: what is done, with -vv also how, with -vvv
+                                 everything (RUST_LOG wins)
+          --log-format <FORMAT>  How log lines look; given, they go to stderr also where they would go
+                                 to the journal [possible values: text, json]
+      -q, --quiet                Say nothing on stderr but warnings and errors
 
     A run is held when too many keys are missing that nobody could confirm gone, and refused when the
     answers seem to come from another organization. With --accept, keys that were missing then are
@@ -110,12 +116,14 @@ fn help_of_keys() {
       -h, --help                 Print help
 
     Global options:
-          --config <FILE>    Read this configuration file [default: $KEYDRIFT_CONFIG, else
-                             /etc/keydrift/keydrift.toml]
-          --database <FILE>  Use this database file [setting: database.path]
-      -v, --verbose...       Log more to stderr: what is done, with -vv also how, with -vvv everything
-                             (RUST_LOG wins)
-      -q, --quiet            Say nothing on stderr but warnings and errors
+          --config <FILE>        Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                                 /etc/keydrift/keydrift.toml]
+          --database <FILE>      Use this database file [setting: database.path]
+      -v, --verbose...           Log more to stderr: what is done, with -vv also how, with -vvv
+                                 everything (RUST_LOG wins)
+          --log-format <FORMAT>  How log lines look; given, they go to stderr also where they would go
+                                 to the journal [possible values: text, json]
+      -q, --quiet                Say nothing on stderr but warnings and errors
 
     TIME is RFC 3339 (2026-11-23T12:29:00Z), a date or time in UTC (2026-10-01, 2026-10-01T12:00), now,
     today, yesterday, or how long ago (7d, 12h). DURATION is a number and a unit (90d, 12h).
@@ -150,12 +158,14 @@ fn help_of_log() {
       -h, --help                 Print help
 
     Global options:
-          --config <FILE>    Read this configuration file [default: $KEYDRIFT_CONFIG, else
-                             /etc/keydrift/keydrift.toml]
-          --database <FILE>  Use this database file [setting: database.path]
-      -v, --verbose...       Log more to stderr: what is done, with -vv also how, with -vvv everything
-                             (RUST_LOG wins)
-      -q, --quiet            Say nothing on stderr but warnings and errors
+          --config <FILE>        Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                                 /etc/keydrift/keydrift.toml]
+          --database <FILE>      Use this database file [setting: database.path]
+      -v, --verbose...           Log more to stderr: what is done, with -vv also how, with -vvv
+                                 everything (RUST_LOG wins)
+          --log-format <FORMAT>  How log lines look; given, they go to stderr also where they would go
+                                 to the journal [possible values: text, json]
+      -q, --quiet                Say nothing on stderr but warnings and errors
 
     TIME is RFC 3339 (2026-11-23T12:29:00Z), a date or time in UTC (2026-10-01, 2026-10-01T12:00), now,
     today, yesterday, or how long ago (7d, 12h).
@@ -185,12 +195,14 @@ fn help_of_show() {
       -h, --help                 Print help
 
     Global options:
-          --config <FILE>    Read this configuration file [default: $KEYDRIFT_CONFIG, else
-                             /etc/keydrift/keydrift.toml]
-          --database <FILE>  Use this database file [setting: database.path]
-      -v, --verbose...       Log more to stderr: what is done, with -vv also how, with -vvv everything
-                             (RUST_LOG wins)
-      -q, --quiet            Say nothing on stderr but warnings and errors
+          --config <FILE>        Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                                 /etc/keydrift/keydrift.toml]
+          --database <FILE>      Use this database file [setting: database.path]
+      -v, --verbose...           Log more to stderr: what is done, with -vv also how, with -vvv
+                                 everything (RUST_LOG wins)
+          --log-format <FORMAT>  How log lines look; given, they go to stderr also where they would go
+                                 to the journal [possible values: text, json]
+      -q, --quiet                Say nothing on stderr but warnings and errors
 
     Examples:
       keydrift show key_abc
@@ -217,12 +229,14 @@ fn help_of_diff() {
       -h, --help                 Print help
 
     Global options:
-          --config <FILE>    Read this configuration file [default: $KEYDRIFT_CONFIG, else
-                             /etc/keydrift/keydrift.toml]
-          --database <FILE>  Use this database file [setting: database.path]
-      -v, --verbose...       Log more to stderr: what is done, with -vv also how, with -vvv everything
-                             (RUST_LOG wins)
-      -q, --quiet            Say nothing on stderr but warnings and errors
+          --config <FILE>        Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                                 /etc/keydrift/keydrift.toml]
+          --database <FILE>      Use this database file [setting: database.path]
+      -v, --verbose...           Log more to stderr: what is done, with -vv also how, with -vvv
+                                 everything (RUST_LOG wins)
+          --log-format <FORMAT>  How log lines look; given, they go to stderr also where they would go
+                                 to the journal [possible values: text, json]
+      -q, --quiet                Say nothing on stderr but warnings and errors
 
     What came and went, or changed and changed back in between, is no difference: `keydrift log` has it.
     What changed for all keys at once, such as a new field, is no difference but a line on stderr.
@@ -251,12 +265,14 @@ fn help_of_runs() {
       -h, --help                 Print help
 
     Global options:
-          --config <FILE>    Read this configuration file [default: $KEYDRIFT_CONFIG, else
-                             /etc/keydrift/keydrift.toml]
-          --database <FILE>  Use this database file [setting: database.path]
-      -v, --verbose...       Log more to stderr: what is done, with -vv also how, with -vvv everything
-                             (RUST_LOG wins)
-      -q, --quiet            Say nothing on stderr but warnings and errors
+          --config <FILE>        Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                                 /etc/keydrift/keydrift.toml]
+          --database <FILE>      Use this database file [setting: database.path]
+      -v, --verbose...           Log more to stderr: what is done, with -vv also how, with -vvv
+                                 everything (RUST_LOG wins)
+          --log-format <FORMAT>  How log lines look; given, they go to stderr also where they would go
+                                 to the journal [possible values: text, json]
+      -q, --quiet                Say nothing on stderr but warnings and errors
 
     Examples:
       keydrift runs --limit 10
@@ -278,12 +294,14 @@ fn help_of_config() {
       -h, --help  Print help
 
     Global options:
-          --config <FILE>    Read this configuration file [default: $KEYDRIFT_CONFIG, else
-                             /etc/keydrift/keydrift.toml]
-          --database <FILE>  Use this database file [setting: database.path]
-      -v, --verbose...       Log more to stderr: what is done, with -vv also how, with -vvv everything
-                             (RUST_LOG wins)
-      -q, --quiet            Say nothing on stderr but warnings and errors
+          --config <FILE>        Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                                 /etc/keydrift/keydrift.toml]
+          --database <FILE>      Use this database file [setting: database.path]
+      -v, --verbose...           Log more to stderr: what is done, with -vv also how, with -vvv
+                                 everything (RUST_LOG wins)
+          --log-format <FORMAT>  How log lines look; given, they go to stderr also where they would go
+                                 to the journal [possible values: text, json]
+      -q, --quiet                Say nothing on stderr but warnings and errors
     ");
 }
 
@@ -300,12 +318,14 @@ fn help_of_config_check() {
       -h, --help             Print help
 
     Global options:
-          --config <FILE>    Read this configuration file [default: $KEYDRIFT_CONFIG, else
-                             /etc/keydrift/keydrift.toml]
-          --database <FILE>  Use this database file [setting: database.path]
-      -v, --verbose...       Log more to stderr: what is done, with -vv also how, with -vvv everything
-                             (RUST_LOG wins)
-      -q, --quiet            Say nothing on stderr but warnings and errors
+          --config <FILE>        Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                                 /etc/keydrift/keydrift.toml]
+          --database <FILE>      Use this database file [setting: database.path]
+      -v, --verbose...           Log more to stderr: what is done, with -vv also how, with -vvv
+                                 everything (RUST_LOG wins)
+          --log-format <FORMAT>  How log lines look; given, they go to stderr also where they would go
+                                 to the journal [possible values: text, json]
+      -q, --quiet                Say nothing on stderr but warnings and errors
     ");
 }
 
@@ -319,15 +339,18 @@ fn help_of_demo() {
     Options:
           --serve <ADDR>  Keep the simulated API up at this loopback address until interrupted; port 0:
                           any that is free
+          --keys <N>      Add so many keys to the organization that is served: to try a large one
       -h, --help          Print help
 
     Global options:
-          --config <FILE>    Read this configuration file [default: $KEYDRIFT_CONFIG, else
-                             /etc/keydrift/keydrift.toml]
-          --database <FILE>  Use this database file [setting: database.path]
-      -v, --verbose...       Log more to stderr: what is done, with -vv also how, with -vvv everything
-                             (RUST_LOG wins)
-      -q, --quiet            Say nothing on stderr but warnings and errors
+          --config <FILE>        Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                                 /etc/keydrift/keydrift.toml]
+          --database <FILE>      Use this database file [setting: database.path]
+      -v, --verbose...           Log more to stderr: what is done, with -vv also how, with -vvv
+                                 everything (RUST_LOG wins)
+          --log-format <FORMAT>  How log lines look; given, they go to stderr also where they would go
+                                 to the journal [possible values: text, json]
+      -q, --quiet                Say nothing on stderr but warnings and errors
 
     Examples:
       keydrift demo
@@ -352,15 +375,110 @@ fn help_of_completions() {
       -h, --help  Print help
 
     Global options:
-          --config <FILE>    Read this configuration file [default: $KEYDRIFT_CONFIG, else
-                             /etc/keydrift/keydrift.toml]
-          --database <FILE>  Use this database file [setting: database.path]
-      -v, --verbose...       Log more to stderr: what is done, with -vv also how, with -vvv everything
-                             (RUST_LOG wins)
-      -q, --quiet            Say nothing on stderr but warnings and errors
+          --config <FILE>        Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                                 /etc/keydrift/keydrift.toml]
+          --database <FILE>      Use this database file [setting: database.path]
+      -v, --verbose...           Log more to stderr: what is done, with -vv also how, with -vvv
+                                 everything (RUST_LOG wins)
+          --log-format <FORMAT>  How log lines look; given, they go to stderr also where they would go
+                                 to the journal [possible values: text, json]
+      -q, --quiet                Say nothing on stderr but warnings and errors
 
     Examples:
       keydrift completions bash > /etc/bash_completion.d/keydrift
       keydrift completions fish > ~/.config/fish/completions/keydrift.fish
+    ");
+}
+
+#[test]
+fn help_of_run() {
+    insta::assert_snapshot!(help(&["run"]), @"
+    Sync on schedule until told to stop: the daemon
+
+    Usage: keydrift run [OPTIONS]
+
+    Options:
+      -h, --help  Print help
+
+    Global options:
+          --config <FILE>        Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                                 /etc/keydrift/keydrift.toml]
+          --database <FILE>      Use this database file [setting: database.path]
+      -v, --verbose...           Log more to stderr: what is done, with -vv also how, with -vvv
+                                 everything (RUST_LOG wins)
+          --log-format <FORMAT>  How log lines look; given, they go to stderr also where they would go
+                                 to the journal [possible values: text, json]
+      -q, --quiet                Say nothing on stderr but warnings and errors
+
+    Signals: SIGTERM and SIGINT stop it (a second one at once), SIGHUP reads the configuration anew,
+    SIGUSR1 syncs every organization now. Under systemd, see the unit keydrift.service.
+
+    Examples:
+      keydrift run
+      systemctl enable --now keydrift         as a service
+    ");
+}
+
+#[test]
+fn help_of_status() {
+    insta::assert_snapshot!(help(&["status"]), @"
+    Tell whether all is well: exit code 3 if not
+
+    Usage: keydrift status [OPTIONS]
+
+    Options:
+          --organization <NAME>  Only this organization
+          --format <FORMAT>      How to print: for people, or for programs [default: table] [possible
+                                 values: table, json, ndjson, csv]
+      -h, --help                 Print help
+
+    Global options:
+          --config <FILE>        Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                                 /etc/keydrift/keydrift.toml]
+          --database <FILE>      Use this database file [setting: database.path]
+      -v, --verbose...           Log more to stderr: what is done, with -vv also how, with -vvv
+                                 everything (RUST_LOG wins)
+          --log-format <FORMAT>  How log lines look; given, they go to stderr also where they would go
+                                 to the journal [possible values: text, json]
+      -q, --quiet                Say nothing on stderr but warnings and errors
+
+    Not healthy (exit code 3) is an organization whose last success is older than two intervals of its
+    schedule, or that has a held run, or none that succeeded; and a history that is broken. It reads
+    only
+    the configuration and the database: the daemon need not run, and no credential is needed.
+
+    Examples:
+      keydrift status
+      keydrift status --format json           for a monitoring check
+    ");
+}
+
+#[test]
+fn help_of_backup() {
+    insta::assert_snapshot!(help(&["backup"]), @"
+    Copy the database, whole and checked, while it is in use
+
+    Usage: keydrift backup [OPTIONS] <FILE>
+
+    Arguments:
+      <FILE>  The new file; one that is there already is an error
+
+    Options:
+      -h, --help  Print help
+
+    Global options:
+          --config <FILE>        Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                                 /etc/keydrift/keydrift.toml]
+          --database <FILE>      Use this database file [setting: database.path]
+      -v, --verbose...           Log more to stderr: what is done, with -vv also how, with -vvv
+                                 everything (RUST_LOG wins)
+          --log-format <FORMAT>  How log lines look; given, they go to stderr also where they would go
+                                 to the journal [possible values: text, json]
+      -q, --quiet                Say nothing on stderr but warnings and errors
+
+    To restore it, stop the daemon and put the file in the place of the database.
+
+    Examples:
+      keydrift backup /srv/backup/keydrift.db
     ");
 }
