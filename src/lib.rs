@@ -3,9 +3,9 @@
 //! Data flows one way, and each arrow is one module talking to the next:
 //!
 //! ```text
-//! commands ─▶ sync ─▶ openai (pages) ─▶ inventory (compare) ─▶ store (one transaction)
-//!                                                                │
-//!                commands · output  ◀────────── queries ─────────┘
+//! commands · daemon (when) ─▶ sync ─▶ openai (pages) ─▶ inventory (compare) ─▶ store (one transaction)
+//!                                                                                │
+//!                      commands · output · metrics · notify  ◀──── queries ──────┘
 //! ```
 //!
 //! - [`openai`] knows HTTP and the provider's JSON, and nothing of SQLite.
