@@ -2,7 +2,7 @@
 
 use super::Report;
 use crate::inventory::{Appearance, Changes};
-use crate::run::Status;
+use crate::run::{Status, Trigger};
 use crate::telemetry::message;
 
 /// As many keys of a kind are named.
@@ -55,6 +55,13 @@ impl News {
     }
 }
 
+impl Report {
+    /// Whether a command tells people of the run anyway: then the line is for whoever collects logs.
+    fn is_told(&self) -> bool {
+        self.trigger == Trigger::Manual
+    }
+}
+
 pub(super) fn announce(report: &Report, news: &News) {
     announce_run(report);
     // Only what stands in the history has happened.
@@ -99,6 +106,20 @@ fn announce_run(report: &Report) {
     let counts = report.recorded.as_ref().map(|recorded| recorded.counts).unwrap_or_default();
     let trigger = report.trigger.as_str();
     let error = report.explanation().unwrap_or_default();
+    macro_rules! not_synced {
+        ($level:ident, $message_id:expr, $priority:literal, $message:literal) => {
+            tracing::$level!(
+                message_id = $message_id,
+                priority = $priority,
+                org.label = report.organization,
+                run.id = run_id,
+                run.trigger = trigger,
+                duration_ms,
+                error,
+                $message
+            )
+        };
+    }
     match report.status {
         Status::Ok => tracing::info!(
             message_id = message::RUN_OK,
@@ -113,26 +134,20 @@ fn announce_run(report: &Report) {
             events.changed = counts.changed,
             "synced"
         ),
-        // Outside the daemon, the command tells people of it; this line is for whoever collects logs.
-        Status::Failed => tracing::info!(
-            message_id = message::RUN_FAILED,
-            priority = "warning",
-            org.label = report.organization,
-            run.id = run_id,
-            run.trigger = trigger,
-            duration_ms,
-            error,
-            "not synced"
-        ),
-        Status::Held => tracing::info!(
-            message_id = message::RUN_HELD,
-            priority = "error",
-            org.label = report.organization,
-            run.id = run_id,
-            run.trigger = trigger,
-            duration_ms,
-            error,
-            "not synced: held until somebody has looked"
-        ),
+        Status::Failed if report.is_told() => {
+            not_synced!(info, message::RUN_FAILED, "warning", "not synced");
+        }
+        Status::Failed => not_synced!(warn, message::RUN_FAILED, "warning", "not synced"),
+        Status::Held if report.is_told() => {
+            not_synced!(info, message::RUN_HELD, "error", "not synced: held");
+        }
+        Status::Held => {
+            not_synced!(
+                error,
+                message::RUN_HELD,
+                "error",
+                "not synced: held until somebody has looked"
+            );
+        }
     }
 }

@@ -263,6 +263,8 @@ fn failed_runs_are_recorded_told_and_made_up_for() {
     until("a good run", || runs(&world).last().is_some_and(|(_, status)| status == "ok"));
     let log = stop(started);
     world.check();
+    let warned = |line: &str| line.contains(" WARN ") && line.contains("not synced");
+    assert!(log.lines().any(warned), "{log}");
     assert!(!log.contains(&secret));
 }
 
