@@ -387,6 +387,9 @@ impl Daemon {
             standings.insert(name.clone(), standing);
             plans.push((name, Plan::new(schedule, run_at_start, past, self.clock.now())));
         }
+        for gone in self.standings.keys() {
+            self.metrics.forget(gone);
+        }
         self.standings = standings;
         self.planner.reload(plans, self.clock.now());
         self.settings = Arc::new(settings);

@@ -112,6 +112,18 @@ impl Metrics {
         self.skipped.with_label_values(&[organization]);
     }
 
+    /// Shows no state any more of an organization that is no longer configured. What was counted stays.
+    pub fn forget(&self, organization: &str) {
+        for gauge in [&self.last_success, &self.last_run, &self.next_run, &self.next_expiry] {
+            set(gauge, organization, None);
+        }
+        // An error says that it was not there before either.
+        drop(self.held.remove_label_values(&[organization]));
+        for scope in ["admin", "project"] {
+            drop(self.keys.remove_label_values(&[organization, scope]));
+        }
+    }
+
     /// What the database says.
     pub fn show(&self, organization: &str, health: &Health) {
         let count = |keys: u64| i64::try_from(keys).unwrap_or(i64::MAX);
@@ -186,5 +198,30 @@ fn set(gauge: &GaugeVec, organization: &str, at: Option<Timestamp>) {
         Some(at) => gauge.with_label_values(&[organization]).set(at.unix() as f64),
         // An error says that it was not there before either.
         None => drop(gauge.remove_label_values(&[organization])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_organization_that_is_gone_shows_no_state_but_keeps_its_counts() {
+        let metrics = Metrics::new().unwrap();
+        metrics.watch("acme");
+        let health =
+            Health { admin_keys: 3, last_success_at: Timestamp::from_unix(7), ..Health::default() };
+        metrics.show("acme", &health);
+        let text = metrics.render().unwrap();
+        assert!(text.contains("keydrift_keys{organization=\"acme\",scope=\"admin\"} 3"), "{text}");
+        assert!(text.contains("keydrift_last_success_timestamp_seconds{organization=\"acme\"} 7"));
+        metrics.forget("acme");
+        let text = metrics.render().unwrap();
+        assert!(!text.contains("keydrift_keys{"), "{text}");
+        assert!(!text.contains("keydrift_last_success_timestamp_seconds{"), "{text}");
+        assert!(
+            text.contains("keydrift_runs_total{organization=\"acme\",status=\"ok\"} 0"),
+            "{text}"
+        );
     }
 }

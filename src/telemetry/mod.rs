@@ -8,12 +8,14 @@ mod journal;
 mod json;
 pub mod message;
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
+use tracing::field::{Field, Visit};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::field::MakeExt;
-use tracing_subscriber::fmt::format::debug_fn;
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry;
@@ -144,7 +146,7 @@ where
         .with_env_filter(EnvFilter::new(&options.filter))
         .with_ansi(options.ansi)
         .with_writer(writer)
-        .fmt_fields(harmless_fields());
+        .fmt_fields(HarmlessFields);
     if options.timestamps {
         Box::new(builder.finish())
     } else {
@@ -156,20 +158,40 @@ where
 ///
 /// The formatter that comes with the library escapes ANSI sequences, but lets a line feed in a
 /// displayed value through, and with it a forged line.
-fn harmless_fields() -> impl for<'w> FormatFields<'w> + Send + Sync + 'static {
-    debug_fn(|writer, field, value| {
+struct HarmlessFields;
+
+impl<'w> FormatFields<'w> for HarmlessFields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut line = Line { writer, is_empty: true, result: Ok(()) };
+        fields.record(&mut line);
+        line.result
+    }
+}
+
+/// The fields of a line that is being written.
+struct Line<'w> {
+    writer: Writer<'w>,
+    is_empty: bool,
+    result: fmt::Result,
+}
+
+impl Visit for Line<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let name = field.name();
+        // For the journal; and where a line came by the `log` crate, its target and file once more.
+        if matches!(name, "message_id" | "priority") || name.starts_with("log.") {
+            return;
+        }
         let text = format!("{value:?}");
         let text = harmless(&text);
-        match field.name() {
-            "message" => writer.write_str(&text),
-            // For the journal.
-            "message_id" | "priority" => Ok(()),
-            // Where a line came by the `log` crate, these repeat its target and file.
-            name if name.starts_with("log.") => Ok(()),
-            name => write!(writer, "{}={text}", name.trim_start_matches("r#")),
-        }
-    })
-    .delimited(" ")
+        let space = if self.is_empty { "" } else { " " };
+        self.is_empty = false;
+        let written = match name {
+            "message" => write!(self.writer, "{space}{text}"),
+            name => write!(self.writer, "{space}{}={text}", name.trim_start_matches("r#")),
+        };
+        self.result = self.result.and(written);
+    }
 }
 
 #[cfg(test)]
@@ -275,7 +297,13 @@ mod tests {
     #[test]
     fn fields_read_as_name_and_value() {
         let lines = logged(&under_the_journal(1), || {
-            tracing::info!(org.label = "acme", attempt = 2, r#type = true, "one run");
+            tracing::info!(
+                message_id = "0",
+                org.label = "acme",
+                attempt = 2,
+                r#type = true,
+                "one run"
+            );
         });
         insta::assert_snapshot!(lines, @r#" INFO keydrift::telemetry::tests: one run org.label="acme" attempt=2 type=true"#);
     }
