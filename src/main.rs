@@ -20,12 +20,10 @@ fn main() -> ExitCode {
     };
     let environment = Environment::of_process();
     let mut printer = Printer::standard(cli.global.quiet);
-    // The demo breaks things on purpose, and tells of it itself.
-    let quiet =
-        cli.global.quiet || matches!(cli.command, Command::Demo(_)) && cli.global.verbose == 0;
     let wanted = telemetry::Wanted {
         verbose: cli.global.verbose,
-        quiet,
+        quiet: cli.global.quiet,
+        silent: matches!(cli.command, Command::Demo(_)),
         daemon: matches!(cli.command, Command::Run(_)),
         format: cli.global.log_format,
     };

@@ -43,6 +43,8 @@ pub struct Wanted {
     pub verbose: u8,
     /// `-q`.
     pub quiet: bool,
+    /// Whether nothing is to be said at all: the demo breaks things on purpose, and tells of it itself.
+    pub silent: bool,
     /// Whether this is the daemon, which tells of each run.
     pub daemon: bool,
     /// Chosen by somebody: then lines go to stderr also under systemd.
@@ -63,10 +65,11 @@ impl Options {
     /// `terminal`: whether stderr is one; `journal`: whether lines go straight to the journal.
     #[must_use]
     fn new(wanted: Wanted, terminal: bool, journal: bool, environment: &Environment) -> Self {
-        let Wanted { verbose, quiet, daemon, format: _ } = wanted;
+        let Wanted { verbose, quiet, silent, daemon, format: _ } = wanted;
         // Libraries stay one or two levels quieter than we are: their lines are for the few who
         // ask for them by name with RUST_LOG. sqlx warns of each statement that waits for a lock.
         let level = match (quiet, verbose) {
+            (_, 0) if silent => "off",
             (true, _) => "error",
             // What becomes of single keys is in the database; the journal is for those who wait for it.
             (false, 0) if journal => "warn,sqlx=error,keydrift=info",
