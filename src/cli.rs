@@ -89,6 +89,8 @@ pub enum Command {
     Runs(Runs),
     /// Tell whether all is well: exit code 3 if not
     Status(Status),
+    /// Prove that the history is whole and unedited: exit code 3 if not
+    Verify(Verify),
     /// Copy the database, whole and checked, while it is in use
     Backup(Backup),
     /// Show what is configured, or what is wrong with it
@@ -291,6 +293,24 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = STATUS_NOTES)]
 pub struct Status {
+    #[command(flatten)]
+    pub organization: OrganizationArg,
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+const VERIFY_NOTES: &str = "\
+It computes every digest of the chain anew, replays the history, and holds the result against the
+inventory. Broken (exit code 3) is what was edited, dropped, inserted or moved: it names the first bad
+run, and up to where the record is good. docs/audit-log.md says what that proves, and what not.
+
+Examples:
+  keydrift verify
+  keydrift verify --organization acme --format json";
+
+#[derive(Debug, Args)]
+#[command(after_help = VERIFY_NOTES)]
+pub struct Verify {
     #[command(flatten)]
     pub organization: OrganizationArg,
     #[command(flatten)]

@@ -14,6 +14,7 @@ mod runs;
 mod show;
 mod status;
 mod sync;
+mod verify;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -114,6 +115,7 @@ pub async fn run(context: &mut Context, command: Command) -> anyhow::Result<Exit
         Command::Diff(arguments) => diff::run(context, &arguments).await,
         Command::Runs(arguments) => runs::run(context, &arguments).await,
         Command::Status(arguments) => status::run(context, &arguments).await,
+        Command::Verify(arguments) => verify::run(context, &arguments).await,
         Command::Backup(arguments) => backup::run(context, &arguments).await,
         Command::Config(Config::Check(arguments)) => config_check::run(context, &arguments),
         Command::Demo(arguments) => demo::run(context, &arguments).await,

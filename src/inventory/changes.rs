@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use super::field::{Column, FieldStates, render_value};
 use super::key::{Key, KeyId};
@@ -29,6 +30,8 @@ impl Appearance {
 pub struct Alteration {
     /// The key as it is now.
     pub key: Key,
+    /// The id of its owner as it was.
+    pub owner_before: Option<Arc<str>>,
     /// Whether anything but `last_used_at` is different, told or not.
     pub more_than_use: bool,
     /// The events. None if all that changed is told by a notice, or is our own use of our own key.
@@ -57,6 +60,8 @@ pub enum NoticeKind {
     /// What our own use did to the `last_used_at` of a key that was our own until now, of which no
     /// event tells.
     OwnUse,
+    /// Keys were neither listed nor believed gone (`1` in `values`), or are seen again.
+    Unconfirmed,
 }
 
 impl NoticeKind {
@@ -68,7 +73,16 @@ impl NoticeKind {
             Self::RedactedFormat => "redacted_format",
             Self::OwnKey => "own_key",
             Self::OwnUse => "own_use",
+            Self::Unconfirmed => "unconfirmed",
         }
+    }
+}
+
+impl NoticeKind {
+    /// Whether a run's own text says so, as it is news for people.
+    #[must_use]
+    pub const fn is_told(self) -> bool {
+        !matches!(self, Self::OwnKey | Self::Unconfirmed)
     }
 }
 
@@ -90,6 +104,7 @@ impl fmt::Display for Notice {
             NoticeKind::OwnUse => {
                 write!(f, "the `{field}` of the key that was our own is the time of our last use")
             }
+            NoticeKind::Unconfirmed => f.write_str("other keys are unconfirmed than before"),
         }
     }
 }
@@ -99,8 +114,8 @@ impl fmt::Display for Notice {
 pub struct Changes {
     /// In the order of the listing.
     pub appeared: Vec<Appearance>,
-    /// In the order of the ids.
-    pub removed: Vec<KeyId>,
+    /// As they were, in the order of the ids.
+    pub removed: Vec<Key>,
     /// In the order of the listing.
     pub altered: Vec<Alteration>,
     /// Keys that were neither listed nor believed gone: they stay as they were.

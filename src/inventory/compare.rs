@@ -21,6 +21,8 @@ pub struct Snapshot {
     /// The key of the credential that listed them.
     pub own_key: Option<KeyId>,
     pub fields: FieldStates,
+    /// Keys that the run did not see, and that are not believed gone.
+    pub unconfirmed: BTreeSet<KeyId>,
     /// Whether there was an `ok` run at all: without one, all keys are found, not new.
     pub exists: bool,
 }
@@ -171,7 +173,10 @@ impl<'a> Comparison<'a> {
                 Appearance::Added(key)
             }
         };
-        let (removed, unconfirmed) = missing.into_iter().partition(|id| gone.contains(id));
+        let (removed, unconfirmed): (Vec<KeyId>, Vec<KeyId>) =
+            missing.into_iter().partition(|id| gone.contains(id));
+        notices.extend(unconfirmed_notice(&snapshot, &unconfirmed, gone));
+        let removed = removed.iter().filter_map(|id| snapshot.keys.get(id).cloned()).collect();
         Changes {
             appeared: appeared.into_iter().map(appear).collect(),
             removed,
@@ -196,6 +201,21 @@ impl<'a> Comparison<'a> {
                 .map(|id| (*id).clone()),
         }
     }
+}
+
+/// Which keys are unconfirmed that were not, and which no longer are.
+fn unconfirmed_notice(
+    snapshot: &Snapshot,
+    unconfirmed: &[KeyId],
+    gone: &HashSet<KeyId>,
+) -> Option<Notice> {
+    let newly = unconfirmed.iter().filter(|id| !snapshot.unconfirmed.contains(*id));
+    let newly = newly.map(|id| (id.clone(), Some("1".to_owned())));
+    let no_longer = |id: &&KeyId| !gone.contains(*id) && unconfirmed.binary_search(id).is_err();
+    let seen = snapshot.unconfirmed.iter().filter(no_longer).map(|id| (id.clone(), None));
+    let values: Vec<(KeyId, Option<String>)> = newly.chain(seen).collect();
+    let field = "last_seen_at".to_owned();
+    (!values.is_empty()).then_some(Notice { kind: NoticeKind::Unconfirmed, field, values })
 }
 
 /// That another key is our own now, and what we did to the one before.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::field::Column;
+use super::field::{Column, render_value};
 use crate::clock::Timestamp;
 
 /// The id of a key: a non-empty text, unique within its organization.
@@ -170,7 +170,7 @@ impl Key {
     }
 
     /// Takes over what `column` holds in `from`, a value that does not fit included.
-    pub(super) fn copy_field(&mut self, from: &Self, column: Column) {
+    pub(crate) fn copy_field(&mut self, from: &Self, column: Column) {
         self.set_text(column, from.text(column).cloned());
         self.set_time(column, from.time(column));
         self.set_other(column.api_path(), from.other.get(column.api_path()).cloned());
@@ -203,6 +203,18 @@ impl Key {
             }
             Some(text) => Some(text.as_ref().to_owned()),
             None => self.other.get(column.api_path()).map(|value| format!("{MISFIT}{value}")),
+        }
+    }
+
+    /// What the history shows for any field, by the name that events use.
+    #[must_use]
+    pub fn shown_field(&self, field: &str) -> Option<String> {
+        if field == "scope" {
+            return Some(self.scope.as_str().to_owned());
+        }
+        match Column::from_name(field) {
+            Some(column) => self.shown(column),
+            None => self.other.get(field).map(render_value),
         }
     }
 

@@ -95,7 +95,8 @@ impl<'a> Telling<'a> {
             }
         }
         let more_than_use = all_but_use(before) != all_but_use(&key);
-        Some(Alteration { key, more_than_use, changes })
+        let owner_before = before.owner_id.clone();
+        Some(Alteration { key, owner_before, more_than_use, changes })
     }
 
     fn notice_for(&mut self, change: &FieldChange) -> Option<&mut Notice> {

@@ -4,12 +4,16 @@ use std::collections::{BTreeSet, HashMap};
 
 use sqlx::SqliteConnection;
 
+use super::chain::{Salts, Told, Witness, placed};
 use super::record::Numbers;
 use super::rows::{OwnerState, own_other};
 use super::snapshot::ids_json;
-use super::write::{json, write_absences, write_notices, write_rows};
+use super::write::{json, write_absences, write_rows};
+use crate::audit::{Content, PartDigest, Placed, Salt, Sealer, is_personal};
 use crate::clock::Timestamp;
-use crate::inventory::{Alteration, Appearance, Changes, Column, EventKind, FieldChange, Key};
+use crate::inventory::{
+    Alteration, Appearance, Changes, Column, EventKind, FieldChange, Key, Notice,
+};
 use crate::run::EventCounts;
 
 /// A row of the table `keys` as it was before the run.
@@ -23,12 +27,31 @@ struct Stored {
 /// Everything that a run adds and changes, as rows.
 #[derive(Default)]
 pub(super) struct Rows<'a> {
-    pub(super) owners: Vec<(i64, i64, OwnerState)>,
+    pub(super) owners: Vec<(i64, i64, OwnerState, Option<Salt>)>,
     pub(super) new_keys: Vec<(i64, &'a str, i64, Option<i64>)>,
     pub(super) moved_keys: Vec<(i64, i64, Option<i64>)>,
     pub(super) versions: Vec<VersionRow<'a>>,
     pub(super) events: Vec<EventRow<'a>>,
+    pub(super) notices: Vec<NoticeRow<'a>>,
     pub(super) counts: EventCounts,
+    pub(super) parts: Vec<PartDigest>,
+}
+
+/// What working out the rows goes by, and what it finds on the way.
+struct Planning<'n> {
+    numbers: &'n mut Numbers,
+    stored: HashMap<String, Stored>,
+    owners: HashMap<OwnerState, i64>,
+    salts: Salts,
+    /// The rows of the owners of altered keys, and their salts.
+    owner_of: HashMap<String, (Option<i64>, Option<Salt>)>,
+    witness: Witness,
+}
+
+impl Planning<'_> {
+    fn stored(&self, key: &Key) -> Result<Stored, sqlx::Error> {
+        self.stored.get(key.id.as_str()).copied().ok_or(sqlx::Error::RowNotFound)
+    }
 }
 
 #[derive(serde::Serialize)]
@@ -56,6 +79,13 @@ pub(super) struct EventRow<'a> {
     new: Value<'a>,
 }
 
+pub(super) struct NoticeRow<'a> {
+    pub(super) notice_id: i64,
+    pub(super) notice: &'a Notice,
+    /// As it is stored.
+    pub(super) changes: String,
+}
+
 /// What stands in the columns of any type.
 #[derive(serde::Serialize)]
 #[serde(untagged)]
@@ -69,40 +99,50 @@ pub(super) async fn plan_changes<'a>(
     connection: &mut SqliteConnection,
     numbers: &mut Numbers,
     changes: &'a Changes,
+    witness: Witness,
 ) -> Result<Rows<'a>, sqlx::Error> {
     let returning = changes.appeared.iter().filter_map(|appearance| match appearance {
         Appearance::Restored(key) => Some(&key.id),
         Appearance::Baseline(_) | Appearance::Added(_) => None,
     });
     let altered = changes.altered.iter().map(|alteration| &alteration.key.id);
-    let known = ids_json(returning.chain(altered).chain(&changes.removed));
-    let stored = load_stored(connection, numbers.organization, known).await?;
-    let mut owners = load_owners(connection, numbers.organization, changes).await?;
+    let removed = changes.removed.iter().map(|key| &key.id);
+    let known = ids_json(returning.chain(altered).chain(removed));
+    let owner_ids = owner_ids(changes);
+    let mut planning = Planning {
+        stored: load_stored(connection, numbers.organization, known).await?,
+        owners: load_owners(connection, numbers.organization, &owner_ids).await?,
+        salts: Salts::load(connection, numbers.organization, &owner_ids).await?,
+        owner_of: HashMap::new(),
+        numbers,
+        witness,
+    };
     let mut rows = Rows::default();
     for appearance in &changes.appeared {
-        rows.appear(numbers, &mut owners, &stored, appearance)?;
+        rows.appear(&mut planning, appearance)?;
     }
     for alteration in &changes.altered {
-        rows.alter(numbers, &mut owners, &stored, alteration)?;
+        rows.alter(&mut planning, alteration)?;
     }
-    for key_id in &changes.removed {
-        let row = stored.get(key_id.as_str()).ok_or(sqlx::Error::RowNotFound)?;
-        let old = Value::Time(row.last_used_at);
-        rows.event(numbers, row.version, EventKind::Removed, None, old, Value::Time(None));
+    for key in &changes.removed {
+        rows.remove(&mut planning, key)?;
     }
+    for notice in &changes.notices {
+        rows.notice(&mut planning, notice);
+    }
+    rows.parts = planning.witness.finish();
     Ok(rows)
 }
 
 /// Writes what [`plan_changes`] worked out. The row of the run must be there.
 pub(super) async fn write_changes(
     connection: &mut SqliteConnection,
-    numbers: &mut Numbers,
+    numbers: &Numbers,
     changes: &Changes,
     rows: &Rows<'_>,
 ) -> Result<(), sqlx::Error> {
     write_rows(connection, numbers, rows).await?;
-    write_absences(connection, numbers, changes).await?;
-    write_notices(connection, numbers, &changes.notices).await
+    write_absences(connection, numbers, changes).await
 }
 
 /// The rows of keys that are there already. `cross join` is not reordered: left to itself, SQLite goes
@@ -130,22 +170,29 @@ async fn load_stored(
 type OwnerRow =
     (i64, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>);
 
+/// The ids of all owners that the changes are about; an empty one for those who have none.
+fn owner_ids(changes: &Changes) -> BTreeSet<&str> {
+    let appeared = changes.appeared.iter().map(|appearance| &appearance.key().owner_id);
+    let altered = changes.altered.iter().filter(|alteration| alteration.more_than_use);
+    let altered =
+        altered.flat_map(|alteration| [&alteration.key.owner_id, &alteration.owner_before]);
+    let removed = changes.removed.iter().map(|key| &key.owner_id);
+    let ids = appeared.chain(altered).chain(removed);
+    ids.map(|id| id.as_deref().unwrap_or_default()).collect()
+}
+
 /// The states of owners that the changed keys may refer to.
 async fn load_owners(
     connection: &mut SqliteConnection,
     organization: i64,
-    changes: &Changes,
+    ids: &BTreeSet<&str>,
 ) -> Result<HashMap<OwnerState, i64>, sqlx::Error> {
-    let altered = changes.altered.iter().filter(|alteration| alteration.more_than_use);
-    let appeared = changes.appeared.iter().map(Appearance::key);
-    let keys = appeared.chain(altered.map(|alteration| &alteration.key));
-    let ids: BTreeSet<&str> = keys.map(|key| key.owner_id.as_deref().unwrap_or_default()).collect();
     let rows: Vec<OwnerRow> = sqlx::query_as(
         "select w.owner, w.type, w.id, w.name, w.role, w.other from json_each(?2) j
          cross join owners w on w.organization = ?1 and ifnull(w.id, '') = j.value",
     )
     .bind(organization)
-    .bind(json(&ids))
+    .bind(json(ids))
     .fetch_all(connection)
     .await?;
     let shared = |text: Option<String>| text.map(std::sync::Arc::from);
@@ -159,9 +206,7 @@ async fn load_owners(
 impl<'a> Rows<'a> {
     fn appear(
         &mut self,
-        numbers: &mut Numbers,
-        owners: &mut HashMap<OwnerState, i64>,
-        stored: &HashMap<String, Stored>,
+        planning: &mut Planning<'_>,
         appearance: &'a Appearance,
     ) -> Result<(), sqlx::Error> {
         let key = appearance.key();
@@ -172,59 +217,100 @@ impl<'a> Rows<'a> {
             Appearance::Restored(_) => EventKind::Restored,
         };
         let version = if kind == EventKind::Restored {
-            let row = stored.get(key.id.as_str()).ok_or(sqlx::Error::RowNotFound)?;
-            let version = self.version(numbers, owners, row.key, key);
+            let row = planning.stored(key)?;
+            let version = self.version(planning, row.key, key)?;
             self.moved_keys.push((row.key, version, last_used_at));
             version
         } else {
-            let row = numbers.key;
-            numbers.key += 1;
-            let version = self.version(numbers, owners, row, key);
+            let row = planning.numbers.key;
+            planning.numbers.key += 1;
+            let version = self.version(planning, row, key)?;
             self.new_keys.push((row, key.id.as_str(), version, last_used_at));
             version
         };
-        self.event(numbers, version, kind, None, Value::Time(None), Value::Time(last_used_at));
+        let salt = planning.salts.of(key.owner_id.as_deref())?;
+        let told = (Placed::default(), placed(Content::Key(key), salt));
+        let values = (Value::Time(None), Value::Time(last_used_at));
+        self.event(planning, version, key, (kind, None), told, values);
         Ok(())
     }
 
     fn alter(
         &mut self,
-        numbers: &mut Numbers,
-        owners: &mut HashMap<OwnerState, i64>,
-        stored: &HashMap<String, Stored>,
+        planning: &mut Planning<'_>,
         alteration: &'a Alteration,
     ) -> Result<(), sqlx::Error> {
-        let Alteration { key, more_than_use, changes } = alteration;
-        let row = stored.get(key.id.as_str()).ok_or(sqlx::Error::RowNotFound)?;
+        let Alteration { key, owner_before, more_than_use, changes } = alteration;
+        let row = planning.stored(key)?;
         let version =
-            if *more_than_use { self.version(numbers, owners, row.key, key) } else { row.version };
+            if *more_than_use { self.version(planning, row.key, key)? } else { row.version };
         self.moved_keys.push((row.key, version, key.last_used_at.map(Timestamp::unix)));
         for change in changes {
-            let field = Some(change.field.as_str()).filter(|_| change.kind() == EventKind::Changed);
-            let (old, new) =
+            let field = Some(change.field.as_str());
+            let (mut salt_before, mut salt) = (None, None);
+            if is_personal(&change.field) {
+                salt_before = planning.salts.of(owner_before.as_deref())?;
+                salt = planning.salts.of(key.owner_id.as_deref())?;
+            }
+            let content = |text: &'a Option<String>| match text {
+                Some(text) => Content::Text(text),
+                None => Content::Nothing,
+            };
+            let told =
+                (placed(content(&change.old), salt_before), placed(content(&change.new), salt));
+            let values =
                 (shown(change, change.old.as_deref()), shown(change, change.new.as_deref()));
-            self.event(numbers, version, change.kind(), field, old, new);
+            self.event(planning, version, key, (change.kind(), field), told, values);
         }
         Ok(())
     }
 
+    fn remove(&mut self, planning: &mut Planning<'_>, key: &'a Key) -> Result<(), sqlx::Error> {
+        let row = planning.stored(key)?;
+        let salt = planning.salts.of(key.owner_id.as_deref())?;
+        let told = (placed(Content::Key(key), salt), Placed::default());
+        let values = (Value::Time(row.last_used_at), Value::Time(None));
+        self.event(planning, row.version, key, (EventKind::Removed, None), told, values);
+        Ok(())
+    }
+
+    /// A notice, and whose each value is where it is a person's.
+    fn notice(&mut self, planning: &mut Planning<'_>, notice: &'a Notice) {
+        let notice_id = planning.numbers.notice_id;
+        planning.numbers.notice_id += 1;
+        let personal = is_personal(&notice.field);
+        let owner = |key_id: &str| planning.owner_of.get(key_id).copied().unwrap_or_default();
+        let values = notice.values.iter().map(|(key_id, value)| (key_id.as_str(), value));
+        let told: Vec<(&str, Option<&str>, Sealer<'_>)> = values
+            .clone()
+            .map(|(key_id, value)| {
+                let salt = if personal { owner(key_id).1 } else { None };
+                (key_id, value.as_deref(), Sealer { salt, erased: None })
+            })
+            .collect();
+        let changes = if personal {
+            json(&values.map(|(id, value)| (id, value, owner(id).0)).collect::<Vec<_>>())
+        } else {
+            json(&values.collect::<Vec<_>>())
+        };
+        planning.witness.notice(notice_id, notice.kind.as_str(), &notice.field, &told);
+        self.notices.push(NoticeRow { notice_id, notice, changes });
+    }
+
     fn version(
         &mut self,
-        numbers: &mut Numbers,
-        owners: &mut HashMap<OwnerState, i64>,
+        planning: &mut Planning<'_>,
         row: i64,
         key: &'a Key,
-    ) -> i64 {
-        let owner = OwnerState::of(key).map(|state| {
-            *owners.entry(state).or_insert_with_key(|state| {
-                let owner = numbers.owner;
-                numbers.owner += 1;
-                self.owners.push((owner, numbers.organization, state.clone()));
-                owner
-            })
-        });
-        let version = numbers.version;
-        numbers.version += 1;
+    ) -> Result<i64, sqlx::Error> {
+        let owner = match OwnerState::of(key) {
+            None => None,
+            Some(state) => Some(self.owner(planning, state)?),
+        };
+        let salt = planning.salts.of(key.owner_id.as_deref())?;
+        planning.owner_of.insert(key.id.to_string(), (owner, salt));
+        let version = planning.numbers.version;
+        planning.numbers.version += 1;
         self.versions.push(VersionRow {
             version,
             key: row,
@@ -238,17 +324,34 @@ impl<'a> Rows<'a> {
             expires_at: key.expires_at.map(Timestamp::unix),
             other: own_other(key),
         });
-        version
+        Ok(version)
+    }
+
+    /// The row of a state of an owner, which may be a new one.
+    fn owner(
+        &mut self,
+        planning: &mut Planning<'_>,
+        state: OwnerState,
+    ) -> Result<i64, sqlx::Error> {
+        if let Some(owner) = planning.owners.get(&state) {
+            return Ok(*owner);
+        }
+        let owner = planning.numbers.owner;
+        planning.numbers.owner += 1;
+        let salt = planning.salts.of(state.id.as_deref())?;
+        self.owners.push((owner, planning.numbers.organization, state.clone(), salt));
+        planning.owners.insert(state, owner);
+        Ok(owner)
     }
 
     fn event(
         &mut self,
-        numbers: &mut Numbers,
+        planning: &mut Planning<'_>,
         version: i64,
-        kind: EventKind,
-        field: Option<&'a str>,
-        old: Value<'a>,
-        new: Value<'a>,
+        key: &'a Key,
+        (kind, field): (EventKind, Option<&'a str>),
+        told: (Placed<'a>, Placed<'a>),
+        (old, new): (Value<'a>, Value<'a>),
     ) {
         let count = match kind {
             EventKind::Baseline => &mut self.counts.baseline,
@@ -259,8 +362,20 @@ impl<'a> Rows<'a> {
             EventKind::Changed => &mut self.counts.changed,
         };
         *count += 1;
-        let event_id = numbers.event_id;
-        numbers.event_id += 1;
+        let event_id = planning.numbers.event_id;
+        planning.numbers.event_id += 1;
+        planning.witness.event(&Told {
+            event_id,
+            scope: key.scope.as_str(),
+            key_id: key.id.as_str(),
+            key_name: key.name.as_deref(),
+            event: kind.as_str(),
+            field,
+            old: told.0,
+            new: told.1,
+        });
+        // That `used` is of `last_used_at` goes without saying.
+        let field = field.filter(|_| kind == EventKind::Changed);
         self.events.push(EventRow { event_id, version, event: kind.as_str(), field, old, new });
     }
 }

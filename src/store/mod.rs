@@ -3,9 +3,12 @@
 //! [`Writer`] records runs: one process at a time, one transaction a run. [`Reader`] answers questions,
 //! never writes, and neither blocks the writer nor is blocked by it (WAL).
 
+mod adopt;
 mod backup;
+mod chain;
 mod changes;
 mod error;
+mod evidence;
 mod find;
 mod health;
 mod lock;
@@ -19,6 +22,7 @@ mod settle;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod write;
 
 use std::path::{Path, PathBuf};

@@ -3,11 +3,14 @@
 use sqlx::{Connection, SqliteConnection};
 
 use super::Writer;
+use super::adopt::chain_on;
+use super::chain::{Head, Witness, write_parts};
 use super::changes::{Rows, plan_changes, write_changes};
 use super::error::Error;
 use super::open;
 use super::snapshot::{ids_json, last_ok_run};
 use super::write::json;
+use crate::audit::{Digest, PartDigest, RunHeader};
 use crate::clock::Timestamp;
 use crate::inventory::{Changes, KeyId};
 use crate::run::{EventCounts, Status, Tally, Trigger};
@@ -55,6 +58,16 @@ pub enum Outcome<'a> {
     Held { error: &'a str, withheld: &'a Withholding },
 }
 
+impl<'a> Outcome<'a> {
+    fn withheld(&self) -> Option<&'a Withholding> {
+        match self {
+            Self::Ok { .. } => None,
+            Self::Failed { withheld, .. } => *withheld,
+            Self::Held { withheld, .. } => Some(withheld),
+        }
+    }
+}
+
 /// What a held or refused run leaves to be accepted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Withholding {
@@ -72,6 +85,7 @@ pub struct Recorded {
     /// Keys in the inventory after the run.
     pub keys_after: u64,
     pub notice: Option<String>,
+    pub digest: Digest,
 }
 
 /// Whether a run is recorded when it ends.
@@ -147,24 +161,25 @@ impl Writer {
         // else writes, whatever the busy timeout says.
         let mut transaction = self.connection.begin_with("begin immediate").await?;
         let mut numbers = number(&mut transaction, &draft.organization).await?;
+        let finished_at = finish(&numbers, draft);
+        let head = chain_on(&mut transaction, numbers.organization, finished_at).await?;
         let rows = match outcome {
             Outcome::Ok { changes, .. } => {
-                plan_changes(&mut transaction, &mut numbers, changes).await?
+                let previous = numbers.previous.and_then(|(_, at)| Timestamp::from_unix(at));
+                let witness = Witness::new(numbers.run_id, finished_at, previous);
+                plan_changes(&mut transaction, &mut numbers, changes, witness).await?
             }
             Outcome::Failed { .. } | Outcome::Held { .. } => Rows::default(),
         };
-        let recorded =
-            write_run(&mut transaction, &numbers, draft, outcome, rows.counts, promptness).await?;
+        let run = Run::new(&numbers, draft, outcome, &rows, finished_at, promptness);
+        let recorded = run.write(&mut transaction, &head).await?;
         match outcome {
             Outcome::Ok { changes, header } => {
-                write_changes(&mut transaction, &mut numbers, changes, &rows).await?;
+                write_changes(&mut transaction, &numbers, changes, &rows).await?;
                 write_organization(&mut transaction, &numbers, changes, *header).await?;
             }
-            Outcome::Failed { withheld, .. } => {
-                write_withheld(&mut transaction, numbers.run_id, *withheld).await?;
-            }
-            Outcome::Held { withheld, .. } => {
-                write_withheld(&mut transaction, numbers.run_id, Some(withheld)).await?;
+            Outcome::Failed { .. } | Outcome::Held { .. } => {
+                write_withheld(&mut transaction, numbers.run_id, outcome.withheld()).await?;
             }
         }
         // With `synchronous = full` the run is on the disk when this returns.
@@ -173,14 +188,20 @@ impl Writer {
     }
 }
 
+/// When the run ended: no run ends before one that is recorded already.
+fn finish(numbers: &Numbers, draft: &RunDraft) -> Timestamp {
+    let latest = numbers.last_finished_at.max(draft.started_at.unix());
+    let latest = Timestamp::from_unix(latest).unwrap_or(draft.finished_at);
+    latest.max(draft.finished_at)
+}
+
 async fn number(
     connection: &mut SqliteConnection,
     organization: &str,
 ) -> Result<Numbers, sqlx::Error> {
-    sqlx::query("insert into organizations (name) values (?1) on conflict (name) do nothing")
-        .bind(organization)
-        .execute(&mut *connection)
-        .await?;
+    let insert =
+        "insert into organizations (name, origin) values (?1, ?1) on conflict (name) do nothing";
+    sqlx::query(insert).bind(organization).execute(&mut *connection).await?;
     let organization: i64 =
         sqlx::query_scalar("select organization from organizations where name = ?1")
             .bind(organization)
@@ -217,64 +238,142 @@ async fn number(
     })
 }
 
-async fn write_run(
-    connection: &mut SqliteConnection,
-    numbers: &Numbers,
-    draft: &RunDraft,
-    outcome: &Outcome<'_>,
+/// A run as a row, and as a link of the chain.
+struct Run<'a> {
+    numbers: &'a Numbers,
+    draft: &'a RunDraft,
+    status: Status,
+    error: Option<&'a str>,
+    /// As the view shows it.
+    missing: Option<String>,
+    finished_at: Timestamp,
+    notice: Option<String>,
     counts: EventCounts,
-    promptness: Promptness,
-) -> Result<Recorded, sqlx::Error> {
-    let (status, error) = match outcome {
-        Outcome::Ok { .. } => (Status::Ok, None),
-        Outcome::Failed { error, .. } => (Status::Failed, Some(*error)),
-        Outcome::Held { error, .. } => (Status::Held, Some(*error)),
-    };
-    let latest = numbers.last_finished_at.max(draft.started_at.unix());
-    let finished_at = Timestamp::from_unix(latest).unwrap_or(draft.finished_at);
-    let finished_at = finished_at.max(draft.finished_at);
-    let notice = notice_of_run(draft, finished_at, promptness);
-    let keys_after = u64::try_from(numbers.keys_present).unwrap_or(0)
-        + (counts.baseline + counts.added + counts.restored);
-    let keys_after = keys_after.saturating_sub(counts.removed);
-    let tally = draft.tally;
-    sqlx::query(
-        "insert into runs (run_id, organization, token, trigger, started_at, finished_at, status,
-             previous_started_at, keys_seen, keys_after, baseline, added, restored, removed, used,
-             changed, unconfirmed, skipped, pages, requests, retries, last_event_id, notice, error,
-             deferred_until, cut_short)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-             ?20, ?21, ?22, ?23, ?24, ?25, ?26)",
-    )
-    .bind(numbers.run_id)
-    .bind(numbers.organization)
-    .bind(draft.token)
-    .bind(draft.trigger.as_str())
-    .bind(draft.started_at.unix())
-    .bind(finished_at.unix())
-    .bind(status.as_str())
-    .bind(numbers.previous.map(|(_, started_at)| started_at))
-    .bind(integer(tally.keys_seen))
-    .bind(integer(keys_after))
-    .bind(integer(counts.baseline))
-    .bind(integer(counts.added))
-    .bind(integer(counts.restored))
-    .bind(integer(counts.removed))
-    .bind(integer(counts.used))
-    .bind(integer(counts.changed))
-    .bind(integer(tally.unconfirmed))
-    .bind(integer(tally.skipped))
-    .bind(integer(tally.pages))
-    .bind(integer(tally.requests))
-    .bind(integer(tally.retries))
-    .bind(numbers.event_id - 1)
-    .bind(&notice)
-    .bind(error)
-    .bind(draft.deferred_until.map(Timestamp::unix))
-    .bind(draft.cut_short.map(CutShort::as_str))
-    .execute(connection)
-    .await?;
-    Ok(Recorded { run_id: numbers.run_id, finished_at, counts, keys_after, notice })
+    parts: &'a [PartDigest],
+    keys_after: u64,
+    last_event_id: i64,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        numbers: &'a Numbers,
+        draft: &'a RunDraft,
+        outcome: &Outcome<'a>,
+        rows: &'a Rows<'_>,
+        finished_at: Timestamp,
+        promptness: Promptness,
+    ) -> Self {
+        let (status, error) = match outcome {
+            Outcome::Ok { .. } => (Status::Ok, None),
+            Outcome::Failed { error, .. } => (Status::Failed, Some(*error)),
+            Outcome::Held { error, .. } => (Status::Held, Some(*error)),
+        };
+        let counts = rows.counts;
+        let keys_after = u64::try_from(numbers.keys_present).unwrap_or(0)
+            + (counts.baseline + counts.added + counts.restored);
+        Self {
+            numbers,
+            draft,
+            status,
+            error,
+            missing: outcome.withheld().map(|withheld| ids_json(&withheld.missing)),
+            finished_at,
+            notice: notice_of_run(draft, finished_at, promptness),
+            counts,
+            parts: &rows.parts,
+            keys_after: keys_after.saturating_sub(counts.removed),
+            last_event_id: numbers.event_id - 1,
+        }
+    }
+
+    fn digest(&self, head: &Head) -> Digest {
+        let (draft, tally, counts) = (self.draft, self.draft.tally, self.counts);
+        let deferred_until = draft.deferred_until.map(|time| time.to_string());
+        let header = RunHeader {
+            origin: &head.origin,
+            run_id: self.numbers.run_id,
+            trigger: draft.trigger.as_str(),
+            started_at: &draft.started_at.to_string(),
+            finished_at: &self.finished_at.to_string(),
+            status: self.status.as_str(),
+            counts: [
+                tally.keys_seen,
+                counts.baseline,
+                counts.added,
+                counts.restored,
+                counts.removed,
+                counts.used,
+                counts.changed,
+                tally.unconfirmed,
+                tally.skipped,
+                tally.pages,
+                tally.requests,
+                tally.retries,
+            ]
+            .map(integer),
+            notice: self.notice.as_deref(),
+            error: self.error,
+            missing: self.missing.as_deref(),
+            deferred_until: deferred_until.as_deref(),
+        };
+        header.digest(head.previous, self.parts)
+    }
+
+    async fn write(
+        self,
+        connection: &mut SqliteConnection,
+        head: &Head,
+    ) -> Result<Recorded, sqlx::Error> {
+        let digest = self.digest(head);
+        let Self { numbers, draft, counts, finished_at, .. } = self;
+        let tally = draft.tally;
+        sqlx::query(
+            "insert into runs (run_id, organization, token, trigger, started_at, finished_at, status,
+                 previous_started_at, keys_seen, keys_after, baseline, added, restored, removed, used,
+                 changed, unconfirmed, skipped, pages, requests, retries, last_event_id, notice, error,
+                 deferred_until, cut_short, digest)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
+                 ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)",
+        )
+        .bind(numbers.run_id)
+        .bind(numbers.organization)
+        .bind(draft.token)
+        .bind(draft.trigger.as_str())
+        .bind(draft.started_at.unix())
+        .bind(finished_at.unix())
+        .bind(self.status.as_str())
+        .bind(numbers.previous.map(|(_, started_at)| started_at))
+        .bind(integer(tally.keys_seen))
+        .bind(integer(self.keys_after))
+        .bind(integer(counts.baseline))
+        .bind(integer(counts.added))
+        .bind(integer(counts.restored))
+        .bind(integer(counts.removed))
+        .bind(integer(counts.used))
+        .bind(integer(counts.changed))
+        .bind(integer(tally.unconfirmed))
+        .bind(integer(tally.skipped))
+        .bind(integer(tally.pages))
+        .bind(integer(tally.requests))
+        .bind(integer(tally.retries))
+        .bind(self.last_event_id)
+        .bind(&self.notice)
+        .bind(self.error)
+        .bind(draft.deferred_until.map(Timestamp::unix))
+        .bind(draft.cut_short.map(CutShort::as_str))
+        .bind(&digest.0[..])
+        .execute(&mut *connection)
+        .await?;
+        write_parts(connection, numbers.run_id, self.parts).await?;
+        Ok(Recorded {
+            run_id: numbers.run_id,
+            finished_at,
+            counts,
+            keys_after: self.keys_after,
+            notice: self.notice,
+            digest,
+        })
+    }
 }
 
 fn notice_of_run(

@@ -141,7 +141,7 @@ impl Reader {
                     j.value ->> 1 as value
              from notices n join runs r on r.run_id = n.run_id
              join organizations o on o.organization = r.organization, json_each(n.changes) j
-             where (?1 is null or o.name = ?1) and n.kind <> 'own_key'
+             where (?1 is null or o.name = ?1) and n.kind not in ('own_key', 'unconfirmed')
                and r.finished_at > ?2 and r.finished_at <= ?3
              order by n.notice_id",
         )
@@ -161,7 +161,7 @@ impl Reader {
         sqlx::query_as(
             "select n.run_id, n.field, j.value ->> 0 as key_id, j.value ->> 1 as value
              from notices n join runs r on r.run_id = n.run_id, json_each(n.changes) j
-             where r.organization = ?1 and n.run_id <= ?2 and n.kind <> 'own_key'
+             where r.organization = ?1 and n.run_id <= ?2 and n.kind not in ('own_key', 'unconfirmed')
              order by n.notice_id",
         )
         .bind(organization)

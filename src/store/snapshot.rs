@@ -1,6 +1,6 @@
 //! What a run needs to know before it compares.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures_util::TryStreamExt;
 use sqlx::SqliteConnection;
@@ -40,6 +40,7 @@ impl Writer {
             keys: self.load_keys(organization).await?,
             own_key: own_key.as_deref().and_then(KeyId::new),
             fields: self.load_fields(organization).await?,
+            unconfirmed: self.load_unconfirmed(organization).await?,
             exists: last_ok_run(&mut self.connection, organization)
                 .await
                 .map_err(|source| self.failed(source))?
@@ -73,6 +74,18 @@ impl Writer {
             keys.insert(key.id.clone(), key);
         }
         Ok(keys)
+    }
+
+    async fn load_unconfirmed(&mut self, organization: i64) -> Result<BTreeSet<KeyId>, Error> {
+        let ids: Vec<String> = sqlx::query_scalar(
+            "select key_id from keys
+             where organization = ?1 and last_seen_run is not null and removed_run is null",
+        )
+        .bind(organization)
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(|source| self.failed(source))?;
+        Ok(ids.iter().filter_map(|id| KeyId::new(id)).collect())
     }
 
     pub(super) async fn load_fields(&mut self, organization: i64) -> Result<FieldStates, Error> {

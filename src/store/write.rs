@@ -1,11 +1,12 @@
 //! Rows into tables, many with each statement.
 
+use data_encoding::HEXLOWER;
 use sqlx::SqliteConnection;
 
-use super::changes::Rows;
+use super::changes::{NoticeRow, Rows};
 use super::record::Numbers;
 use super::snapshot::ids_json;
-use crate::inventory::{Changes, Notice};
+use crate::inventory::Changes;
 
 /// Rows that go into one statement: enough to make its cost vanish, few enough to keep the text small.
 const CHUNK: usize = 2_000;
@@ -41,7 +42,7 @@ pub(super) async fn write_rows(
         let insert = sqlx::query(sql).bind(json(&chunk)).bind(numbers.run_id);
         insert.execute(&mut *connection).await?;
     }
-    Ok(())
+    write_notices(connection, numbers, rows).await
 }
 
 async fn write_owners(
@@ -51,13 +52,14 @@ async fn write_owners(
     for chunk in rows.owners.chunks(CHUNK) {
         let owners: Vec<_> = chunk
             .iter()
-            .map(|(row, organization, w)| {
-                (row, organization, &w.kind, &w.id, &w.name, &w.role, &w.other)
+            .map(|(row, organization, w, salt)| {
+                let salt = salt.map(|salt| HEXLOWER.encode(&salt.0));
+                (row, organization, &w.kind, &w.id, &w.name, &w.role, &w.other, salt)
             })
             .collect();
-        let sql = "insert into owners (owner, organization, type, id, name, role, other)
+        let sql = "insert into owners (owner, organization, type, id, name, role, other, salt)
              select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
-                 value ->> 6 from json_each(?1)";
+                 value ->> 6, unhex(value ->> 7) from json_each(?1)";
         sqlx::query(sql).bind(json(&owners)).execute(&mut *connection).await?;
     }
     Ok(())
@@ -99,7 +101,7 @@ pub(super) async fn write_absences(
              where organization = ?1 and key_id in (select value from json_each(?2))",
         )
         .bind(numbers.organization)
-        .bind(ids_json(&changes.removed))
+        .bind(ids_json(changes.removed.iter().map(|key| &key.id)))
         .bind(numbers.run_id)
         .bind(last_seen)
         .execute(&mut *connection)
@@ -131,26 +133,23 @@ pub(super) async fn write_absences(
     Ok(())
 }
 
-pub(super) async fn write_notices(
+async fn write_notices(
     connection: &mut SqliteConnection,
-    numbers: &mut Numbers,
-    notices: &[Notice],
+    numbers: &Numbers,
+    rows: &Rows<'_>,
 ) -> Result<(), sqlx::Error> {
-    for notice in notices {
-        let values: Vec<(&str, &Option<String>)> =
-            notice.values.iter().map(|(key_id, value)| (key_id.as_str(), value)).collect();
+    for NoticeRow { notice_id, notice, changes } in &rows.notices {
         sqlx::query(
             "insert into notices (notice_id, run_id, kind, field, changes)
              values (?1, ?2, ?3, ?4, ?5)",
         )
-        .bind(numbers.notice_id)
+        .bind(notice_id)
         .bind(numbers.run_id)
         .bind(notice.kind.as_str())
         .bind(&notice.field)
-        .bind(json(&values))
+        .bind(changes)
         .execute(&mut *connection)
         .await?;
-        numbers.notice_id += 1;
     }
     Ok(())
 }

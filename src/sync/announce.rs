@@ -42,8 +42,8 @@ impl News {
                 Appearance::Restored(key) => news.restored.push(key.id.as_str()),
             }
         }
-        for id in &changes.removed {
-            news.removed.push(id.as_str());
+        for key in &changes.removed {
+            news.removed.push(key.id.as_str());
         }
         for alteration in &changes.altered {
             let mut changes = alteration.changes.iter();

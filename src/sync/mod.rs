@@ -21,8 +21,8 @@ use tokio::time::Instant;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{ApiSettings, OrganizationSettings, RemovalSettings};
 use crate::inventory::{
-    Acceptance, Changes, Comparison, Guards, Identity, KeyId, LookUp, NoticeKind, Removals, Scope,
-    Stranger, Withheld, judge_identity, judge_missing, keys, plan_look_ups,
+    Acceptance, Changes, Comparison, Guards, Identity, KeyId, LookUp, Removals, Scope, Stranger,
+    Withheld, judge_identity, judge_missing, keys, plan_look_ups,
 };
 use crate::openai;
 use crate::run::{Status, Tally, Trigger};
@@ -381,7 +381,7 @@ async fn attempt(
     let returning = writer.load_gone(name, &comparison.appeared()).await?;
     let changes = comparison.finish(&removals.gone, &returning);
     ledger.tally.unconfirmed = changes.unconfirmed.len() as u64;
-    let told = changes.notices.iter().filter(|notice| notice.kind != NoticeKind::OwnKey);
+    let told = changes.notices.iter().filter(|notice| notice.kind.is_told());
     ledger.notices.extend(told.map(ToString::to_string));
     Ok(Findings { changes, header: scan.organization })
 }

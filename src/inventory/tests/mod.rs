@@ -84,13 +84,14 @@ pub(crate) fn advance(before: &Snapshot, changes: &Changes) -> Snapshot {
         let known = keys.insert(alteration.key.id.clone(), alteration.key.clone());
         assert!(known.is_some());
     }
-    for key_id in &changes.removed {
-        assert!(keys.remove(key_id).is_some());
+    for key in &changes.removed {
+        assert_eq!(keys.remove(&key.id).as_ref(), Some(key));
     }
     Snapshot {
         keys,
         own_key: changes.own_key.clone(),
         fields: changes.fields.clone(),
+        unconfirmed: changes.unconfirmed.iter().cloned().collect(),
         exists: true,
     }
 }
@@ -100,6 +101,7 @@ pub(crate) fn copy(snapshot: &Snapshot) -> Snapshot {
         keys: snapshot.keys.clone(),
         own_key: snapshot.own_key.clone(),
         fields: snapshot.fields.clone(),
+        unconfirmed: snapshot.unconfirmed.clone(),
         exists: snapshot.exists,
     }
 }
@@ -159,8 +161,8 @@ pub(crate) fn past_events(before: &Snapshot, changes: &Changes) -> Vec<PastEvent
             ..whole(key, change.kind(), change.old.clone(), change.new.clone())
         })
     });
-    let removed = changes.removed.iter().map(|key_id| {
-        let key = &before.keys[key_id];
+    let removed = changes.removed.iter().map(|key| {
+        assert_eq!(Some(key), before.keys.get(&key.id));
         whole(key, EventKind::Removed, Some(key.to_json().to_string()), None)
     });
     appeared.chain(altered).chain(removed).collect()
@@ -171,7 +173,8 @@ pub(crate) fn replay(inventory: &mut Inventory, before: &Snapshot, changes: &Cha
     for event in past_events(before, changes) {
         inventory.apply(&event).unwrap();
     }
-    for notice in changes.notices.iter().filter(|notice| notice.kind != NoticeKind::OwnKey) {
+    let untold = [NoticeKind::OwnKey, NoticeKind::Unconfirmed];
+    for notice in changes.notices.iter().filter(|notice| !untold.contains(&notice.kind)) {
         for (key_id, value) in &notice.values {
             inventory.adopt(key_id, &notice.field, value.as_deref()).unwrap();
         }

@@ -56,7 +56,8 @@ fn a_field_that_stops_for_all_keys_is_one_notice_and_keeps_its_last_values() {
     // Back for one key only.
     let some = world([("a", json!({"name": "Z"})), ("b", json!({}))]);
     let changes = compare(copy(&stopped), &some, &[]);
-    assert_eq!(told_by(&changes), (vec!["a name: A > Z".to_owned()], vec![]));
+    let missing = "unconfirmed last_seen_at c=1".to_owned();
+    assert_eq!(told_by(&changes), (vec!["a name: A > Z".to_owned()], vec![missing]));
     assert_eq!(changes.fields.get("name"), Some(&Sent::Stopped));
 }
 
@@ -94,7 +95,9 @@ fn a_field_that_stops_for_some_keys_is_an_event_of_each() {
 fn a_list_without_keys_tells_nothing_of_fields() {
     let before = first(&world([("a", json!({"tier": 1}))]));
     let changes = compare(copy(&before), &World::new(), &[]);
-    assert_eq!((changes.notices.len(), changes.fields.clone()), (0, before.fields.clone()));
+    let (events, notices) = told_by(&changes);
+    assert_eq!((events, notices), (vec![], vec!["unconfirmed last_seen_at a=1".to_owned()]));
+    assert_eq!(changes.fields, before.fields);
     assert_eq!(changes.unconfirmed, [id("a")]);
 }
 
@@ -221,4 +224,17 @@ fn an_owner_that_starts_for_all_keys_is_no_event() {
     let (events, notices) = told(&before, &after);
     assert_eq!(events, NONE);
     assert_eq!(notices, ["field_started owner", "field_started owner_type a=user"]);
+}
+
+#[test]
+fn keys_that_are_unconfirmed_are_noted_once_and_again_when_they_are_seen() {
+    let both = world([("a", json!({})), ("b", json!({}))]);
+    let one = world([("a", json!({}))]);
+    let before = first(&both);
+    let changes = compare(copy(&before), &one, &[]);
+    assert_eq!(told_by(&changes).1, ["unconfirmed last_seen_at b=1"]);
+    let before = advance(&before, &changes);
+    assert_eq!(told_by(&compare(copy(&before), &one, &[])).1, NONE);
+    assert_eq!(told_by(&compare(copy(&before), &one, &["b"])).1, NONE);
+    assert_eq!(told_by(&compare(copy(&before), &both, &[])).1, ["unconfirmed last_seen_at b=-"]);
 }

@@ -1,0 +1,28 @@
+//! The history as evidence: bytes, digests, links, and what proves or disproves them.
+//!
+//! Everything here is pure: no I/O, no clock, no SQL. [`crate::store`] keeps the digests and streams the
+//! history through a [`Verifier`]; `docs/audit-log.md` specifies the bytes, so that nobody has to trust this
+//! code.
+//!
+//! Each run of an organization is a link. Its digest covers the run's header, the digest of the link before
+//! it, and the digests of its parts: the events but for `used` ones, the `used` events, the notices. So a
+//! part can be thrown away by a retention policy while the chain still holds. What is done to the history
+//! itself (a restore that is accepted, a part that is pruned, a person who is forgotten) is a link as well: an
+//! [`Act`].
+
+mod bytes;
+mod item;
+mod link;
+mod record;
+mod replay;
+mod seal;
+mod verify;
+
+pub use item::{Content, Event, NoticeItem, Placed};
+pub use link::{Act, ActKind, Digest, Link, Part, PartDigest, PartHasher, RunHeader};
+pub use record::{
+    ActRecord, Erased, ErasedValue, EventRecord, InventoryRecord, NoticeChange, NoticeRecord,
+    RunRecord,
+};
+pub use seal::{ERASED, Salt, Seal, Sealer, is_personal};
+pub use verify::{Gap, Overdue, Problem, Verdict, Verifier};

@@ -1,0 +1,189 @@
+//! The inventory that a history leads to, with what the views say of each key beside its fields.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::record::InventoryRecord;
+use crate::inventory::{Column, EventKind, Inventory, Key, KeyId, PastEvent, field_changes};
+
+/// An inventory on the way through a history, keys that are gone included.
+#[derive(Debug, Default)]
+pub(super) struct Replay {
+    present: Inventory,
+    gone: BTreeMap<KeyId, Key>,
+    seen: BTreeMap<KeyId, Seen>,
+    own_key: Option<KeyId>,
+    /// When the last `ok` run ended.
+    last_ok: Option<String>,
+}
+
+/// When a key was seen.
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    first: String,
+    /// When the last run that saw it ended, where that is not the last one. `Some(None)`: not known, from
+    /// before there was a chain.
+    last: Option<Option<String>>,
+    removed: Option<String>,
+}
+
+impl Replay {
+    pub(super) fn event(&mut self, event: &PastEvent, finished_at: &str) -> Result<(), String> {
+        let id = &event.key_id;
+        match event.kind {
+            EventKind::Used | EventKind::Changed => {
+                let field = event.field.as_deref().unwrap_or_default();
+                let before = self.present.keys.get(id).and_then(|key| key.shown_field(field));
+                if before != event.old_value && !(self.is_own(id) && field == "last_used_at") {
+                    let said = event.old_value.as_deref().unwrap_or("nothing");
+                    let was = before.as_deref().unwrap_or("nothing");
+                    return Err(format!("`{field}` was {was}, and it says {said}"));
+                }
+            }
+            EventKind::Removed => self.removed(event, finished_at)?,
+            EventKind::Baseline | EventKind::Added => {
+                if self.seen.contains_key(id) {
+                    return Err(format!("key `{id}` was seen before"));
+                }
+                let seen = Seen { first: finished_at.to_owned(), ..Seen::default() };
+                self.seen.insert(id.clone(), seen);
+            }
+            EventKind::Restored => {
+                if self.gone.remove(id).is_none() {
+                    return Err(format!("key `{id}` was not gone"));
+                }
+                let seen = self.seen.entry(id.clone()).or_default();
+                (seen.last, seen.removed) = (None, None);
+            }
+        }
+        self.present.apply(event).map_err(|error| error.to_string())
+    }
+
+    fn removed(&mut self, event: &PastEvent, finished_at: &str) -> Result<(), String> {
+        let id = &event.key_id;
+        let Some(key) = self.present.keys.get(id) else { return Ok(()) };
+        let said = event.old_value.as_deref().unwrap_or_default();
+        let said = Key::from_json(event.scope, said).map_err(|error| error.to_string())?;
+        let mut gone = key.clone();
+        if self.is_own(id) {
+            gone.copy_field(&said, Column::LastUsedAt);
+            self.own_key = None;
+        }
+        if said != gone {
+            return Err(format!("key `{id}` was not as it says"));
+        }
+        self.gone.insert(id.clone(), gone);
+        let last_ok = self.last_ok.clone();
+        let seen = self.seen.entry(id.clone()).or_default();
+        seen.last.get_or_insert(last_ok);
+        seen.removed = Some(finished_at.to_owned());
+        Ok(())
+    }
+
+    pub(super) fn notice(
+        &mut self,
+        kind: &str,
+        field: &str,
+        values: &[(&str, Option<&str>)],
+    ) -> Result<(), String> {
+        for (key_id, value) in values {
+            let id = KeyId::new(key_id).ok_or_else(|| "a key without an id".to_owned())?;
+            if !self.present.keys.contains_key(&id) {
+                return Err(format!("key `{id}` was not there"));
+            }
+            match kind {
+                "own_key" if value.is_some() => self.own_key = Some(id),
+                "own_key" if self.is_own(&id) => self.own_key = None,
+                "own_key" => {}
+                "unconfirmed" => {
+                    let last_ok = self.last_ok.clone();
+                    let seen = self.seen.entry(id).or_default();
+                    seen.last = value.map(|_| last_ok);
+                }
+                _ => {
+                    let adopted = self.present.adopt(&id, field, *value);
+                    adopted.map_err(|error| error.to_string())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn end_run(&mut self, finished_at: &str, is_ok: bool) {
+        if is_ok {
+            self.last_ok = Some(finished_at.to_owned());
+        }
+    }
+
+    /// Where the chain begins with a history from before it: which keys were unconfirmed then, and when they
+    /// were last seen.
+    pub(super) fn adopt(&mut self, unconfirmed: &Value) {
+        for seen in self.seen.values_mut() {
+            seen.last = seen.removed.is_some().then_some(None);
+        }
+        for (key_id, last) in unconfirmed.as_object().into_iter().flatten() {
+            if let Some(seen) = KeyId::new(key_id).and_then(|id| self.seen.get_mut(&id)) {
+                seen.last = Some(last.as_str().map(str::to_owned));
+            }
+        }
+    }
+
+    /// All keys that it ever had.
+    pub(super) fn known(&self) -> impl Iterator<Item = &KeyId> {
+        self.present.keys.keys().chain(self.gone.keys())
+    }
+
+    fn is_own(&self, id: &KeyId) -> bool {
+        self.own_key.as_ref() == Some(id)
+    }
+
+    /// Whether a row of the inventory is what the history leads to.
+    pub(super) fn holds(&self, record: &InventoryRecord) -> Result<(), String> {
+        let id = &record.key.id;
+        let own = self.is_own(id);
+        let key = match record.removed_at {
+            None => self.present.keys.get(id),
+            Some(_) => self.gone.get(id),
+        };
+        let Some(key) = key else {
+            let there = if record.removed_at.is_none() { "there" } else { "gone" };
+            return Err(format!("it should not be {there}"));
+        };
+        let differs = |field: &str, expected: Option<&str>, found: Option<&str>| {
+            let text = |value: Option<&str>| value.unwrap_or("nothing").to_owned();
+            format!("`{field}` should be {} and is {}", text(expected), text(found))
+        };
+        let mut expected = key.clone();
+        if own {
+            expected.copy_field(&record.key, Column::LastUsedAt);
+        }
+        if let Some(change) = field_changes(&expected, &record.key).into_iter().next() {
+            return Err(differs(&change.field, change.old.as_deref(), change.new.as_deref()));
+        }
+        if own != record.own_key {
+            let said = |own: bool| Some(if own { "1" } else { "0" });
+            return Err(differs("own_key", said(own), said(record.own_key)));
+        }
+        let seen = self.seen.get(id).cloned().unwrap_or_default();
+        if seen.first != record.first_seen_at {
+            return Err(differs("first_seen_at", Some(&seen.first), Some(&record.first_seen_at)));
+        }
+        if seen.removed != record.removed_at {
+            return Err(differs(
+                "removed_at",
+                seen.removed.as_deref(),
+                record.removed_at.as_deref(),
+            ));
+        }
+        let last = match &seen.last {
+            None => self.last_ok.as_deref(),
+            Some(None) => return Ok(()),
+            Some(last) => last.as_deref(),
+        };
+        if last != Some(&record.last_seen_at) {
+            return Err(differs("last_seen_at", last, Some(&record.last_seen_at)));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,448 @@
+//! Reads a history from its beginning and says how far it holds.
+//!
+//! Three things are held against each other: the chain (each link's digest, computed anew from what the views
+//! show), the replay (each event must follow from the ones before it), and the inventory (it must be what the
+//! replay leads to). The first thing that does not hold ends the reading of its organization.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::link::{Digest, Link, Part, PartDigest, PartHasher};
+use super::record::{ActRecord, EventRecord, InventoryRecord, NoticeRecord, RunRecord};
+use super::replay::Replay;
+use crate::clock::Timestamp;
+use crate::inventory::KeyId;
+
+/// The first thing of an organization's history that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The first bad run; none where it is not of any run.
+    pub run_id: Option<i64>,
+    pub what: String,
+}
+
+/// A time in which no run succeeded, longer than the schedule allows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    pub from: Timestamp,
+    pub to: Timestamp,
+}
+
+/// What came of reading one organization's history.
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    pub organization: String,
+    pub runs: u64,
+    pub events: u64,
+    /// Number and end of the first and the last run.
+    pub first: Option<(i64, String)>,
+    pub last: Option<(i64, String)>,
+    /// The first run that is a link of the chain.
+    pub chained_from: Option<i64>,
+    /// The newest link and its digest.
+    pub head: Option<(Link, Digest)>,
+    pub gaps: Vec<Gap>,
+    pub acts: Vec<ActRecord>,
+    pub problem: Option<Problem>,
+    /// The last run up to which everything holds.
+    pub good_until: Option<(i64, String)>,
+}
+
+impl Verdict {
+    /// Of a history that could not be read at all.
+    #[must_use]
+    pub fn unread(organization: &str, why: &str) -> Self {
+        let what = format!("it cannot be read: {why}");
+        let name = organization.to_owned();
+        Chain::new(name, String::new(), Some(Problem { run_id: None, what })).verdict
+    }
+}
+
+/// Says until when the next success must have come, if an organization has a schedule.
+pub type Overdue<'a> = dyn Fn(&str, Timestamp) -> Option<Timestamp> + Send + Sync + 'a;
+
+/// Takes in a history in the order of its runs: for each [`Verifier::begin_run`], its events and notices,
+/// [`Verifier::end_run`], then the acts behind it; in the end the inventory.
+pub struct Verifier<'a> {
+    chains: BTreeMap<String, Chain>,
+    overdue: &'a Overdue<'a>,
+    next_run_id: i64,
+    last_event_id: i64,
+    current: Option<Current>,
+}
+
+impl std::fmt::Debug for Verifier<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verifier").field("next_run_id", &self.next_run_id).finish_non_exhaustive()
+    }
+}
+
+/// The run that is being read.
+struct Current {
+    run: RunRecord,
+    first_event_id: i64,
+    hashers: [PartHasher; 3],
+    /// The ids of events that came, and what is wrong with one.
+    events: i64,
+    problem: Option<String>,
+    notices: Vec<NoticeRecord>,
+}
+
+/// One organization on the way.
+struct Chain {
+    origin: String,
+    verdict: Verdict,
+    head: Option<Digest>,
+    replay: Replay,
+    /// Runs from before the chain, until they are adopted.
+    unchained: Option<PartHasher>,
+    last_success: Option<Timestamp>,
+    checked: BTreeSet<KeyId>,
+}
+
+impl<'a> Verifier<'a> {
+    /// `organizations` are the names, and those under which their chains began.
+    pub fn new(
+        organizations: impl IntoIterator<Item = (String, String)>,
+        overdue: &'a Overdue<'a>,
+    ) -> Self {
+        let chain = |(name, origin): (String, String)| {
+            let problem = (name != origin).then(|| Problem {
+                run_id: None,
+                what: format!("its chain began under another name, `{origin}`"),
+            });
+            (name.clone(), Chain::new(name, origin, problem))
+        };
+        Self {
+            chains: organizations.into_iter().map(chain).collect(),
+            overdue,
+            next_run_id: 1,
+            last_event_id: 0,
+            current: None,
+        }
+    }
+
+    /// Begins a run, and gives the id of the last event that may be its.
+    pub fn begin_run(&mut self, run: RunRecord) -> i64 {
+        let missing = self.next_run_id;
+        if run.run_id != missing {
+            // Whose it was, nobody can say: no history is whole without it.
+            let what = format!("run {missing} is missing");
+            for chain in self.chains.values_mut() {
+                chain.fail(Some(missing), &what);
+            }
+        }
+        self.next_run_id = run.run_id.saturating_add(1);
+        let first_event_id = self.last_event_id.saturating_add(1);
+        self.last_event_id = self.last_event_id.saturating_add(run.events().max(0));
+        if run.digest.is_none()
+            && let Some(chain) = self.chains.get_mut(&run.organization)
+            && chain.head.is_none()
+        {
+            chain.unchained.get_or_insert_with(|| PartHasher::new(Part::Adopted));
+        }
+        let hashers = Part::ALL.map(PartHasher::new);
+        self.current = Some(Current {
+            run,
+            first_event_id,
+            hashers,
+            events: 0,
+            problem: None,
+            notices: Vec::new(),
+        });
+        self.last_event_id
+    }
+
+    /// An event with an id that may be the current run's.
+    pub fn event(&mut self, event: &EventRecord) {
+        let Some(current) = self.current.as_mut() else { return };
+        let Some(chain) = self.chains.get_mut(&current.run.organization) else { return };
+        if chain.verdict.problem.is_some() {
+            return;
+        }
+        let id = event.event_id;
+        let expected = current.first_event_id + current.events;
+        current.events += 1;
+        if current.problem.is_some() {
+            return;
+        }
+        current.problem = if event.run_id != current.run.run_id {
+            Some(format!("event {id} was moved here from run {}", event.run_id))
+        } else if id < expected {
+            Some(format!("event {id} was inserted"))
+        } else if id > expected {
+            Some(format!("event {expected} was dropped"))
+        } else if event.organization != current.run.organization {
+            Some(format!("event {id} was moved here from `{}`", event.organization))
+        } else {
+            let at = usize::from(Part::of_event(&event.event) == Part::Used);
+            event.with_event(|event| {
+                current.hashers[at].event(event);
+                if let Some(adopting) = &mut chain.unchained {
+                    adopting.event(event);
+                }
+            });
+            chain.verdict.events += 1;
+            match event.past() {
+                None => Some(format!("event {id} cannot be read")),
+                Some(past) => {
+                    chain.replay.event(&past, &current.run.finished_at).err().map(|why| {
+                        format!("event {id} does not follow from what was before: {why}")
+                    })
+                }
+            }
+        };
+    }
+
+    pub fn notice(&mut self, notice: NoticeRecord) {
+        if let Some(current) = self.current.as_mut() {
+            notice.with_item(|item| current.hashers[2].notice(item));
+            current.notices.push(notice);
+        }
+    }
+
+    pub fn end_run(&mut self) {
+        let Some(current) = self.current.take() else { return };
+        let Some(chain) = self.chains.get_mut(&current.run.organization) else { return };
+        if chain.verdict.problem.is_none() {
+            chain.end_run(current, self.overdue);
+        }
+    }
+
+    /// An act behind the newest run of its organization.
+    pub fn act(&mut self, act: ActRecord) {
+        if let Some(chain) = self.chains.get_mut(&act.organization)
+            && chain.verdict.problem.is_none()
+        {
+            chain.act(act);
+        }
+    }
+
+    /// An event that no run has room for.
+    pub fn stray_event(&mut self, event: &EventRecord) {
+        if let Some(chain) = self.chains.get_mut(&event.organization) {
+            chain.fail(Some(event.run_id), &format!("event {} was inserted", event.event_id));
+        }
+    }
+
+    /// A notice of a run that is not there.
+    pub fn stray_notice(&mut self, organization: &str, notice: &NoticeRecord) {
+        if let Some(chain) = self.chains.get_mut(organization) {
+            let what = format!("notice {} was inserted", notice.notice_id);
+            chain.fail(Some(notice.run_id), &what);
+        }
+    }
+
+    /// A key of the inventory, or why it cannot be read.
+    pub fn inventory(&mut self, organization: &str, record: Result<InventoryRecord, String>) {
+        let Some(chain) = self.chains.get_mut(organization) else { return };
+        if chain.verdict.problem.is_some() {
+            return;
+        }
+        let last = chain.verdict.last.as_ref().map(|(run_id, _)| *run_id);
+        match record {
+            Err(what) => chain.fail(last, &format!("the inventory cannot be read: {what}")),
+            Ok(record) => {
+                chain.checked.insert(record.key.id.clone());
+                if let Err(what) = chain.replay.holds(&record) {
+                    let key_id = &record.key.id;
+                    chain.fail(
+                        last,
+                        &format!(
+                            "the inventory does not follow from the history: key `{key_id}`: {what}"
+                        ),
+                    );
+                }
+            }
+        }
+    }
+
+    /// The verdicts, by organization.
+    #[must_use]
+    pub fn finish(self) -> Vec<Verdict> {
+        self.chains.into_values().map(Chain::finish).collect()
+    }
+}
+
+impl Chain {
+    fn new(organization: String, origin: String, problem: Option<Problem>) -> Self {
+        let verdict = Verdict {
+            organization,
+            runs: 0,
+            events: 0,
+            first: None,
+            last: None,
+            chained_from: None,
+            head: None,
+            gaps: Vec::new(),
+            acts: Vec::new(),
+            problem,
+            good_until: None,
+        };
+        Self {
+            origin,
+            verdict,
+            head: None,
+            replay: Replay::default(),
+            unchained: None,
+            last_success: None,
+            checked: BTreeSet::new(),
+        }
+    }
+
+    fn fail(&mut self, run_id: Option<i64>, what: &str) {
+        if self.verdict.problem.is_none() {
+            self.verdict.problem = Some(Problem { run_id, what: what.to_owned() });
+        }
+    }
+
+    fn end_run(&mut self, current: Current, overdue: &Overdue<'_>) {
+        let Current { run, hashers, events, problem, notices, .. } = current;
+        let parts: Vec<PartDigest> = hashers.into_iter().filter_map(PartHasher::finish).collect();
+        let problem = problem
+            .or_else(|| self.check_counts(&run, events, &parts))
+            .or_else(|| self.check_link(&run, &parts))
+            .or_else(|| self.replay_notices(&notices));
+        if let Some(what) = problem {
+            self.fail(Some(run.run_id), &what);
+            return;
+        }
+        self.replay.end_run(&run.finished_at, run.status == "ok");
+        let here = (run.run_id, run.finished_at.clone());
+        self.verdict.runs += 1;
+        self.verdict.first.get_or_insert_with(|| here.clone());
+        self.verdict.last = Some(here.clone());
+        self.verdict.good_until = Some(here);
+        if run.status == "ok" {
+            self.cover(&run, overdue);
+        }
+    }
+
+    fn check_counts(&self, run: &RunRecord, events: i64, parts: &[PartDigest]) -> Option<String> {
+        let said = run.events();
+        if events < said {
+            return Some(format!(
+                "it should have {said} events and has {events}: some were dropped"
+            ));
+        }
+        if run.status != "ok" && said > 0 {
+            return Some(format!("it is `{}` and yet has events", run.status));
+        }
+        let here = |part: Part| {
+            let found = parts.iter().find(|found| found.part == part);
+            found.map_or(0, |found| i64::try_from(found.items).unwrap_or(i64::MAX))
+        };
+        [Part::Events, Part::Used].into_iter().find(|part| here(*part) != run.said(*part)).map(
+            |part| {
+                let (said, here) = (run.said(part), here(part));
+                format!("its `{}` should be {said} and are {here}", part.as_str())
+            },
+        )
+    }
+
+    /// The link against its digest. Where a digest of a part is off, it says which.
+    fn check_link(&mut self, run: &RunRecord, parts: &[PartDigest]) -> Option<String> {
+        let Some(digest) = run.digest else { return self.check_unchained(run, parts) };
+        if self.unchained.is_some() {
+            return Some("the history before it was not adopted by the chain".to_owned());
+        }
+        if self.head.is_none() && self.verdict.runs > 0 && self.verdict.chained_from.is_none() {
+            return Some("the history before it was not adopted by the chain".to_owned());
+        }
+        self.verdict.chained_from.get_or_insert(run.run_id);
+        let header = run.header(&self.origin);
+        let previous = std::mem::replace(&mut self.head, Some(digest));
+        self.verdict.head = Some((Link::Run(run.run_id), digest));
+        if header.digest(previous, parts) == digest {
+            return (run.parts != parts).then(|| "the digests of its parts were edited".to_owned());
+        }
+        let edited = |part: &Part| {
+            let of = |parts: &[PartDigest]| parts.iter().find(|found| found.part == *part).copied();
+            of(parts) != of(&run.parts)
+        };
+        let part = Part::ALL.into_iter().find(edited);
+        Some(match part {
+            Some(part) if header.digest(previous, &run.parts) == digest => match part {
+                Part::Notices => "a notice was edited, dropped or inserted".to_owned(),
+                part => format!("one of its `{}` was edited", part.as_str()),
+            },
+            _ => "the run itself was edited, or the link before it".to_owned(),
+        })
+    }
+
+    fn check_unchained(&mut self, run: &RunRecord, parts: &[PartDigest]) -> Option<String> {
+        if self.head.is_some() {
+            return Some("it has no digest, though the chain had begun".to_owned());
+        }
+        if !run.parts.is_empty() && run.parts != parts {
+            return Some("the digests of its parts were edited".to_owned());
+        }
+        if let Some(adopting) = &mut self.unchained {
+            adopting.run(&run.header(&self.origin));
+        }
+        None
+    }
+
+    fn replay_notices(&mut self, notices: &[NoticeRecord]) -> Option<String> {
+        for notice in notices {
+            if let Some(adopting) = &mut self.unchained {
+                notice.with_item(|item| adopting.notice(item));
+            }
+            let changes = notice.changes.iter();
+            let values: Vec<(&str, Option<&str>)> =
+                changes.map(|change| (change.key_id.as_str(), change.value.as_deref())).collect();
+            if let Err(why) = self.replay.notice(&notice.kind, &notice.field, &values) {
+                let id = notice.notice_id;
+                return Some(format!("notice {id} does not follow from what was before: {why}"));
+            }
+        }
+        None
+    }
+
+    fn cover(&mut self, run: &RunRecord, overdue: &Overdue<'_>) {
+        let Ok(to) = run.finished_at.parse::<Timestamp>() else { return };
+        if let Some(from) = self.last_success.replace(to)
+            && overdue(&self.verdict.organization, from).is_some_and(|latest| to > latest)
+        {
+            self.verdict.gaps.push(Gap { from, to });
+        }
+    }
+
+    fn act(&mut self, act: ActRecord) {
+        let run_id = self.verdict.last.as_ref().map_or(0, |(run_id, _)| *run_id);
+        if act.after_run_id != run_id {
+            self.fail(Some(act.after_run_id), &format!("act {} is not behind its run", act.act_id));
+            return;
+        }
+        let digest = act.link(&self.origin).digest(self.head);
+        if act.digest != Some(digest) {
+            let what = format!("act {} was edited, or the link before it", act.act_id);
+            self.fail(Some(run_id), &what);
+            return;
+        }
+        if act.kind == "adopted" {
+            let found = self.unchained.take().and_then(PartHasher::finish);
+            let said = act.detail()["digest"].as_str().and_then(|text| text.parse().ok());
+            if found.map(|found| found.digest) != said {
+                let what = "something before the chain was edited, dropped or inserted";
+                self.fail(self.verdict.first.clone().map(|(run_id, _)| run_id), what);
+                return;
+            }
+            self.replay.adopt(&act.detail()["unconfirmed"]);
+        }
+        self.head = Some(digest);
+        self.verdict.head = Some((Link::Act(act.act_id), digest));
+        self.verdict.acts.push(act);
+    }
+
+    fn finish(mut self) -> Verdict {
+        let last = self.verdict.last.as_ref().map(|(run_id, _)| *run_id);
+        let unchecked = self.replay.known().find(|id| !self.checked.contains(*id)).cloned();
+        if let Some(key_id) = unchecked {
+            let what = format!(
+                "the inventory does not follow from the history: key `{key_id}` is not in it"
+            );
+            self.fail(last, &what);
+        }
+        self.verdict
+    }
+}
