@@ -123,6 +123,11 @@ from runs r
 join organizations o on o.organization = r.organization
 left join withheld h on h.run_id = r.run_id;
 
+-- Each organization's chain, and the random id of the database it is in.
+create view chains as
+select o.name as organization, o.origin as origin, i.id as database_id
+from organizations o, installation i;
+
 create view run_parts as
 select
     p.run_id as run_id,
