@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Context, Exit, Misuse, NothingKnown};
+use super::{Context, Exit, Misuse, NothingKnown, window};
 use crate::cli::Diff;
 use crate::inventory::{EventKind, Inventory, Key, KeyId, NoticeKind, field_changes};
 use crate::output::{self, Cell, Column, Format, Kind};
@@ -42,6 +42,10 @@ pub(super) async fn run(context: &mut Context, arguments: &Diff) -> anyhow::Resu
     let before = reader.replay(organization, from).await?;
     let after = reader.replay(organization, to).await?;
     let mut untold = Untold::new(reader.list_adoptions(organization, from, to).await?);
+    let observed = [
+        window::load(context, &mut reader, organization, from).await?,
+        window::load(context, &mut reader, organization, to).await?,
+    ];
     reader.close().await?;
     if after.is_empty() {
         return Err(NothingKnown.into());
@@ -84,6 +88,9 @@ pub(super) async fn run(context: &mut Context, arguments: &Diff) -> anyhow::Resu
         let of = if after.len() > 1 { format!("{organization}: ") } else { String::new() };
         let (why, keys) = (why_left_out(kind, field), output::count(*keys, "key"));
         context.printer.note(&format!("{of}{why}: {keys}, left out"));
+    }
+    for end in observed {
+        end.tell(context, format);
     }
     Ok(Exit::Done)
 }

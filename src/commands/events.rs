@@ -33,7 +33,12 @@ const TABLE: [Column; 6] = [
 /// The same of one organization,
 const TABLE_OF_ONE: [Column; 5] = [TABLE[0], TABLE[2], TABLE[3], TABLE[4], TABLE[5]];
 /// and of one key.
-const TABLE_OF_ONE_KEY: [Column; 3] = [TABLE[0], TABLE[2], TABLE[5]];
+const TABLE_OF_ONE_KEY: [Column; 4] = [
+    Column::new("previous_observed_at", "BETWEEN", Kind::Time).spare(1),
+    Column::new("observed_at", "AND", Kind::Time),
+    TABLE[2],
+    TABLE[5],
+];
 
 /// What the events of a listing have in common, and tables need not repeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +105,11 @@ fn all_cells(event: EventRow) -> Vec<Cell> {
 
 fn table_cells(event: EventRow, of: Of) -> Vec<Cell> {
     let what = what(event.field.as_deref(), event.old_value.as_deref(), event.new_value.as_deref());
-    let mut cells = vec![event.observed_at.into()];
+    let mut cells = Vec::new();
+    if of == Of::Key {
+        cells.push(event.previous_observed_at.into());
+    }
+    cells.push(event.observed_at.into());
     if of == Of::Organizations {
         cells.push(event.organization.into());
     }

@@ -1,6 +1,6 @@
 //! `keydrift keys`: the inventory, now or at another time.
 
-use super::{Context, Exit, Misuse, NothingKnown, none_listed};
+use super::{Context, Exit, Misuse, NothingKnown, none_listed, window};
 use crate::cli::Keys;
 use crate::clock::Timestamp;
 use crate::inventory::{Inventory, Key, Scope};
@@ -81,10 +81,15 @@ pub(super) async fn run(context: &mut Context, arguments: &Keys) -> anyhow::Resu
         Some(time) => format!("{} as of {time}", output::count(keys, "key")),
         None => output::count(keys, "key"),
     };
-    reader.close().await?;
-    if listing.finish()? > 0 && format == Format::Table {
+    let listed = listing.finish()?;
+    if listed > 0 && format == Format::Table {
         context.printer.note(&summary);
     }
+    if let Some(time) = as_of {
+        let observed = window::load(context, &mut reader, filter.organization.as_deref(), time);
+        observed.await?.tell(context, format);
+    }
+    reader.close().await?;
     Ok(Exit::Done)
 }
 

@@ -15,6 +15,7 @@ mod show;
 mod status;
 mod sync;
 mod verify;
+mod window;
 
 use std::process::ExitCode;
 use std::sync::Arc;

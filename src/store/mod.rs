@@ -23,6 +23,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod window;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -39,6 +40,7 @@ pub use read::{EventFilter, EventRow, KeyFilter, KeyRow, Reader, RunRow};
 pub use record::{CutShort, Outcome, Recorded, RunDraft, Withholding};
 pub use replay::Adoption;
 pub use snapshot::Accepted;
+pub use window::Window;
 
 /// The one process that may change the database, as long as it lives.
 #[derive(Debug)]
