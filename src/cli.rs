@@ -91,6 +91,8 @@ pub enum Command {
     Status(Status),
     /// Prove that the history is whole and unedited: exit code 3 if not
     Verify(Verify),
+    /// Put a period of the history into one file for an auditor, or check such a file
+    Evidence(Evidence),
     /// Copy the database, whole and checked, while it is in use
     Backup(Backup),
     /// Show what is configured, or what is wrong with it
@@ -313,6 +315,47 @@ Examples:
 pub struct Verify {
     #[command(flatten)]
     pub organization: OrganizationArg,
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+const EVIDENCE_NOTES: &str = "\
+The file has the inventory at both ends, every event and run between them with the gaps, the settings
+without secrets, the chain with its checkpoints, and what it takes to check all of it anywhere:
+with keydrift, or with the Python program in it. The same database, period and settings give the same
+bytes.
+
+Examples:
+  keydrift evidence --from 2026-07-01 --to 2026-10-01 -o q3.tar.gz
+  keydrift evidence verify q3.tar.gz";
+
+#[derive(Debug, Args)]
+#[command(after_help = EVIDENCE_NOTES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Evidence {
+    #[command(subcommand)]
+    pub action: Option<EvidenceAction>,
+    /// The beginning: the first inventory is as of then
+    #[arg(long, value_name = "TIME", required = true)]
+    pub from: Option<String>,
+    /// The end: the second inventory is as of then
+    #[arg(long, value_name = "TIME", required = true)]
+    pub to: Option<String>,
+    /// The new file; one that is there already is an error
+    #[arg(short, long, value_name = "FILE", required = true)]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EvidenceAction {
+    /// Check such a file, with no database: exit code 3 if it does not hold
+    Verify(EvidenceVerify),
+}
+
+#[derive(Debug, Args)]
+pub struct EvidenceVerify {
+    /// The file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
     #[command(flatten)]
     pub format: FormatArg,
 }

@@ -13,6 +13,7 @@
 //! - [`store`] holds every line of SQL.
 //! - [`sync`] puts them together for one run of one organization; [`stop`] ends it early.
 //! - [`daemon`] decides when, by a [`schedule`]; [`metrics`] and [`notify`] tell others of it.
+//! - [`evidence`] packs a period of the history into one file, and reads such files.
 //! - [`commands`] has one file a subcommand; [`output`] is the only place that prints.
 //! - [`sim`] is a simulated organization that speaks the provider's HTTP on loopback.
 
@@ -22,8 +23,10 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod daemon;
+pub mod evidence;
 pub mod inventory;
 pub mod metrics;
+pub mod new_file;
 pub mod notify;
 pub mod openai;
 pub mod output;

@@ -11,13 +11,16 @@
 //! [`Act`].
 
 mod bytes;
+mod feed;
 mod item;
+pub mod lines;
 mod link;
 mod record;
 mod replay;
 mod seal;
 mod verify;
 
+pub use feed::Feed;
 pub use item::{Content, Event, NoticeItem, Placed};
 pub use link::{Act, ActKind, Digest, Link, Part, PartDigest, PartHasher, RunHeader};
 pub use record::{
@@ -25,4 +28,4 @@ pub use record::{
     RunRecord,
 };
 pub use seal::{ERASED, Salt, Seal, Sealer, is_personal};
-pub use verify::{Gap, Overdue, Problem, Verdict, Verifier};
+pub use verify::{Gap, Overdue, Problem, Start, StartOfChain, Verdict, Verifier};

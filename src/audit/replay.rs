@@ -30,14 +30,13 @@ struct Seen {
 
 impl Replay {
     /// Goes on from an inventory, as of the end of an `ok` run.
-    #[expect(dead_code, reason = "retention and evidence packs begin there")]
     pub(super) fn resume(records: Vec<InventoryRecord>, last_ok: Option<String>) -> Self {
         let mut replay = Self { last_ok, ..Self::default() };
         for record in records {
             let InventoryRecord { key, own_key, first_seen_at, last_seen_at, removed_at } = record;
             let id = key.id.clone();
-            let is_late = removed_at.is_some() || replay.last_ok.as_ref() != Some(&last_seen_at);
-            let last = is_late.then_some(Some(last_seen_at));
+            let is_late = removed_at.is_some() || replay.last_ok != last_seen_at;
+            let last = is_late.then_some(last_seen_at);
             let seen = Seen { first: first_seen_at, last, removed: removed_at };
             if own_key {
                 replay.own_key = Some(id.clone());
@@ -152,6 +151,27 @@ impl Replay {
         }
     }
 
+    /// The inventory, keys that are gone included, by their ids.
+    pub(super) fn records(&self) -> Vec<InventoryRecord> {
+        let mut keys: Vec<&Key> = self.present.keys.values().chain(self.gone.values()).collect();
+        keys.sort_by_key(|key| &key.id);
+        let record = |key: &Key| {
+            let seen = self.seen.get(&key.id).cloned().unwrap_or_default();
+            InventoryRecord {
+                key: key.clone(),
+                own_key: self.is_own(&key.id),
+                first_seen_at: seen.first,
+                last_seen_at: seen.last.unwrap_or_else(|| self.last_ok.clone()),
+                removed_at: seen.removed,
+            }
+        };
+        keys.into_iter().map(record).collect()
+    }
+
+    pub(super) fn last_ok(&self) -> Option<&str> {
+        self.last_ok.as_deref()
+    }
+
     /// All keys that it ever had.
     pub(super) fn known(&self) -> impl Iterator<Item = &KeyId> {
         self.present.keys.keys().chain(self.gone.keys())
@@ -204,8 +224,8 @@ impl Replay {
             Some(None) => return Ok(()),
             Some(last) => last.as_deref(),
         };
-        if last != Some(&record.last_seen_at) {
-            return Err(differs("last_seen_at", last, Some(&record.last_seen_at)));
+        if last != record.last_seen_at.as_deref() {
+            return Err(differs("last_seen_at", last, record.last_seen_at.as_deref()));
         }
         Ok(())
     }

@@ -51,10 +51,36 @@ impl Verdict {
     /// Of a history that could not be read at all.
     #[must_use]
     pub fn unread(organization: &str, why: &str) -> Self {
-        let what = format!("it cannot be read: {why}");
-        let name = organization.to_owned();
-        Chain::new(name, String::new(), Some(Problem { run_id: None, what })).verdict
+        Self::broken(organization, &format!("it cannot be read: {why}"))
     }
+
+    /// Of a history of which nothing is good.
+    #[must_use]
+    pub fn broken(organization: &str, what: &str) -> Self {
+        let problem = Problem { run_id: None, what: what.to_owned() };
+        Chain::new(organization.to_owned(), String::new(), Some(problem)).verdict
+    }
+}
+
+/// Where a history is taken up that is not read from its beginning.
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+pub struct Start {
+    /// The last run and the last event before it, of any organization.
+    pub run_id: i64,
+    pub event_id: i64,
+    /// By the name of the organization.
+    pub chains: BTreeMap<String, StartOfChain>,
+}
+
+/// The same of one organization.
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+pub struct StartOfChain {
+    /// Its last run before; 0 if there was none.
+    pub run_id: i64,
+    /// The digest of the last link before, if there was one.
+    pub digest: Option<String>,
+    /// When the last `ok` run before ended.
+    pub last_ok_at: Option<String>,
 }
 
 /// Says until when the next success must have come, if an organization has a schedule.
@@ -92,6 +118,7 @@ struct Chain {
     origin: String,
     verdict: Verdict,
     head: Option<Digest>,
+    last_run_id: i64,
     replay: Replay,
     /// Runs from before the chain, until they are adopted.
     unchained: Option<PartHasher>,
@@ -119,6 +146,77 @@ impl<'a> Verifier<'a> {
             last_event_id: 0,
             current: None,
         }
+    }
+
+    /// Takes up a history where `start` says, with the inventories of then.
+    pub fn resume(
+        mut self,
+        start: &Start,
+        mut inventories: BTreeMap<String, Vec<InventoryRecord>>,
+    ) -> Result<Self, String> {
+        self.next_run_id = start.run_id.saturating_add(1);
+        self.last_event_id = start.event_id;
+        for (name, start) in &start.chains {
+            let chain = self.chains.get_mut(name).ok_or_else(|| format!("no chain of `{name}`"))?;
+            let digest = start.digest.as_deref().map(str::parse).transpose();
+            chain.head = digest.map_err(|()| format!("the digest of `{name}` cannot be read"))?;
+            chain.last_run_id = start.run_id;
+            chain.last_success = start.last_ok_at.as_deref().and_then(|at| at.parse().ok());
+            let inventory = inventories.remove(name).unwrap_or_default();
+            chain.replay = Replay::resume(inventory, start.last_ok_at.clone());
+        }
+        Ok(self)
+    }
+
+    /// Where somebody else may take up the history, and the inventories there.
+    #[must_use]
+    pub fn pause(&self) -> (Start, BTreeMap<String, Vec<InventoryRecord>>) {
+        let chains = self.chains.iter().map(|(name, chain)| {
+            let start = StartOfChain {
+                run_id: chain.last_run_id,
+                digest: chain.head.map(|digest| digest.to_string()),
+                last_ok_at: chain.replay.last_ok().map(str::to_owned),
+            };
+            (name.clone(), start)
+        });
+        let start = Start {
+            run_id: self.next_run_id - 1,
+            event_id: self.last_event_id,
+            chains: chains.collect(),
+        };
+        let inventory = |(name, chain): (&String, &Chain)| (name.clone(), chain.replay.records());
+        (start, self.chains.iter().map(inventory).collect())
+    }
+
+    /// Lets coverage begin here.
+    pub fn begin_coverage(&mut self) {
+        for chain in self.chains.values_mut() {
+            (chain.verdict.first, chain.verdict.last) = (None, None);
+            chain.verdict.gaps.clear();
+        }
+    }
+
+    /// Lets coverage end here: where a success is overdue by now, that is a gap as well.
+    pub fn end_coverage(&mut self, at: Timestamp) {
+        for (name, chain) in &mut self.chains {
+            if let Some(from) = chain.last_success
+                && (self.overdue)(name, from).is_some_and(|latest| at > latest)
+            {
+                chain.verdict.gaps.push(Gap { from, to: at });
+            }
+        }
+    }
+
+    /// The id of the last event that a run so far has room for.
+    #[must_use]
+    pub fn last_event_id(&self) -> i64 {
+        self.last_event_id
+    }
+
+    /// Whether a run before now was not in the chain, and no link has adopted it yet.
+    #[must_use]
+    pub fn is_unchained(&self) -> bool {
+        self.chains.values().any(|chain| chain.unchained.is_some())
     }
 
     /// Begins a run, and gives the id of the last event that may be its.
@@ -256,6 +354,12 @@ impl<'a> Verifier<'a> {
         }
     }
 
+    /// The verdicts so far, of the history alone.
+    #[must_use]
+    pub fn verdicts(self) -> Vec<Verdict> {
+        self.chains.into_values().map(|chain| chain.verdict).collect()
+    }
+
     /// The verdicts, by organization.
     #[must_use]
     pub fn finish(self) -> Vec<Verdict> {
@@ -282,6 +386,7 @@ impl Chain {
             origin,
             verdict,
             head: None,
+            last_run_id: 0,
             replay: Replay::default(),
             unchained: None,
             last_success: None,
@@ -308,6 +413,7 @@ impl Chain {
         }
         self.replay.end_run(&run.finished_at, run.status == "ok");
         let here = (run.run_id, run.finished_at.clone());
+        self.last_run_id = run.run_id;
         self.verdict.runs += 1;
         self.verdict.first.get_or_insert_with(|| here.clone());
         self.verdict.last = Some(here.clone());
@@ -345,7 +451,7 @@ impl Chain {
         if self.unchained.is_some() {
             return Some("the history before it was not adopted by the chain".to_owned());
         }
-        if self.head.is_none() && self.verdict.runs > 0 && self.verdict.chained_from.is_none() {
+        if self.head.is_none() && self.last_run_id > 0 {
             return Some("the history before it was not adopted by the chain".to_owned());
         }
         self.verdict.chained_from.get_or_insert(run.run_id);
@@ -408,7 +514,7 @@ impl Chain {
     }
 
     fn act(&mut self, act: ActRecord) {
-        let run_id = self.verdict.last.as_ref().map_or(0, |(run_id, _)| *run_id);
+        let run_id = self.last_run_id;
         if act.after_run_id != run_id {
             self.fail(Some(act.after_run_id), &format!("act {} is not behind its run", act.act_id));
             return;

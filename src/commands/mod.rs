@@ -6,6 +6,7 @@ mod config_check;
 mod demo;
 mod diff;
 mod events;
+mod evidence;
 mod keys;
 mod log;
 mod man;
@@ -117,6 +118,7 @@ pub async fn run(context: &mut Context, command: Command) -> anyhow::Result<Exit
         Command::Runs(arguments) => runs::run(context, &arguments).await,
         Command::Status(arguments) => status::run(context, &arguments).await,
         Command::Verify(arguments) => verify::run(context, &arguments).await,
+        Command::Evidence(arguments) => evidence::run(context, &arguments).await,
         Command::Backup(arguments) => backup::run(context, &arguments).await,
         Command::Config(Config::Check(arguments)) => config_check::run(context, &arguments),
         Command::Demo(arguments) => demo::run(context, &arguments).await,

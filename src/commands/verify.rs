@@ -63,7 +63,11 @@ pub(super) async fn run(context: &mut Context, arguments: &Verify) -> anyhow::Re
     print(context, arguments.format.format, &verdicts)
 }
 
-fn print(context: &mut Context, format: Format, verdicts: &[Verdict]) -> anyhow::Result<Exit> {
+pub(super) fn print(
+    context: &mut Context,
+    format: Format,
+    verdicts: &[Verdict],
+) -> anyhow::Result<Exit> {
     let whole = verdicts.iter().all(|verdict| verdict.problem.is_none());
     let mut listing = context.printer.listing(format, &COLUMNS, "there is no history yet")?;
     verdicts.iter().try_for_each(|verdict| listing.row(&cells(verdict)))?;

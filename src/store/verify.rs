@@ -3,14 +3,13 @@
 use std::collections::VecDeque;
 
 use serde_json::json;
+use sqlx::SqliteConnection;
 
 use super::Reader;
 use super::error::Error;
 use super::evidence::{load_acts, load_erased, load_notices, load_runs, stream_events};
 use super::read::{KeyFilter, KeyRow};
-use crate::audit::{
-    ActRecord, EventRecord, InventoryRecord, NoticeRecord, Overdue, RunRecord, Verdict, Verifier,
-};
+use crate::audit::{ActRecord, Erased, Feed, InventoryRecord, Overdue, Verdict, Verifier};
 use crate::inventory::{Key, Scope};
 
 /// Runs that are read at once.
@@ -58,25 +57,8 @@ impl Reader {
     async fn read_history(&mut self, verifier: &mut Verifier<'_>) -> Result<(), sqlx::Error> {
         let erased = load_erased(&mut self.connection).await?;
         let mut acts: VecDeque<ActRecord> = load_acts(&mut self.connection).await?.into();
-        let (mut run_id, mut event_id) = (0, 0);
-        loop {
-            let runs = load_runs(&mut self.connection, None, run_id, RUNS).await?;
-            let Some(last) = runs.last().map(|run| run.run_id) else { break };
-            let told = load_notices(&mut self.connection, (run_id, last), &erased).await?;
-            let span = (event_id + 1, runs.iter().fold(event_id, |id, run| id + run.events()));
-            let mut feed = Feed {
-                verifier,
-                runs: runs.into(),
-                told: told.into(),
-                acts: &mut acts,
-                until: None,
-            };
-            feed.begin_next();
-            let each = |event| feed.event(&event);
-            stream_events(&mut self.connection, None, span, &erased, each).await?;
-            feed.end();
-            (run_id, event_id) = (last, span.1);
-        }
+        let (run_id, event_id) =
+            read_span(&mut self.connection, verifier, &erased, &mut acts, (0, 0), i64::MAX).await?;
         // What belongs to no run.
         let rest = (event_id + 1, i64::MAX);
         let each = |event| verifier.stray_event(&event);
@@ -102,51 +84,27 @@ impl Reader {
     }
 }
 
-/// Gives a verifier each run with what belongs to it, while events come in by their ids.
-struct Feed<'f, 'v> {
-    verifier: &'f mut Verifier<'v>,
-    runs: VecDeque<RunRecord>,
-    told: VecDeque<(String, NoticeRecord)>,
-    acts: &'f mut VecDeque<ActRecord>,
-    /// The last event that may be the current run's.
-    until: Option<i64>,
-}
-
-impl Feed<'_, '_> {
-    fn event(&mut self, event: &EventRecord) {
-        while self.until.is_some_and(|until| event.event_id > until) {
-            self.verifier.end_run();
-            self.begin_next();
-        }
-        self.verifier.event(event);
-    }
-
-    fn begin_next(&mut self) {
-        let Some(run) = self.runs.pop_front() else {
-            self.until = None;
-            return;
-        };
-        let run_id = run.run_id;
-        while let Some(act) = self.acts.pop_front_if(|act| act.after_run_id < run_id) {
-            self.verifier.act(act);
-        }
-        self.until = Some(self.verifier.begin_run(run));
-        while let Some((organization, notice)) =
-            self.told.pop_front_if(|(_, notice)| notice.run_id <= run_id)
-        {
-            if notice.run_id == run_id {
-                self.verifier.notice(notice);
-            } else {
-                self.verifier.stray_notice(&organization, &notice);
-            }
-        }
-    }
-
-    fn end(mut self) {
-        while self.until.is_some() {
-            self.verifier.end_run();
-            self.begin_next();
-        }
+/// Reads the runs behind the place `at` (a run and an event), up to and with `until`, with the acts between
+/// them. Gives the place behind them.
+pub(super) async fn read_span(
+    connection: &mut SqliteConnection,
+    verifier: &mut Verifier<'_>,
+    erased: &Erased,
+    acts: &mut VecDeque<ActRecord>,
+    mut at: (i64, i64),
+    until: i64,
+) -> Result<(i64, i64), sqlx::Error> {
+    loop {
+        let mut runs = load_runs(connection, None, at.0, RUNS).await?;
+        runs.retain(|run| run.run_id <= until);
+        let Some(last) = runs.last().map(|run| run.run_id) else { return Ok(at) };
+        let told = load_notices(connection, (at.0, last), erased).await?;
+        let span = (at.1 + 1, runs.iter().fold(at.1, |id, run| id.saturating_add(run.events())));
+        let mut feed = Feed::new(verifier, runs, told, acts);
+        let each = |event| feed.event(&event);
+        stream_events(connection, None, span, erased, each).await?;
+        feed.end();
+        at = (last, span.1);
     }
 }
 
@@ -164,7 +122,7 @@ fn into_record(row: KeyRow) -> Option<InventoryRecord> {
         key: Key::from_json(Scope::parse(&row.scope)?, &json.to_string()).ok()?,
         own_key: row.own_key == 1,
         first_seen_at: row.first_seen_at,
-        last_seen_at: row.last_seen_at,
+        last_seen_at: Some(row.last_seen_at),
         removed_at: row.removed_at,
     })
 }

@@ -1,0 +1,70 @@
+//! A history in pieces, put together for a [`Verifier`].
+
+use std::collections::VecDeque;
+
+use super::record::{ActRecord, EventRecord, NoticeRecord, RunRecord};
+use super::verify::Verifier;
+
+/// Gives a verifier each run with what belongs to it, while events come in by their ids.
+#[derive(Debug)]
+pub struct Feed<'f, 'v> {
+    verifier: &'f mut Verifier<'v>,
+    runs: VecDeque<RunRecord>,
+    told: VecDeque<(String, NoticeRecord)>,
+    acts: &'f mut VecDeque<ActRecord>,
+    /// The last event that may be the current run's.
+    until: Option<i64>,
+}
+
+impl<'f, 'v> Feed<'f, 'v> {
+    /// `runs` and what was `told` by their number; `acts` in the order of the chains, of which those behind
+    /// the runs are taken away.
+    pub fn new(
+        verifier: &'f mut Verifier<'v>,
+        runs: Vec<RunRecord>,
+        told: Vec<(String, NoticeRecord)>,
+        acts: &'f mut VecDeque<ActRecord>,
+    ) -> Self {
+        let mut feed = Self { verifier, runs: runs.into(), told: told.into(), acts, until: None };
+        feed.begin_next();
+        feed
+    }
+
+    /// Takes in an event; by their ids.
+    pub fn event(&mut self, event: &EventRecord) {
+        while self.until.is_some_and(|until| event.event_id > until) {
+            self.verifier.end_run();
+            self.begin_next();
+        }
+        self.verifier.event(event);
+    }
+
+    fn begin_next(&mut self) {
+        let Some(run) = self.runs.pop_front() else {
+            self.until = None;
+            return;
+        };
+        let run_id = run.run_id;
+        while let Some(act) = self.acts.pop_front_if(|act| act.after_run_id < run_id) {
+            self.verifier.act(act);
+        }
+        self.until = Some(self.verifier.begin_run(run));
+        while let Some((organization, notice)) =
+            self.told.pop_front_if(|(_, notice)| notice.run_id <= run_id)
+        {
+            if notice.run_id == run_id {
+                self.verifier.notice(notice);
+            } else {
+                self.verifier.stray_notice(&organization, &notice);
+            }
+        }
+    }
+
+    /// Ends the runs that are left.
+    pub fn end(mut self) {
+        while self.until.is_some() {
+            self.verifier.end_run();
+            self.begin_next();
+        }
+    }
+}

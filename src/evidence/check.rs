@@ -1,0 +1,150 @@
+//! Reads the history in a pack as [`crate::store`] reads that in a database.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use crate::audit::lines::{
+    ActLine, ChainLine, ErasedLine, EventLine, InventoryLine, NoticeLine, NoticeSaltLine,
+    NoticeSalts, PartLine, RunLine, SaltsLine, Unreadable, read_lines,
+};
+use crate::audit::{
+    ActRecord, Erased, Feed, InventoryRecord, NoticeRecord, PartDigest, RunRecord, Salt, Start,
+    Verdict, Verifier,
+};
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// Why the history in a pack could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("`{0}` is missing")]
+    Missing(&'static str),
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    #[error("`start.json` is not what it must be: {0}")]
+    Start(String),
+}
+
+/// The verdicts on a pack's history and its inventories, by organization.
+pub fn verify(files: &Files) -> Result<Vec<Verdict>, Error> {
+    let mut chains = Vec::new();
+    each(files, "chains.ndjson", |line: ChainLine| {
+        chains.push((line.organization, line.origin));
+        Ok(())
+    })?;
+    let start: Start = serde_json::from_slice(content(files, "start.json")?)
+        .map_err(|error| Error::Start(error.to_string()))?;
+    let mut inventories: BTreeMap<String, Vec<InventoryRecord>> = BTreeMap::new();
+    each(files, "keys_before.ndjson", |line: InventoryLine| {
+        let name = line.organization.clone();
+        inventories.entry(name).or_default().push(line.read()?);
+        Ok(())
+    })?;
+    let never_overdue = |_: &str, _| None;
+    let verifier = Verifier::new(chains, &never_overdue);
+    let mut verifier = verifier.resume(&start, inventories).map_err(Error::Start)?;
+    feed(files, &mut verifier)?;
+    each(files, "all_keys.ndjson", |line: InventoryLine| {
+        let name = line.organization.clone();
+        verifier.inventory(&name, line.read());
+        Ok(())
+    })?;
+    Ok(verifier.finish())
+}
+
+/// The names of the organizations in a pack, or a dash.
+#[must_use]
+pub fn organizations(files: &Files) -> Vec<String> {
+    let mut names = Vec::new();
+    let read = each(files, "chains.ndjson", |line: ChainLine| {
+        names.push(line.organization);
+        Ok(())
+    });
+    if read.is_err() || names.is_empty() {
+        names = vec!["-".to_owned()];
+    }
+    names
+}
+
+fn feed(files: &Files, verifier: &mut Verifier<'_>) -> Result<(), Error> {
+    let erased = read_erased(files)?;
+    let runs = read_runs(files)?;
+    let told = read_notices(files, &erased)?;
+    let mut acts = VecDeque::new();
+    each(files, "act_history.ndjson", |line: ActLine| {
+        acts.push_back(line.read()?);
+        Ok(())
+    })?;
+    let salts = read_salts(files)?;
+    let last = runs.iter().map(RunRecord::events).fold(0_i64, i64::saturating_add);
+    let last = verifier.last_event_id().saturating_add(last);
+    let mut stray = Vec::new();
+    let mut acts: VecDeque<ActRecord> = acts;
+    let mut feed = Feed::new(verifier, runs, told, &mut acts);
+    each(files, "audit_history.ndjson", |line: EventLine| {
+        let of_event = salts.get(&line.event_id).copied().unwrap_or_default();
+        let event = line.read(of_event, &erased);
+        if event.event_id > last {
+            stray.push(event);
+        } else {
+            feed.event(&event);
+        }
+        Ok(())
+    })?;
+    feed.end();
+    stray.iter().for_each(|event| verifier.stray_event(event));
+    acts.into_iter().for_each(|act| verifier.act(act));
+    Ok(())
+}
+
+fn read_runs(files: &Files) -> Result<Vec<RunRecord>, Error> {
+    let mut parts: HashMap<i64, Vec<PartDigest>> = HashMap::new();
+    each(files, "run_parts.ndjson", |line: PartLine| {
+        let (run_id, part) = line.read()?;
+        parts.entry(run_id).or_default().push(part);
+        Ok(())
+    })?;
+    let mut runs = Vec::new();
+    each(files, "run_history.ndjson", |line: RunLine| {
+        runs.push(line.read(&parts)?);
+        Ok(())
+    })?;
+    Ok(runs)
+}
+
+fn read_erased(files: &Files) -> Result<Erased, Error> {
+    let mut erased = Erased::new();
+    each(files, "erased_values.ndjson", |line: ErasedLine| line.put(&mut erased))?;
+    Ok(erased)
+}
+
+fn read_notices(files: &Files, erased: &Erased) -> Result<Vec<(String, NoticeRecord)>, Error> {
+    let mut salts = NoticeSalts::new();
+    each(files, "notice_salts.ndjson", |line: NoticeSaltLine| line.put(&mut salts))?;
+    let mut told = Vec::new();
+    each(files, "notice_history.ndjson", |line: NoticeLine| {
+        told.push(line.read(&salts, erased)?);
+        Ok(())
+    })?;
+    Ok(told)
+}
+
+fn read_salts(files: &Files) -> Result<HashMap<i64, (Option<Salt>, Option<Salt>)>, Error> {
+    let mut salts = HashMap::new();
+    each(files, "audit_salts.ndjson", |line: SaltsLine| {
+        salts.insert(line.event_id, line.read()?);
+        Ok(())
+    })?;
+    Ok(salts)
+}
+
+fn content<'a>(files: &'a Files, name: &'static str) -> Result<&'a [u8], Error> {
+    files.get(name).map(Vec::as_slice).ok_or(Error::Missing(name))
+}
+
+fn each<'a, T: serde::Deserialize<'a>>(
+    files: &'a Files,
+    name: &'static str,
+    each: impl FnMut(T) -> Result<(), String>,
+) -> Result<(), Error> {
+    Ok(read_lines(name, content(files, name)?, each)?)
+}
