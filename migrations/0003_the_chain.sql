@@ -157,7 +157,6 @@ create view notice_history as
 select
     n.notice_id as notice_id,
     n.run_id as run_id,
-    strftime('%Y-%m-%dT%H:%M:%SZ', r.finished_at, 'unixepoch') as observed_at,
     o.name as organization,
     n.kind as kind,
     n.field as field,

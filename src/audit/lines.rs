@@ -348,6 +348,9 @@ impl InventoryLine {
         });
         let scope = Scope::parse(&self.scope).ok_or_else(|| bad("`scope`"))?;
         let key = Key::from_json(scope, &json.to_string()).map_err(|error| bad(&error.field))?;
+        if !matches!(self.own_key, 0 | 1) {
+            return Err(bad("`own_key`"));
+        }
         Ok(InventoryRecord {
             key,
             own_key: self.own_key == 1,

@@ -75,8 +75,6 @@ pub struct Start {
 /// The same of one organization.
 #[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub struct StartOfChain {
-    /// Its last run before; 0 if there was none.
-    pub run_id: i64,
     /// The digest of the last link before, if there was one.
     pub digest: Option<String>,
     /// When the last `ok` run before ended.
@@ -118,7 +116,10 @@ struct Chain {
     origin: String,
     verdict: Verdict,
     head: Option<Digest>,
+    /// The newest run that was read; 0 if there was none yet.
     last_run_id: i64,
+    /// Runs up to here may be before it, and were not read.
+    resumed_after: i64,
     replay: Replay,
     /// Runs from before the chain, until they are adopted.
     unchained: Option<PartHasher>,
@@ -156,11 +157,12 @@ impl<'a> Verifier<'a> {
     ) -> Result<Self, String> {
         self.next_run_id = start.run_id.saturating_add(1);
         self.last_event_id = start.event_id;
+        let before = start.run_id;
         for (name, start) in &start.chains {
             let chain = self.chains.get_mut(name).ok_or_else(|| format!("no chain of `{name}`"))?;
             let digest = start.digest.as_deref().map(str::parse).transpose();
             chain.head = digest.map_err(|()| format!("the digest of `{name}` cannot be read"))?;
-            chain.last_run_id = start.run_id;
+            chain.resumed_after = before;
             chain.last_success = start.last_ok_at.as_deref().and_then(|at| at.parse().ok());
             let inventory = inventories.remove(name).unwrap_or_default();
             chain.replay = Replay::resume(inventory, start.last_ok_at.clone());
@@ -173,7 +175,6 @@ impl<'a> Verifier<'a> {
     pub fn pause(&self) -> (Start, BTreeMap<String, Vec<InventoryRecord>>) {
         let chains = self.chains.iter().map(|(name, chain)| {
             let start = StartOfChain {
-                run_id: chain.last_run_id,
                 digest: chain.head.map(|digest| digest.to_string()),
                 last_ok_at: chain.replay.last_ok().map(str::to_owned),
             };
@@ -387,6 +388,7 @@ impl Chain {
             verdict,
             head: None,
             last_run_id: 0,
+            resumed_after: 0,
             replay: Replay::default(),
             unchained: None,
             last_success: None,
@@ -515,7 +517,8 @@ impl Chain {
 
     fn act(&mut self, act: ActRecord) {
         let run_id = self.last_run_id;
-        if act.after_run_id != run_id {
+        let is_unread = run_id == 0 && (0..=self.resumed_after).contains(&act.after_run_id);
+        if act.after_run_id != run_id && !is_unread {
             self.fail(Some(act.after_run_id), &format!("act {} is not behind its run", act.act_id));
             return;
         }

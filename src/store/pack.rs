@@ -45,8 +45,8 @@ const OF_RUNS: [(&str, &str); 4] = [
     ),
     (
         "notice_history.ndjson",
-        "select json_object('notice_id', notice_id, 'run_id', run_id, 'observed_at', observed_at,
-             'organization', organization, 'kind', kind, 'field', field, 'changes', changes)
+        "select json_object('notice_id', notice_id, 'run_id', run_id, 'organization', organization,
+             'kind', kind, 'field', field, 'changes', changes)
          from notice_history where run_id > ?1 and run_id <= ?2 order by notice_id",
     ),
     (

@@ -21,6 +21,7 @@ mod daemon;
 mod database;
 mod demo;
 mod docs;
+mod evidence;
 mod faults;
 mod full_disk;
 mod histories;

@@ -214,13 +214,15 @@ fn set(key: &mut Map<String, Value>, field: &str, shown: &Value) {
 }
 
 fn adopt(state: &mut BTreeMap<String, Keys>, notice: &Map<String, Value>) {
-    if notice["kind"] == "own_key" {
+    if notice["kind"] == "own_key" || notice["kind"] == "unconfirmed" {
         return;
     }
     let keys = state.entry(notice["organization"].as_str().expect("text").to_owned()).or_default();
-    let changes: Vec<(String, Value)> =
+    // Where a value is a person's, whose it is comes behind it.
+    let changes: Vec<Vec<Value>> =
         serde_json::from_str(notice["changes"].as_str().expect("text")).expect("JSON");
-    for (id, value) in changes {
+    for change in changes {
+        let (id, value) = (change[0].as_str().expect("an id").to_owned(), change[1].clone());
         let key = keys.get_mut(&id).unwrap_or_else(|| panic!("{notice:?}: no key {id}"));
         set(key, notice["field"].as_str().expect("a field"), &value);
     }

@@ -1,0 +1,240 @@
+//! Evidence packs through the binary: the same bytes each time, right at both ends, and no edit goes unseen.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use keydrift::evidence::archive::{self, Builder, Entry};
+use keydrift::evidence::{MANIFEST, Manifest};
+use serde_json::{Map, Value};
+
+use crate::support::{History, Keydrift, Ran, sql};
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+fn make(history: &History, from: &str, to: &str, name: &str) -> PathBuf {
+    let path = history.world.path().join(name);
+    let output = path.to_str().unwrap();
+    history.world.keydrift(&["evidence", "--from", from, "--to", to, "-o", output]).succeeds();
+    path
+}
+
+/// With nothing but the file.
+fn verify(pack: &Path) -> Ran {
+    let home = tempfile::tempdir().unwrap();
+    Keydrift::new(home.path()).args(&["evidence", "verify"]).arg(pack).run()
+}
+
+fn files(pack: &Path) -> Files {
+    archive::read(std::fs::File::open(pack).unwrap()).unwrap()
+}
+
+/// Packs the files as somebody would who edits them, and the manifest with them.
+fn pack_again(files: &Files, path: &Path) {
+    let mut manifest = Manifest::read(&files[MANIFEST]).unwrap();
+    let mut builder = Builder::new(std::fs::File::create(path).unwrap(), 0);
+    for (name, content) in files.iter().filter(|(name, _)| *name != MANIFEST) {
+        builder.add(name, content).unwrap();
+    }
+    manifest.files = builder.entries().to_vec();
+    builder.add(MANIFEST, &serde_json::to_vec(&manifest).unwrap()).unwrap();
+    builder.finish().unwrap();
+}
+
+fn lines(content: &[u8]) -> Vec<Map<String, Value>> {
+    let text = std::str::from_utf8(content).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+const ALL: (&str, &str) = ("2026-09-01", "2026-10-08");
+const SOME: (&str, &str) = ("2026-10-02T12:00:00Z", "2026-10-06T12:00:00Z");
+
+#[test]
+fn a_period_gives_the_same_bytes_each_time_and_holds_anywhere() {
+    let history = History::eventful();
+    for (number, (from, to)) in [ALL, SOME, ("2026-10-03", "2026-10-03")].into_iter().enumerate() {
+        let first = make(&history, from, to, &format!("{number}-a.tar.gz"));
+        let second = make(&history, from, to, &format!("{number}-b.tar.gz"));
+        assert!(std::fs::read(&first).unwrap() == std::fs::read(second).unwrap());
+        let ran = verify(&first);
+        assert_eq!(ran.code, Some(0), "{ran}");
+        assert!(ran.stdout.ends_with("\nwhole and unedited\n"), "{ran}");
+    }
+    // Nor does what happens later change it.
+    let (from, to) = SOME;
+    let before = make(&history, from, to, "before.tar.gz");
+    history.world.organization().with(|organization| organization.add());
+    history.sync("2026-10-09T08:00:00Z");
+    let after = make(&history, from, to, "after.tar.gz");
+    assert!(std::fs::read(before).unwrap() == std::fs::read(after).unwrap());
+}
+
+#[test]
+fn it_has_the_inventory_at_both_ends_and_all_between() {
+    let history = History::eventful();
+    let (from, to) = SOME;
+    let files = files(&make(&history, from, to, "pack.tar.gz"));
+    let as_of = |time: &str| {
+        let ran = history.world.keydrift(&["keys", "--as-of", time, "--format", "ndjson"]);
+        let mut rows = lines(ran.succeeds().stdout.as_bytes());
+        for row in &mut rows {
+            let other = row["other"].to_string();
+            row.insert("other".to_owned(), other.into());
+        }
+        rows.into_iter().map(|row| (row["key_id"].to_string(), row)).collect::<BTreeMap<_, _>>()
+    };
+    for (name, time) in [("keys_before.ndjson", from), ("all_keys.ndjson", to)] {
+        let expected = as_of(time);
+        let present = lines(&files[name]).into_iter().filter(|row| row["removed_at"].is_null());
+        let found: BTreeMap<String, Map<String, Value>> = present
+            .map(|mut row| {
+                let later = ["own_key", "first_seen_at", "last_seen_at", "removed_at"];
+                row.retain(|column, _| !later.contains(&column.as_str()));
+                (row["key_id"].to_string(), row)
+            })
+            .collect();
+        assert_eq!(found, expected, "{name}");
+    }
+    let database = history.world.database();
+    let within =
+        "where observed_at > '2026-10-02T12:00:00Z' and observed_at <= '2026-10-06T12:00:00Z'";
+    let events =
+        sql::rows(&database, &format!("select * from audit_history {within} order by event_id"));
+    assert_eq!(lines(&files["audit_history.ndjson"]), events);
+    assert!(events.len() > 3);
+    let runs = within.replace("observed_at", "finished_at");
+    let runs = sql::rows(&database, &format!("select * from run_history {runs} order by run_id"));
+    assert_eq!(lines(&files["run_history.ndjson"]), runs);
+    assert_eq!(runs.len(), 4);
+    let coverage: Value = serde_json::from_slice(&files["coverage.json"]).unwrap();
+    assert_eq!(coverage[0]["first_run"]["run_id"], 3);
+    assert_eq!(coverage[0]["last_run"]["run_id"], 6);
+    assert!(!coverage[0]["gaps"].as_array().unwrap().is_empty());
+    let all: Vec<u8> = files.into_values().flatten().collect();
+    let credential = history.world.organization().credential();
+    assert!(!String::from_utf8(all).unwrap().contains(&credential));
+}
+
+#[test]
+fn whatever_is_edited_in_it_is_found() {
+    let history = History::eventful();
+    let (from, to) = SOME;
+    let pack = make(&history, from, to, "pack.tar.gz");
+    let original = files(&pack);
+    let edited = history.world.path().join("edited.tar.gz");
+    // One digit of each line of each file that the verdict rests on.
+    let mut tried = 0;
+    for name in [
+        "audit_history.ndjson",
+        "run_history.ndjson",
+        "run_parts.ndjson",
+        "notice_history.ndjson",
+        "keys_before.ndjson",
+        "all_keys.ndjson",
+        "start.json",
+        "chains.ndjson",
+    ] {
+        let text = String::from_utf8(original[name].clone()).unwrap();
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        for at in 0..lines.len() {
+            let line = lines[at].clone();
+            // Of a key, when it was made: nothing else in the line is before it.
+            let place = if name == "keys_before.ndjson" {
+                line.find(|c: char| c.is_ascii_digit())
+            } else {
+                line.rfind(|c: char| c.is_ascii_digit())
+            };
+            let Some(place) = place else { continue };
+            let digit = if line.as_bytes()[place] == b'1' { "2" } else { "1" };
+            lines[at].replace_range(place..=place, digit);
+            let mut files = original.clone();
+            files.insert(name.to_owned(), (lines.join("\n") + "\n").into_bytes());
+            pack_again(&files, &edited);
+            let ran = verify(&edited);
+            let is_origin = name == "chains.ndjson";
+            assert!(is_origin || ran.code == Some(3), "{name} line {at}: {}\n{ran}", lines[at]);
+            tried += 1;
+            lines[at] = line;
+        }
+        // A line less.
+        if name.ends_with(".ndjson") && !lines.is_empty() {
+            lines.remove(lines.len() / 2);
+            let mut files = original.clone();
+            files.insert(
+                name.to_owned(),
+                lines.iter().map(|line| format!("{line}\n")).collect::<String>().into(),
+            );
+            pack_again(&files, &edited);
+            assert_eq!(verify(&edited).code, Some(3), "{name}: a line less");
+        }
+    }
+    assert!(tried > 20, "{tried}");
+}
+
+#[test]
+fn a_pack_that_is_not_as_it_was_packed_is_broken() {
+    let history = History::eventful();
+    let (from, to) = SOME;
+    let pack = make(&history, from, to, "pack.tar.gz");
+    let original = files(&pack);
+    let edited = history.world.path().join("edited.tar.gz");
+    let repack = |files: &Files| {
+        let mut builder = Builder::new(std::fs::File::create(&edited).unwrap(), 0);
+        files.iter().for_each(|(name, content)| builder.add(name, content).unwrap());
+        builder.finish().unwrap();
+        verify(&edited)
+    };
+    assert_eq!(repack(&original).code, Some(0));
+    let mut other = original.clone();
+    other.get_mut("README.md").unwrap().push(b'!');
+    let ran = repack(&other);
+    assert_eq!(ran.code, Some(3));
+    assert!(ran.stdout.contains("`README.md` is not what the manifest says"), "{ran}");
+    let mut other = original.clone();
+    other.remove("coverage.json");
+    assert!(repack(&other).stdout.contains("`coverage.json` is missing"));
+    let mut other = original.clone();
+    other.insert("more.txt".to_owned(), Vec::new());
+    assert!(repack(&other).stdout.contains("`more.txt` is not in the manifest"));
+    let mut manifest: Value = serde_json::from_slice(&original[MANIFEST]).unwrap();
+    manifest["format"] = "keydrift/evidence/2".into();
+    let mut other = original.clone();
+    other.insert(MANIFEST.to_owned(), serde_json::to_vec(&manifest).unwrap());
+    let ran = repack(&other);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("its manifest is of another format"), "{ran}");
+    std::fs::write(&edited, "no archive").unwrap();
+    assert_eq!(verify(&edited).code, Some(1));
+    let entries: Vec<Entry> = Manifest::read(&original[MANIFEST]).unwrap().files;
+    assert_eq!(entries.len(), original.len() - 1);
+}
+
+#[test]
+fn mistakes_are_said_and_no_file_takes_the_place_of_another() {
+    let history = History::eventful();
+    let (from, to) = SOME;
+    let pack = make(&history, from, to, "pack.tar.gz");
+    let before = std::fs::read(&pack).unwrap();
+    let evidence = |from: &str, to: &str| {
+        let args = ["evidence", "--from", from, "--to", to, "-o", pack.to_str().unwrap()];
+        history.world.keydrift(&args)
+    };
+    let ran = evidence(from, to).exits(1);
+    assert!(ran.stderr.contains("it is there already"), "{ran}");
+    let ran = evidence(to, from).exits(2);
+    assert!(ran.stderr.contains("is after"), "{ran}");
+    let ran = evidence(from, "2999-01-01").exits(2);
+    assert!(ran.stderr.contains("is yet to come"), "{ran}");
+    assert!(std::fs::read(&pack).unwrap() == before);
+    // Of a history that does not hold, there is no evidence.
+    let database = history.world.database();
+    sql::rows(&database, "drop trigger audit_no_update");
+    sql::rows(&database, "update audit set old_value = 'x' where event = 'changed' and run_id = 2");
+    let output = history.world.path().join("none.tar.gz");
+    let args = ["evidence", "--from", from, "--to", to, "-o", output.to_str().unwrap()];
+    let ran = history.world.keydrift(&args).exits(3);
+    assert!(ran.stdout.contains("default: broken: run 2: "), "{ran}");
+    assert!(!output.exists());
+    let left = std::fs::read_dir(history.world.path()).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().contains("partial")), "{left:?}");
+}
