@@ -8,6 +8,18 @@ update organizations set origin = name;
 -- Null for runs from before there was a chain.
 alter table runs add column digest blob check (length(digest) = 32);
 
+-- The highest version of a key after the run: the state as of a time is that of the versions up to a number.
+-- Of older runs, what came before the first version that a later event tells of.
+alter table runs add column last_version integer;
+drop trigger runs_no_update;
+update runs set last_version = ifnull(
+    (select a.version - 1 from audit a
+     where a.event_id > runs.last_event_id and a.event in ('baseline', 'added', 'restored', 'changed')
+     order by a.event_id limit 1),
+    (select ifnull(max(version), 0) from key_versions));
+create trigger runs_no_update before update on runs
+begin select raise(abort, 'the run history is append-only'); end;
+
 -- The digests of the parts of a run that have something in them: what the link needs of a part, also when its
 -- items are pruned.
 create table parts (

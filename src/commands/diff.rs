@@ -89,7 +89,7 @@ pub(super) async fn run(context: &mut Context, arguments: &Diff) -> anyhow::Resu
         let (why, keys) = (why_left_out(kind, field), output::count(*keys, "key"));
         context.printer.note(&format!("{of}{why}: {keys}, left out"));
     }
-    for end in observed {
+    for end in observed.iter().take(if from == to { 1 } else { 2 }) {
         end.tell(context, format);
     }
     Ok(Exit::Done)

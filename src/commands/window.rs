@@ -20,7 +20,8 @@ pub(super) async fn load(
         let schedule = settings.organization(&window.organization)?.schedule(&installation);
         let latest = schedule.overdue_at(window.finished_at);
         let looked = window.next_started_at.unwrap_or_else(|| at.min(now));
-        (looked > latest).then_some(())
+        // At its very end, a run is as fresh as can be.
+        (looked > latest && at > window.finished_at).then_some(())
     });
     let gaps = gaps.map(|gap| gap.is_some()).collect();
     Ok(Observed { at, windows, gaps })
@@ -48,7 +49,7 @@ impl Observed {
                     None => "no good run followed".to_owned(),
                 };
                 context.printer.note(&format!(
-                    "{name}as of {at} is what run {run_id} observed between {started_at} and {finished_at}; {next}"
+                    "{name}as of {at}: what run {run_id} observed between {started_at} and {finished_at}; {next}"
                 ));
             }
             if *gap {

@@ -12,16 +12,25 @@ impl Reader {
         organization: Option<&str>,
         key: &str,
     ) -> Result<Vec<KeyRow>, Error> {
-        let filter =
-            KeyFilter { organization: organization.map(str::to_owned), ..KeyFilter::default() };
         let mut found = Vec::new();
-        self.fetch_keys(&filter, None, |row| {
+        let mut look_at = |row: KeyRow| {
             if let Some(likeness) = row.likeness(key) {
                 found.push((likeness, row));
             }
             Ok::<_, Error>(())
-        })
-        .await?;
+        };
+        let candidates = self.list_candidates(organization, key).await?;
+        if candidates.len() > MOST_CANDIDATES {
+            let organization = organization.map(str::to_owned);
+            let filter = KeyFilter { organization, ..KeyFilter::default() };
+            self.fetch_keys(&filter, None, look_at).await?;
+        } else {
+            for (organization, key_id) in candidates {
+                if let Some(row) = self.load_key(&organization, &key_id).await? {
+                    look_at(row)?;
+                }
+            }
+        }
         if found.iter().any(|(likeness, _)| *likeness == Likeness::Id) {
             found.retain(|(likeness, _)| *likeness == Likeness::Id);
         }
@@ -29,7 +38,32 @@ impl Reader {
         found.sort_by_key(|(likeness, row)| (*likeness, row.removed_at.is_some()));
         Ok(found.into_iter().map(|(_, row)| row).collect())
     }
+
+    /// All keys that somebody may mean, and perhaps some more: by organization and id.
+    async fn list_candidates(
+        &mut self,
+        organization: Option<&str>,
+        key: &str,
+    ) -> Result<Vec<(String, String)>, Error> {
+        sqlx::query_as(
+            "select o.name, k.key_id from keys k
+             join organizations o on o.organization = k.organization
+             join key_versions v on v.version = k.version
+             where (?1 is null or o.name = ?1)
+               and (instr(k.key_id, ?2) = 1 or v.name = ?2
+                    or substr(v.redacted_value, -3) = substr(?2, -3))
+             order by o.name, v.created_at, k.key_id",
+        )
+        .bind(organization)
+        .bind(key)
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(|source| self.failed(source))
+    }
 }
+
+/// More are not looked at one by one.
+const MOST_CANDIDATES: usize = 500;
 
 /// How a text may stand for a key, the surest way first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,6 +4,7 @@
 //! never writes, and neither blocks the writer nor is blocked by it (WAL).
 
 mod adopt;
+mod as_of;
 mod backup;
 mod chain;
 mod changes;

@@ -162,6 +162,25 @@ impl Reader {
         self.fetch_keys(filter, Some(filter.removed), each).await
     }
 
+    /// One key, there or gone.
+    pub(super) async fn load_key(
+        &mut self,
+        organization: &str,
+        key_id: &str,
+    ) -> Result<Option<KeyRow>, Error> {
+        sqlx::query_as(
+            "select organization, scope, key_id, name, redacted_value, project_id, project_name,
+                    owner_type, owner_id, owner_name, owner_role, created_at, last_used_at, expires_at,
+                    other, own_key, first_seen_at, last_seen_at, removed_at
+             from all_keys where organization = ?1 and key_id = ?2",
+        )
+        .bind(organization)
+        .bind(key_id)
+        .fetch_optional(&mut self.connection)
+        .await
+        .map_err(|source| self.failed(source))
+    }
+
     /// The same, where `removed` may be open.
     pub(super) async fn fetch_keys<E: From<Error>>(
         &mut self,
@@ -220,20 +239,24 @@ impl Reader {
         filter: &EventFilter,
         mut each: impl FnMut(EventRow) -> Result<(), E>,
     ) -> Result<(), E> {
-        const COLUMNS_AND_FILTER: &str =
+        const COLUMNS: &str =
             "select event_id, run_id, observed_at, previous_observed_at, organization, scope, key_id,
                     key_name, event, field, old_value, new_value
              from audit_history
-             where event_id > ?1 and event_id <= ?2
-               and (?3 is null or organization = ?3)
-               and (?4 is null or key_id = ?4)
-               and (?5 is null or event in (select value from json_each(?5)))";
+             where (?5 is null or event in (select value from json_each(?5)))";
+        // A key has few events, which its versions lead to. Of anything else there may be many: they come in
+        // the order of the file, and nothing waits to be sorted.
+        const OF_KEY: &str = "and +event_id > ?1 and +event_id <= ?2
+               and (?3 is null or organization = ?3) and key_id = ?4";
+        const OF_ALL: &str = "and event_id > ?1 and event_id <= ?2
+               and (?3 is null or organization = ?3) and ?4 is null";
         let (after, last) = self.event_ids(filter).await?;
         let kinds: Vec<&str> = filter.kinds.iter().map(|kind| kind.as_str()).collect();
         let kinds = (!kinds.is_empty()).then(|| serde_json::json!(kinds).to_string());
         let order = if filter.reverse { "desc" } else { "asc" };
-        // Two fixed texts put together: no part of them comes from outside.
-        let sql = format!("{COLUMNS_AND_FILTER} order by event_id {order} limit ?6");
+        let of = if filter.key_id.is_some() { OF_KEY } else { OF_ALL };
+        // Fixed texts put together: no part of them comes from outside.
+        let sql = format!("{COLUMNS} {of} order by event_id {order} limit ?6");
         let path = self.path.clone();
         let mut rows = sqlx::query_as::<_, EventRow>(sqlx::AssertSqlSafe(sql))
             .bind(after)

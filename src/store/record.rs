@@ -331,9 +331,9 @@ impl<'a> Run<'a> {
             "insert into runs (run_id, organization, token, trigger, started_at, finished_at, status,
                  previous_started_at, keys_seen, keys_after, baseline, added, restored, removed, used,
                  changed, unconfirmed, skipped, pages, requests, retries, last_event_id, notice, error,
-                 deferred_until, cut_short, digest)
+                 deferred_until, cut_short, digest, last_version)
              values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-                 ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)",
+                 ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)",
         )
         .bind(numbers.run_id)
         .bind(numbers.organization)
@@ -362,6 +362,7 @@ impl<'a> Run<'a> {
         .bind(draft.deferred_until.map(Timestamp::unix))
         .bind(draft.cut_short.map(CutShort::as_str))
         .bind(&digest.0[..])
+        .bind(numbers.version - 1)
         .execute(&mut *connection)
         .await?;
         write_parts(connection, numbers.run_id, self.parts).await?;

@@ -77,9 +77,9 @@ pub(super) struct KeyReader {
 
 row! {
     /// One key with its current version and owner.
-    #[derive(Debug)]
+    #[derive(Debug, serde::Deserialize)]
     pub(super) struct StoredKey {
-        key_id: String,
+        pub(super) key_id: String,
         scope: String,
         name: Option<String>,
         redacted_value: Option<String>,
@@ -90,7 +90,7 @@ row! {
         owner_name: Option<String>,
         owner_role: Option<String>,
         created_at: Option<i64>,
-        last_used_at: Option<i64>,
+        pub(super) last_used_at: Option<i64>,
         expires_at: Option<i64>,
         other: Option<String>,
         owner_other: Option<String>,

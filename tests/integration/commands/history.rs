@@ -73,7 +73,24 @@ fn the_inventory_as_of_a_time_is_what_it_was_then() {
     let args = ["keys", "--as-of", fourth, "--stale", "90d"];
     assert_eq!(json_rows(&history.world, &args), expected);
     let ran = history.world.keydrift(&["keys", "--as-of", fourth]).succeeds();
-    assert_eq!(ran.stderr, format!("{} keys as of {fourth}\n", third.len()));
+    // What was asked lies before the run that would have said so, for longer than an hourly schedule allows.
+    let third_run = "2026-10-03T08:00:00Z";
+    assert_eq!(
+        ran.stderr,
+        format!(
+            "{} keys as of {fourth}
+as of {fourth}: what run 3 observed between {third_run} and {third_run}; the next good run began at 2026-10-04T08:00:00Z
+warning: {fourth} lies in a gap: nothing was observed between {third_run} and 2026-10-04T08:00:00Z
+",
+            third.len()
+        )
+    );
+    let daily = history.world.keydrift(&["keys", "--as-of", fourth]);
+    let ran = daily.env("KEYDRIFT__SCHEDULE__CRON", "0 8 * * *").succeeds();
+    assert!(!ran.stderr.contains("gap"), "{ran}");
+    let programs = history.world.keydrift(&["keys", "--as-of", fourth, "--format", "json"]);
+    let ran = programs.succeeds();
+    assert!(ran.stderr.starts_with("warning: ") && ran.stderr.lines().count() == 1, "{ran}");
 }
 
 /// One difference as a program reads it: key, event, field, old and new value.
@@ -159,7 +176,14 @@ fn a_diff_of_one_time_is_empty_and_one_backwards_is_a_mistake() {
     let time = "2026-10-03T08:00:00Z";
     let ran = history.world.keydrift(&["diff", time, time]).succeeds();
     assert_eq!(ran.stdout, "");
-    assert_eq!(ran.stderr, format!("nothing differs between {time} and {time}\n"));
+    assert_eq!(
+        ran.stderr,
+        format!(
+            "nothing differs between {time} and {time}
+as of {time}: what run 3 observed between {time} and {time}; the next good run began at 2026-10-06T08:00:00Z
+"
+        )
+    );
     let ran = history.world.keydrift(&["diff", "2026-10-04", "2026-10-03"]).exits(2);
     assert!(ran.stderr.contains("`2026-10-04T00:00:00Z` is after `2026-10-03T00:00:00Z`"), "{ran}");
 }
