@@ -62,6 +62,21 @@ pub struct Tally {
     pub retries: u64,
 }
 
+impl Tally {
+    /// Of two runs together.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            keys_seen: self.keys_seen.saturating_add(other.keys_seen),
+            unconfirmed: self.unconfirmed.saturating_add(other.unconfirmed),
+            skipped: self.skipped.saturating_add(other.skipped),
+            pages: self.pages.saturating_add(other.pages),
+            requests: self.requests.saturating_add(other.requests),
+            retries: self.retries.saturating_add(other.retries),
+        }
+    }
+}
+
 /// How many events of each kind a run recorded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EventCounts {

@@ -1,5 +1,7 @@
 //! `keydrift status`: healthy or not, from database and configuration alone.
 
+use std::time::Duration;
+
 use super::{Context, Exit, Misuse};
 use crate::cli::Status;
 use crate::clock::Timestamp;
@@ -20,6 +22,9 @@ const COLUMNS: [Column; 10] = [
     Column::new("keys", "KEYS", Kind::Number),
     Column::hidden("problem", Kind::Text),
 ];
+
+/// A clock may be so far behind another one.
+const SET_BACK: Duration = Duration::from_mins(1);
 
 /// How one organization is.
 struct Finding {
@@ -152,6 +157,12 @@ fn judge(
         _ if health.is_held => (Verdict::Held, Some(reason())),
         None if last.is_none() => (Verdict::NeverSynced, Some("there was no run yet".to_owned())),
         None => (Verdict::NeverSynced, Some(reason())),
+        Some(success) if success > now.saturating_add(SET_BACK) => {
+            let future = format!(
+                "the last success is said to be at {success}, which has not come yet: the clock was set back"
+            );
+            (Verdict::Late, Some(future))
+        }
         Some(success) if schedule.overdue_at(success) < now => {
             let ended = last.is_some_and(|last| last.status == "ok");
             let since = format!("no run has succeeded since {success}");

@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio_cron_scheduler::JobSchedulerError;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Settings};
 use crate::metrics::Metrics;
 use crate::metrics::server::{self, State};
@@ -141,14 +141,17 @@ struct Running {
 
 impl Daemon {
     async fn open(settings: Settings, load: Load, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        let mut reader = prepare(&settings, &*clock).await?;
+        let (mut reader, owed_until) = prepare(&settings, &*clock).await?;
         let installation = reader.installation().await?;
         let (say, stop) = Stop::new();
         let metrics = Metrics::new()?;
         let mut plans = Vec::new();
         let mut standings = BTreeMap::new();
         for (name, schedule, run_at_start) in schedules(&settings, &installation) {
-            let past = reader.load_past(&name).await?;
+            let mut past = reader.load_past(&name).await?;
+            if let Some(until) = owed_until.get(&name) {
+                past.handled = past.handled.max(Some((*until, *until)));
+            }
             plans.push((name.clone(), Plan::new(schedule, run_at_start, past, clock.now())));
             let standing = load_standing(&mut reader, &name).await?;
             metrics.watch(&name);
@@ -258,6 +261,7 @@ impl Daemon {
             organization: start.organization,
             schedule: start.schedule,
             trigger: start.trigger,
+            since: start.at,
             skipped: start.skipped,
             gap,
             owed: std::mem::take(&mut self.owed),
@@ -480,26 +484,32 @@ async fn finished(run: &mut Option<Running>) -> Result<Option<Done>, JoinError> 
 }
 
 /// Brings the schema up to date, records what was cut short, and opens the database for reading.
-async fn prepare(settings: &Settings, clock: &dyn Clock) -> Result<Reader, store::Error> {
+async fn prepare(
+    settings: &Settings,
+    clock: &dyn Clock,
+) -> Result<(Reader, BTreeMap<String, Timestamp>), store::Error> {
     let database = &settings.database;
     let opened = Writer::open(&database.path, database.lock_timeout, |holder| {
         tracing::info!(holder, "waiting for the run lock");
     });
     let mut writer = match opened.await {
         Ok(writer) => writer,
-        // Somebody syncs by hand. If the schema is as it should be, nothing has to be done before.
-        Err(error @ store::Error::Held { .. }) => {
-            return Reader::open(&database.path).await.map_err(|_| error);
+        // Somebody syncs by hand, or reads. If the schema is as it should be, nothing has to be done before.
+        Err(error @ (store::Error::Held { .. } | store::Error::Busy { .. })) => {
+            tracing::warn!(%error, "the database cannot be written yet");
+            let reader = Reader::open(&database.path).await.map_err(|_| error)?;
+            return Ok((reader, BTreeMap::new()));
         }
         Err(error) => return Err(error),
     };
     loop {
         match writer.settle_run(clock.now()).await {
             Ok(Some(run)) => {
-                tracing::warn!(
-                    org.label = run.organization,
-                    "an earlier run was cut short; it is recorded now"
-                );
+                let what = match run.owed {
+                    None => "an earlier run was cut short; it is recorded now",
+                    Some(_) => "an earlier run could not be recorded in its time; it is now",
+                };
+                tracing::warn!(org.label = run.organization, "{what}");
             }
             Ok(None) => break,
             // The next run tries again, and fails if it can't.
@@ -509,11 +519,12 @@ async fn prepare(settings: &Settings, clock: &dyn Clock) -> Result<Reader, store
             }
         }
     }
+    let owed_until = writer.owed_until();
     let reader = Reader::open(&database.path).await?;
     if let Err(error) = writer.close().await {
         tracing::info!(%error, "the database could not be tidied up");
     }
-    Ok(reader)
+    Ok((reader, owed_until))
 }
 
 async fn tidy_up(reader: Reader, database: &Path) -> Result<(), store::Error> {

@@ -62,6 +62,8 @@ pub struct Start {
     pub since: Timestamp,
     /// Slots that passed while the run had to wait.
     pub skipped: u64,
+    /// When it begins: every slot up to here is dealt with by what this says.
+    pub at: Timestamp,
 }
 
 /// A run that has ended.
@@ -77,7 +79,10 @@ impl Plan {
     /// The plan at the start of the daemon: slots since the last run were missed.
     #[must_use]
     pub fn new(schedule: Schedule, run_at_start: bool, past: Past, now: Timestamp) -> Self {
-        let handled = past.last.map_or(now, |(_, finished_at)| finished_at.min(now));
+        // A run that seems to end in the future was recorded with another clock, or behind one that was.
+        let handled = past.handled.map_or(now, |(started_at, finished_at)| {
+            if finished_at > now { started_at.min(now) } else { finished_at }
+        });
         let opening = if schedule.slots_between(handled, now) > 0 {
             Some(Trigger::Missed)
         } else if run_at_start {
@@ -175,6 +180,7 @@ impl Plan {
             missed: if missed { slots } else { 0 },
             since: self.handled,
             skipped: if missed { 0 } else { slots - taken },
+            at: now,
         };
         if trigger != Trigger::Retry {
             self.failures = 0;

@@ -18,6 +18,8 @@ pub(super) struct Job {
     pub(super) organization: String,
     pub(super) schedule: Schedule,
     pub(super) trigger: Trigger,
+    /// Up to when ticks were dealt with before.
+    pub(super) since: Timestamp,
     /// Ticks that passed while it had to wait.
     pub(super) skipped: u64,
     /// Why there was no run before it.
@@ -94,10 +96,14 @@ async fn open(settings: &Settings) -> Result<Writer, store::Error> {
 
 /// Leaves what is owed to the run that follows, which records it first.
 fn note_owed(writer: &mut Writer, owed: &mut Vec<Owed>) {
+    let mut failure = None;
     owed.retain(|Owed { draft, error }| {
         let noted = writer.owe_run(draft, Status::Failed, error);
-        noted.inspect_err(|error| tracing::warn!(%error, "an earlier run is still owed")).is_err()
+        noted.map_err(|error| failure = Some(error)).is_err()
     });
+    if let Some(error) = failure {
+        tracing::warn!(%error, runs = owed.len(), "earlier runs are still owed");
+    }
 }
 
 async fn sync(writer: &mut Writer, job: &Job) -> Result<Report, sync::Error> {
@@ -116,6 +122,7 @@ async fn sync(writer: &mut Writer, job: &Job) -> Result<Report, sync::Error> {
         accept: false,
         ticks: Ticks {
             schedule: Some(&job.schedule),
+            since: Some(job.since),
             skipped: job.skipped,
             gap: job.gap.as_deref(),
         },
@@ -127,7 +134,7 @@ async fn sync(writer: &mut Writer, job: &Job) -> Result<Report, sync::Error> {
 
 fn give_up(job: &mut Job, started_at: Timestamp, error: sync::Error) -> Outcome {
     let finished_at = job.clock.now();
-    let skipped = job.skipped + job.schedule.slots_between(started_at, finished_at);
+    let skipped = job.skipped + job.schedule.slots_between(job.since, finished_at);
     let draft = RunDraft {
         organization: job.organization.clone(),
         trigger: job.trigger,

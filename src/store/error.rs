@@ -92,7 +92,7 @@ impl Error {
                 "free some space; what is recorded stays, and the next run goes on from there".to_owned()
             }
             Self::Busy { .. } => {
-                "close the program that has it open for writing, such as a `sqlite3` shell, and try again"
+                "close the program that keeps it locked, such as a `sqlite3` shell with a transaction open, and try again"
                     .to_owned()
             }
             Self::Corrupt { path, .. } => format!(

@@ -10,7 +10,7 @@ use crate::inventory::Scope;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Health {
     pub last_run: Option<HealthRun>,
-    /// When the last `ok` run ended.
+    /// When the last `ok` run ended. Where that is in the future, because a clock was, when it began.
     pub last_success_at: Option<Timestamp>,
     /// Whether a run was held since then.
     pub is_held: bool,
@@ -37,6 +37,7 @@ row! {
         trigger: String,
         error: Option<String>,
         success_at: Option<i64>,
+        success_began_at: Option<i64>,
         is_held: bool,
     }
 }
@@ -54,6 +55,7 @@ impl Reader {
                            where organization = (select * from mine) and status = 'ok')
              select finished_at, status, trigger, error,
                     (select finished_at from runs where run_id = (select run_id from good)) as success_at,
+                    (select started_at from runs where run_id = (select run_id from good)) as success_began_at,
                     exists (select 1 from runs where organization = (select * from mine)
                         and status = 'held' and run_id > ifnull((select run_id from good), 0)) as is_held
              from runs where organization = (select * from mine)
@@ -81,7 +83,10 @@ impl Reader {
             of_scope.and_then(|(_, count, _)| u64::try_from(*count).ok()).unwrap_or(0)
         };
         Ok(Health {
-            last_success_at: runs.success_at.and_then(Timestamp::from_unix),
+            last_success_at: runs
+                .success_at
+                .map(|at| if at > now.unix() { runs.success_began_at.unwrap_or(at) } else { at })
+                .and_then(Timestamp::from_unix),
             is_held: runs.is_held,
             admin_keys: count(Scope::Admin),
             project_keys: count(Scope::Project),

@@ -5,6 +5,7 @@
 //! is in hand. A run that it still names when the lock is free was killed, or its row could not be written:
 //! the next holder records it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -26,6 +27,8 @@ use crate::run::{Status, Tally, Trigger};
 const NOTE_BYTES: usize = 64 * 1024;
 /// As many links in a row as Linux follows.
 const LINKS: u8 = 40;
+/// Notices of one run in the note.
+pub(super) const MOST_NOTICES: usize = 4;
 const POLL: Duration = Duration::from_millis(50);
 
 /// The lock, held until it is dropped or the process ends.
@@ -57,6 +60,12 @@ pub struct RunNote {
     pub token: i64,
     /// How it ended, where that could not be recorded.
     pub owed: Option<Owed>,
+    /// What its row is to say beside that: slots missed before it, for instance.
+    #[serde(default)]
+    pub notices: Vec<String>,
+    /// Ticks that passed while it had to wait.
+    #[serde(default)]
+    pub skipped: u64,
 }
 
 /// The end of a run that could not be recorded.
@@ -67,6 +76,42 @@ pub struct Owed {
     pub finished_at: i64,
     pub tally: Tally,
     pub error: String,
+    /// Until when the API asked to be left alone; Unix seconds.
+    #[serde(default)]
+    pub deferred_until: Option<i64>,
+    /// Later runs that this one stands for, because the note had no room for each.
+    #[serde(default)]
+    pub further: u64,
+}
+
+impl RunNote {
+    /// How it ended, as far as is known.
+    pub(super) fn end(&self) -> Owed {
+        self.owed.clone().unwrap_or_else(|| Owed {
+            status: Status::Failed,
+            finished_at: self.started_at,
+            tally: Tally { skipped: self.skipped, ..Tally::default() },
+            error: "interrupted: the process ended before the run did".to_owned(),
+            deferred_until: None,
+            further: 0,
+        })
+    }
+
+    /// Lets this run stand for a later one, too.
+    fn take_in(&mut self, later: &Self) {
+        let (first, last) = (self.end(), later.end());
+        self.owed = Some(Owed {
+            status: if first.status == Status::Held { first.status } else { last.status },
+            tally: first.tally.plus(last.tally),
+            further: first.further + 1 + last.further,
+            ..last
+        });
+        for notice in &later.notices {
+            if self.notices.len() < MOST_NOTICES && !self.notices.contains(notice) {
+                self.notices.push(notice.clone());
+            }
+        }
+    }
 }
 
 impl fmt::Display for Note {
@@ -161,6 +206,18 @@ impl RunLock {
         Self { file, path, note: Note { pid: std::process::id(), run: None, owed } }
     }
 
+    /// Until when runs that are still owed account for their organizations.
+    pub(super) fn owed_until(&self) -> BTreeMap<String, Timestamp> {
+        let mut until: BTreeMap<String, Timestamp> = BTreeMap::new();
+        for run in &self.note.owed {
+            if let Some(at) = Timestamp::from_unix(run.end().finished_at) {
+                let known = until.entry(run.organization.clone()).or_insert(at);
+                *known = at.max(*known);
+            }
+        }
+        until
+    }
+
     /// The oldest run that is without an end in the history, the one in hand apart.
     pub(super) fn leftover(&self) -> Option<RunNote> {
         self.note.owed.first().cloned()
@@ -170,14 +227,14 @@ impl RunLock {
     pub(super) fn begin(&mut self, run: RunNote) -> Result<(), Error> {
         let unended = self.note.run.replace(run);
         self.note.owed.extend(unended);
-        self.write_note().map_err(|source| self.failed(source))
+        self.write_fitting().map_err(|source| self.failed(source))
     }
 
     /// Says that a run is owed.
     pub(super) fn owe(&mut self, run: RunNote) -> Result<(), Error> {
         self.forget(run.token);
         self.note.owed.push(run);
-        self.write_note().map_err(|source| self.failed(source))
+        self.write_fitting().map_err(|source| self.failed(source))
     }
 
     /// Says that a run stands in the history.
@@ -191,10 +248,34 @@ impl RunLock {
         self.note.owed.retain(|run| run.token != token);
     }
 
+    /// Writes the note. Where it has no room for all runs, the newest two of whoever owes most become one.
+    fn write_fitting(&mut self) -> io::Result<()> {
+        while serde_json::to_vec(&self.note)?.len() > NOTE_BYTES && self.fold() {}
+        self.write_note()
+    }
+
+    /// Whether two could become one.
+    fn fold(&mut self) -> bool {
+        let mut owing: BTreeMap<&str, usize> = BTreeMap::new();
+        for run in &self.note.owed {
+            *owing.entry(&run.organization).or_default() += 1;
+        }
+        let most = owing.into_iter().max_by_key(|(_, runs)| *runs).filter(|(_, runs)| *runs > 1);
+        let Some(name) = most.map(|(name, _)| name.to_owned()) else { return false };
+        let Some(last) = self.note.owed.iter().rposition(|run| run.organization == name) else {
+            return false;
+        };
+        let later = self.note.owed.remove(last);
+        if let Some(earlier) = self.note.owed.iter_mut().rfind(|run| run.organization == name) {
+            earlier.take_in(&later);
+        }
+        true
+    }
+
     fn write_note(&self) -> io::Result<()> {
         let mut block = serde_json::to_vec(&self.note)?;
         if block.len() > NOTE_BYTES {
-            return Err(io::Error::other("there are too many runs to note"));
+            return Err(io::Error::other("there are too many organizations to note their runs"));
         }
         block.resize(NOTE_BYTES, b'\n');
         self.file.write_all_at(&block, 0)?;

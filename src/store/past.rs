@@ -10,6 +10,9 @@ use crate::clock::Timestamp;
 pub struct Past {
     /// When the last run began and ended, however it ended.
     pub last: Option<(Timestamp, Timestamp)>,
+    /// The same of the last run that accounts for the slots before it: one that somebody starts by hand does
+    /// not, unless there was no other.
+    pub handled: Option<(Timestamp, Timestamp)>,
     /// Whether the last run was stopped or killed.
     pub cut_short: bool,
     /// Failed runs in a row at the end.
@@ -70,8 +73,20 @@ impl Reader {
             return Ok(Past::default());
         };
         let from_unix = |seconds| Timestamp::from_unix(seconds);
+        let handled: Option<(i64, i64)> = sqlx::query_as(
+            "select started_at, finished_at from runs
+             where organization = (select organization from organizations where name = ?1)
+               and (trigger <> 'manual' or skipped > 0)
+             order by run_id desc limit 1",
+        )
+        .bind(organization)
+        .fetch_optional(&mut self.connection)
+        .await
+        .map_err(|source| self.failed(source))?;
+        let (handled_from, handled_to) = handled.unwrap_or((last.started_at, last.finished_at));
         Ok(Past {
             last: from_unix(last.started_at).zip(from_unix(last.finished_at)),
+            handled: from_unix(handled_from).zip(from_unix(handled_to)),
             cut_short: last.cut_short.is_some(),
             failures: in_a_row(|row| row.status == "failed"),
             killed: in_a_row(|row| row.cut_short.as_deref() == Some("killed")),

@@ -1,13 +1,21 @@
 //! Runs that are in hand, or owed to the history: noted beside the lock, and settled later.
 
+use std::collections::BTreeMap;
+
 use super::Writer;
 use super::error::Error;
-use super::lock::{Owed, RunNote};
+use super::lock::{MOST_NOTICES, Owed, RunNote};
 use super::record::{CutShort, Outcome, Promptness, RunDraft, Withholding};
 use crate::clock::Timestamp;
-use crate::run::{Status, Tally};
+use crate::run::Status;
 
 impl Writer {
+    /// Until when runs that are owed to the history account for their organizations.
+    #[must_use]
+    pub fn owed_until(&self) -> BTreeMap<String, Timestamp> {
+        self.lock.owed_until()
+    }
+
     /// Notes that a run begins, so that it is known of if this process is killed.
     pub fn begin_run(&mut self, note: &RunNote) -> Result<(), Error> {
         self.lock.begin(note.clone())
@@ -16,6 +24,7 @@ impl Writer {
     /// Leaves a note of a run whose row could not be written, for the next writer to record.
     pub fn owe_run(&mut self, draft: &RunDraft, status: Status, error: &str) -> Result<(), Error> {
         const LONGEST_CHARS: usize = 200;
+        let short = |text: &str| text.chars().take(LONGEST_CHARS).collect::<String>();
         self.lock.owe(RunNote {
             organization: draft.organization.clone(),
             trigger: draft.trigger,
@@ -25,8 +34,12 @@ impl Writer {
                 status,
                 finished_at: draft.finished_at.unix(),
                 tally: draft.tally,
-                error: error.chars().take(LONGEST_CHARS).collect(),
+                error: short(error),
+                deferred_until: draft.deferred_until.map(Timestamp::unix),
+                further: 0,
             }),
+            notices: draft.notices.iter().take(MOST_NOTICES).map(|notice| short(notice)).collect(),
+            skipped: draft.tally.skipped,
         })
     }
 
@@ -45,14 +58,10 @@ impl Writer {
                 continue;
             }
             let started_at = Timestamp::from_unix(note.started_at).unwrap_or(now);
-            let owed = note.owed.clone().unwrap_or_else(|| Owed {
-                status: Status::Failed,
-                finished_at: started_at.unix(),
-                tally: Tally::default(),
-                error: format!(
-                    "interrupted: the process ended before the run did (found at {now})"
-                ),
-            });
+            let mut owed = note.end();
+            if note.owed.is_none() {
+                owed.error = format!("{} (found at {now})", owed.error);
+            }
             self.settle(&note, started_at, &owed, now).await?;
             return Ok(Some(note));
         }
@@ -66,6 +75,14 @@ impl Writer {
         owed: &Owed,
         now: Timestamp,
     ) -> Result<(), Error> {
+        let mut notices = note.notices.clone();
+        if owed.further > 0 {
+            let runs = if owed.further == 1 { "run" } else { "runs" };
+            notices.push(format!(
+                "stands for {} further {runs} that could not be recorded either",
+                owed.further
+            ));
+        }
         let draft = RunDraft {
             organization: note.organization.clone(),
             trigger: note.trigger,
@@ -73,8 +90,8 @@ impl Writer {
             finished_at: Timestamp::from_unix(owed.finished_at).unwrap_or(now),
             token: note.token,
             tally: owed.tally,
-            notices: Vec::new(),
-            deferred_until: None,
+            notices,
+            deferred_until: owed.deferred_until.and_then(Timestamp::from_unix),
             // What owes its end was not killed.
             cut_short: note.owed.is_none().then_some(CutShort::Killed),
         };

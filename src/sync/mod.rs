@@ -60,6 +60,8 @@ pub struct Request<'a> {
 pub struct Ticks<'a> {
     /// Its ticks during the run are counted as skipped.
     pub schedule: Option<&'a Schedule>,
+    /// Up to when they were dealt with before; the run's own start if nothing is said.
+    pub since: Option<Timestamp>,
     /// Ticks that passed while the run had to wait.
     pub skipped: u64,
     /// Why there was none before it: for the run's notice.
@@ -239,13 +241,16 @@ pub async fn run(
         started_at: started_at.unix(),
         token,
         owed: None,
+        notices: request.ticks.gap.map(str::to_owned).into_iter().collect(),
+        skipped: request.ticks.skipped,
     })?;
     let mut ledger = Ledger::default();
     ledger.notices.extend(request.ticks.gap.map(str::to_owned));
     let attempt = attempt(writer, clock, request, accepted, &mut ledger).await;
     let error = attempt.as_ref().err().map(|failure| &failure.error);
     let finished_at = clock.now();
-    let passed = |schedule: &Schedule| schedule.slots_between(started_at, finished_at);
+    let since = request.ticks.since.unwrap_or(started_at);
+    let passed = |schedule: &Schedule| schedule.slots_between(since, finished_at);
     ledger.tally.skipped = request.ticks.skipped + request.ticks.schedule.map_or(0, passed);
     let draft = RunDraft {
         organization: organization.to_owned(),

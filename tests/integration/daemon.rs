@@ -147,6 +147,82 @@ fn slots_missed_while_it_was_down_are_one_run_that_says_so() {
 }
 
 #[test]
+fn a_sync_by_hand_does_not_hide_what_was_missed() {
+    let world = World::new(3);
+    world.keydrift(&["sync", "--scheduled"]).succeeds();
+    let synced = Instant::now();
+    until("two slots have passed", || synced.elapsed() > Duration::from_millis(2_100));
+    world.keydrift(&["sync"]).succeeds();
+    let started = daemon(&world, "*/1 * * * * *").start();
+    until("a run", || runs(&world).len() >= 3);
+    stop(started);
+    assert_eq!(runs(&world)[2], ("missed".to_owned(), "ok".to_owned()));
+}
+
+#[test]
+fn slots_that_pass_while_it_waits_for_the_lock_are_counted() {
+    let world = World::new(3);
+    let started =
+        daemon(&world, EACH_SECOND).env("KEYDRIFT__SCHEDULE__RUN_AT_START", "false").start();
+    until("a run", || !runs(&world).is_empty());
+    let lock = std::fs::File::open(world.path().join("keys.db.lock")).unwrap();
+    lock.lock().unwrap();
+    let locked = Instant::now();
+    until("it waits", || started.stderr().contains("waiting for the run lock"));
+    until("slots have passed", || locked.elapsed() > Duration::from_millis(3_200));
+    lock.unlock().unwrap();
+    let known = runs(&world).len();
+    until("further runs", || runs(&world).len() >= known + 3);
+    stop(started);
+    let slots = "select strftime('%s', max(started_at)) - strftime('%s', min(started_at)) + 1 from run_history";
+    let accounted = "select sum(trigger = 'schedule') + sum(skipped)
+        - (select skipped from run_history order by run_id desc limit 1) from run_history";
+    assert_eq!(sql::integer(&world.database(), accounted), sql::integer(&world.database(), slots));
+    assert!(sql::integer(&world.database(), "select max(skipped) from run_history") >= 2);
+}
+
+#[test]
+fn a_reader_does_not_keep_it_from_starting() {
+    let world = World::new(3);
+    world.sync();
+    // As a clean stop leaves it.
+    assert_eq!(sql::value(&world.database(), "pragma journal_mode = delete"), "delete");
+    let mut reader = Session::open(&world.database());
+    reader.run("begin");
+    reader.run("select * from current_keys");
+    let mut manager = Manager::new(world.path());
+    let started = daemon(&world, YEARLY).env("NOTIFY_SOCKET", &manager.path).start();
+    manager.hears("READY=1");
+    manager.hears("locked by another program");
+    reader.run("commit");
+    reader.close();
+    started.signal(Signal::USR1);
+    until("it goes on", || {
+        runs(&world).last().is_some_and(|(_, status)| status == "ok") && runs(&world).len() >= 3
+    });
+    stop(started);
+    world.check();
+}
+
+#[test]
+fn what_was_missed_is_told_though_the_run_that_tells_it_is_killed() {
+    let world = World::new(120);
+    world.keydrift(&["sync", "--scheduled"]).succeeds();
+    let synced = Instant::now();
+    until("two slots have passed", || synced.elapsed() > Duration::from_millis(2_100));
+    let gate = Gate::before_list(&world.organization(), 2);
+    let started = daemon(&world, "*/1 * * * * *").start();
+    gate.is_reached();
+    assert!(started.kill());
+    gate.open();
+    world.sync();
+    let run = "select trigger || ' ' || status || ' ' || notice from run_history where run_id = 2";
+    let run = sql::value(&world.database(), run);
+    assert!(run.as_str().unwrap().starts_with("missed failed "), "{run}");
+    assert!(run.as_str().unwrap().contains("of the schedule missed since 20"), "{run}");
+}
+
+#[test]
 fn the_service_manager_is_told_of_everything() {
     let world = World::new(1_204);
     let mut manager = Manager::new(world.path());

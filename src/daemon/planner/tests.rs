@@ -21,7 +21,8 @@ fn started(run_at_start: bool, past: Past) -> Planner {
 }
 
 fn past(finished: i64) -> Past {
-    Past { last: Some((time(finished - 2), time(finished))), ..Past::default() }
+    let run = Some((time(finished - 2), time(finished)));
+    Past { last: run, handled: run, ..Past::default() }
 }
 
 /// The run that begins then, as its trigger, and what it says of slots.

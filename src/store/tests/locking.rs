@@ -10,6 +10,8 @@ fn note(token: i64) -> RunNote {
         started_at: START + 600,
         token,
         owed: None,
+        notices: Vec::new(),
+        skipped: 0,
     }
 }
 
@@ -208,4 +210,55 @@ async fn the_log_is_cut_back_on_close() {
     // The reader keeps the file, but nothing is in it.
     assert_eq!(log.metadata().unwrap().len(), 0);
     reader.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_note_without_room_lets_one_run_stand_for_several() {
+    let mut books = Books::new().await;
+    books.sync(&two_keys(), &[]).await;
+    let mut counted = 0;
+    for _ in 0..500 {
+        let mut draft = books.draft(ORG);
+        draft.tally.skipped = 1;
+        draft.notices = vec!["3 slots missed".to_owned()];
+        counted += 1;
+        books.writer.begin_run(&RunNote { token: draft.token, ..note(0) }).unwrap();
+        books.writer.owe_run(&draft, Status::Failed, &"full".repeat(50)).unwrap();
+    }
+    // Another organization's is not lost among them.
+    let other = RunDraft { organization: "other".to_owned(), ..books.draft(ORG) };
+    books.writer.owe_run(&other, Status::Held, "too many").unwrap();
+    let until = books.writer.owed_until();
+    assert_eq!(until[ORG].to_string(), run_at(500));
+    let mut books = reopen(books).await;
+    let mut settled = 0;
+    while books.writer.settle_run(at(START + 100_000)).await.unwrap().is_some() {
+        settled += 1;
+    }
+    let runs = books.runs().await;
+    assert_eq!(runs.len(), 1 + settled);
+    assert!(settled > 50, "{settled}");
+    assert_eq!(runs.iter().filter(|run| run.organization == "other").count(), 1);
+    assert_eq!(runs.iter().map(|run| run.skipped).sum::<i64>(), counted);
+    let folded: Vec<&RunRow> = runs
+        .iter()
+        .filter(|run| run.notice.as_ref().is_some_and(|notice| notice.contains("stands for")))
+        .collect();
+    let [folded] = folded[..] else { panic!("{folded:?}") };
+    let further = format!("stands for {} further runs", 501 - settled);
+    let notice = folded.notice.as_ref().unwrap();
+    assert!(notice.contains(&further) && notice.contains("3 slots missed"), "{notice}");
+    assert_eq!(folded.finished_at, run_at(500));
+}
+
+#[tokio::test]
+async fn a_run_that_was_killed_keeps_what_was_to_be_said_of_it() {
+    let mut books = Books::new().await;
+    let notices = vec!["5 slots of the schedule missed".to_owned()];
+    books.writer.begin_run(&RunNote { notices, skipped: 2, ..note(1) }).unwrap();
+    let mut books = reopen(books).await;
+    books.writer.settle_run(at(START + 60)).await.unwrap().unwrap();
+    let run = books.runs().await.pop().unwrap();
+    assert_eq!((run.status.as_str(), run.skipped), ("failed", 2));
+    assert!(run.notice.unwrap().starts_with("5 slots of the schedule missed"));
 }

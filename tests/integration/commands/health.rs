@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use keydrift::run::Status;
 use keydrift::sim::{Fault, Matcher};
 
+use crate::support::history::History;
 use crate::support::started::until;
 use crate::support::world::World;
 use crate::support::{oracle, sql};
@@ -44,6 +46,21 @@ fn a_success_that_is_older_than_two_intervals_is_late() {
     let ran = world.keydrift(&["status"]).env("KEYDRIFT__SCHEDULE__CRON", EACH_SECOND).exits(3);
     assert!(ran.stdout.contains("default: no run has succeeded since "), "{ran}");
     assert!(ran.stdout.ends_with("\nnot healthy\n"), "{ran}");
+}
+
+#[test]
+fn a_success_in_the_future_is_no_proof_of_health() {
+    let history = History::small();
+    assert_eq!(history.sync("2999-01-01T00:00:00Z"), Status::Ok);
+    let (code, row) = status(&history.world, "0 * * * *");
+    assert_eq!((code, &row["status"]), (3, &"late".into()));
+    assert!(row["problem"].as_str().unwrap().contains("the clock was set back"), "{row}");
+    // The clock is right again: what counts is when the next good run began, though its end is not before the
+    // other's.
+    history.world.keydrift(&["sync"]).succeeds();
+    let (code, row) = status(&history.world, "0 * * * *");
+    assert_eq!((code, &row["status"]), (0, &"ok".into()), "{row}");
+    until("it is late", || status(&history.world, EACH_SECOND).0 == 3);
 }
 
 #[test]
