@@ -10,16 +10,22 @@
 //! itself (a restore that is accepted, a part that is pruned, a person who is forgotten) is a link as well: an
 //! [`Act`].
 
+mod acceptance;
 mod bytes;
+mod checkpoint;
 mod item;
 mod link;
+mod note;
 mod record;
 mod replay;
 mod seal;
 mod verify;
 
+pub use acceptance::Acceptance;
+pub use checkpoint::{Checkpoint, Note, NoteReader, Place, Standing};
 pub use item::{Content, Event, NoticeItem, Placed};
 pub use link::{Act, ActKind, Digest, Link, Part, PartDigest, PartHasher, RunHeader};
+pub use note::{KeyFault, Signature, SigningKey, VerifyingKey};
 pub use record::{
     ActRecord, Erased, ErasedValue, EventRecord, InventoryRecord, NoticeChange, NoticeRecord,
     RunRecord,
