@@ -53,6 +53,7 @@ pub struct Settings {
     /// The file that was read, if there was one.
     pub config_file: Option<PathBuf>,
     pub database: DatabaseSettings,
+    pub checkpoint: CheckpointSettings,
     pub api: ApiSettings,
     pub removal: RemovalSettings,
     pub metrics: MetricsSettings,
@@ -69,6 +70,15 @@ pub struct DatabaseSettings {
     pub is_default: bool,
     /// How long to wait for another process's run.
     pub lock_timeout: Duration,
+}
+
+/// Where checkpoints go, and what signs them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointSettings {
+    pub path: PathBuf,
+    pub key_file: Option<PathBuf>,
+    /// Where systemd puts credentials.
+    pub credentials: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone)]
@@ -246,6 +256,7 @@ fn validate<'a>(
         is_default,
         lock_timeout: reader.duration(&settings::LOCK_TIMEOUT),
     };
+    let checkpoint = checkpoint(&mut reader, &database.path, inputs.environment);
     let api = api(&mut reader);
     let removal = RemovalSettings {
         guard_keys: reader.integer(&settings::GUARD_KEYS),
@@ -269,6 +280,7 @@ fn validate<'a>(
     Ok(Settings {
         config_file,
         database,
+        checkpoint,
         api,
         removal,
         metrics,
@@ -276,6 +288,31 @@ fn validate<'a>(
         credentials,
         effective,
     })
+}
+
+fn checkpoint(
+    reader: &mut Reader<'_>,
+    database: &Path,
+    environment: &Environment,
+) -> CheckpointSettings {
+    let known = reader.problems.len();
+    let path = reader.path(&settings::CHECKPOINT_PATH).unwrap_or_else(|| {
+        let mut beside = database.as_os_str().to_owned();
+        beside.push(".checkpoints");
+        let beside = PathBuf::from(beside);
+        if reader.problems.len() == known {
+            // `path` has noted that none is set.
+            reader.effective.pop();
+            let key = reader.full_key(&settings::CHECKPOINT_PATH);
+            reader.note(key, beside.display().to_string(), read::DEFAULT);
+        }
+        beside
+    });
+    CheckpointSettings {
+        path,
+        key_file: reader.path(&settings::CHECKPOINT_KEY_FILE),
+        credentials: environment.get("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+    }
 }
 
 fn api(reader: &mut Reader<'_>) -> ApiSettings {

@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio_cron_scheduler::JobSchedulerError;
 
+use crate::checkpoint;
 use crate::clock::Clock;
 use crate::config::{self, Settings};
 use crate::metrics::Metrics;
@@ -45,6 +46,7 @@ use work::{Done, Job, Outcome, Owed};
 /// process is gone within five seconds.
 const GRACE: Duration = Duration::from_secs(4);
 const TIDYING: Duration = Duration::from_millis(500);
+const NO_CHECKPOINTS: &str = "checkpoints cannot be made: see the log";
 
 /// Reads the configuration, at the start and at each reload.
 pub type Load = Box<dyn Fn() -> Result<Settings, config::Error> + Send + Sync>;
@@ -56,6 +58,8 @@ pub enum Error {
     Signals(#[source] std::io::Error),
     #[error(transparent)]
     Store(#[from] store::Error),
+    #[error(transparent)]
+    Checkpoint(checkpoint::Error),
     #[error("cannot listen at {address} for those who ask for metrics")]
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("the metrics could not be set up")]
@@ -76,6 +80,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),
+            Self::Checkpoint(error) => error.hint(),
             Self::Listen { .. } => {
                 Some("free the address, or set another `metrics.listen`".to_owned())
             }
@@ -270,8 +275,13 @@ impl Daemon {
 
     /// Takes note of a run that has ended.
     async fn conclude(&mut self, done: Done) {
-        let Done { organization, outcome, owed } = done;
+        let Done { organization, outcome, owed, lacks_checkpoints } = done;
         self.owed = owed;
+        if lacks_checkpoints {
+            self.remark.get_or_insert(NO_CHECKPOINTS);
+        } else {
+            self.remark.take_if(|remark| *remark == NO_CHECKPOINTS);
+        }
         let (ended, reason) = match &outcome {
             Outcome::NotBegun => return,
             Outcome::Ran(report) => (
@@ -373,6 +383,7 @@ impl Daemon {
                 "another `database.path` takes a restart; the rest of the configuration is in use"
             );
             self.remark = Some("another database takes a restart");
+            settings.checkpoint.path.clone_from(&self.settings.checkpoint.path);
         }
         settings.database.path.clone_from(&self.settings.database.path);
         let mut plans = Vec::new();
@@ -480,19 +491,26 @@ async fn finished(run: &mut Option<Running>) -> Result<Option<Done>, JoinError> 
 }
 
 /// Brings the schema up to date, records what was cut short, and opens the database for reading.
-async fn prepare(settings: &Settings, clock: &dyn Clock) -> Result<Reader, store::Error> {
+async fn prepare(settings: &Settings, clock: &dyn Clock) -> Result<Reader, Error> {
     let database = &settings.database;
-    let opened = Writer::open(&database.path, database.lock_timeout, |holder| {
+    let opened = checkpoint::open(settings, database.lock_timeout, |holder| {
         tracing::info!(holder, "waiting for the run lock");
     });
-    let mut writer = match opened.await {
-        Ok(writer) => writer,
+    let (mut writer, mut checkpoints) = match opened.await {
+        Ok(opened) => opened,
         // Somebody syncs by hand. If the schema is as it should be, nothing has to be done before.
-        Err(error @ store::Error::Held { .. }) => {
-            return Reader::open(&database.path).await.map_err(|_| error);
+        Err(checkpoint::Error::Store(error @ store::Error::Held { .. })) => {
+            return Reader::open(&database.path).await.map_err(|_| error.into());
         }
-        Err(error) => return Err(error),
+        Err(checkpoint::Error::Store(error)) => return Err(error.into()),
+        // No run begins on it, and each says so, until somebody has looked.
+        Err(error) if error.is_departure() => {
+            tracing::error!(%error, "the database is not as it was left");
+            return Ok(Reader::open(&database.path).await?);
+        }
+        Err(error) => return Err(Error::Checkpoint(error)),
     };
+    checkpoints.tell();
     loop {
         match writer.settle_run(clock.now()).await {
             Ok(Some(run)) => {
@@ -509,6 +527,7 @@ async fn prepare(settings: &Settings, clock: &dyn Clock) -> Result<Reader, store
             }
         }
     }
+    checkpoints.keep(&mut writer).await;
     let reader = Reader::open(&database.path).await?;
     if let Err(error) = writer.close().await {
         tracing::info!(%error, "the database could not be tidied up");
