@@ -3,6 +3,7 @@
 //! Two steps: [`layers`] finds what is set and where, [`read`] what it means. Credentials are not
 //! read here: [`crate::secret`] does, anew for each run.
 
+mod checkpoint;
 mod environment;
 mod error;
 mod file;
@@ -23,6 +24,7 @@ use ::url::Url;
 use chrono_tz::Tz;
 use config::{Config, Value, ValueKind};
 
+pub use checkpoint::CheckpointSettings;
 pub use environment::Environment;
 pub use error::{Error, Problem};
 pub use name::OrgName;
@@ -70,15 +72,6 @@ pub struct DatabaseSettings {
     pub is_default: bool,
     /// How long to wait for another process's run.
     pub lock_timeout: Duration,
-}
-
-/// Where checkpoints go, and what signs them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CheckpointSettings {
-    pub path: PathBuf,
-    pub key_file: Option<PathBuf>,
-    /// Where systemd puts credentials.
-    pub credentials: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone)]
@@ -256,7 +249,7 @@ fn validate<'a>(
         is_default,
         lock_timeout: reader.duration(&settings::LOCK_TIMEOUT),
     };
-    let checkpoint = checkpoint(&mut reader, &database.path, inputs.environment);
+    let checkpoint = CheckpointSettings::read(&mut reader, &database.path, inputs.environment);
     let api = api(&mut reader);
     let removal = RemovalSettings {
         guard_keys: reader.integer(&settings::GUARD_KEYS),
@@ -288,31 +281,6 @@ fn validate<'a>(
         credentials,
         effective,
     })
-}
-
-fn checkpoint(
-    reader: &mut Reader<'_>,
-    database: &Path,
-    environment: &Environment,
-) -> CheckpointSettings {
-    let known = reader.problems.len();
-    let path = reader.path(&settings::CHECKPOINT_PATH).unwrap_or_else(|| {
-        let mut beside = database.as_os_str().to_owned();
-        beside.push(".checkpoints");
-        let beside = PathBuf::from(beside);
-        if reader.problems.len() == known {
-            // `path` has noted that none is set.
-            reader.effective.pop();
-            let key = reader.full_key(&settings::CHECKPOINT_PATH);
-            reader.note(key, beside.display().to_string(), read::DEFAULT);
-        }
-        beside
-    });
-    CheckpointSettings {
-        path,
-        key_file: reader.path(&settings::CHECKPOINT_KEY_FILE),
-        credentials: environment.get("CREDENTIALS_DIRECTORY").map(PathBuf::from),
-    }
 }
 
 fn api(reader: &mut Reader<'_>) -> ApiSettings {
