@@ -95,6 +95,9 @@ pub enum Command {
     Evidence(Evidence),
     /// Copy the database, whole and checked, while it is in use
     Backup(Backup),
+    /// Make a key that signs checkpoints, or accept a restored backup
+    #[command(subcommand, arg_required_else_help = true)]
+    Checkpoint(Checkpoint),
     /// Show what is configured, or what is wrong with it
     #[command(subcommand, arg_required_else_help = true)]
     Config(Config),
@@ -305,14 +308,26 @@ const VERIFY_NOTES: &str = "\
 It computes every digest of the chain anew, replays the history, and holds the result against the
 inventory. Broken (exit code 3) is what was edited, dropped, inserted or moved: it names the first bad
 run, and up to where the record is good. docs/audit-log.md says what that proves, and what not.
+Checkpoints are those in the checkpoint file, if it is there and can be read, and those given.
 
 Examples:
   keydrift verify
+  keydrift verify --checkpoints copy.checkpoints --public-key acme+c74f20a3+ARpc2QcU…
+  keydrift verify --journal               also against what the journal has
   keydrift verify --organization acme --format json";
 
 #[derive(Debug, Args)]
 #[command(after_help = VERIFY_NOTES)]
 pub struct Verify {
+    /// Hold it also against the checkpoints in this file; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub checkpoints: Vec<PathBuf>,
+    /// Hold it also against the checkpoints in the journal, as journalctl gives them
+    #[arg(long)]
+    pub journal: bool,
+    /// Only checkpoints signed by this key prove anything; may be given several times
+    #[arg(long, value_name = "VKEY")]
+    pub public_key: Vec<String>,
     #[command(flatten)]
     pub organization: OrganizationArg,
     #[command(flatten)]
@@ -372,6 +387,49 @@ pub struct Backup {
     /// The new file; one that is there already is an error
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Checkpoint {
+    /// Make a new key that signs checkpoints, and print its public half
+    Keygen(CheckpointKeygen),
+    /// Take a database for good that departs from its checkpoints, and record that
+    Accept(CheckpointAccept),
+}
+
+const KEYGEN_EXAMPLES: &str = "\
+The file is for the setting checkpoint.key_file, or for systemd's credential checkpoint-key. What is
+printed is the public key: keep it where the database is not, for `keydrift verify --public-key`.
+
+Examples:
+  keydrift checkpoint keygen /etc/keydrift/checkpoint.key --name acme.example/keydrift";
+
+#[derive(Debug, Args)]
+#[command(after_help = KEYGEN_EXAMPLES)]
+pub struct CheckpointKeygen {
+    /// The new file; one that is there already is an error
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The name of the key, which signatures carry
+    #[arg(long, value_name = "NAME", default_value = "keydrift")]
+    pub name: String,
+}
+
+const ACCEPT_NOTES: &str = "\
+For a backup that was restored. That is an act in the history, with the reason and the system user,
+which `keydrift verify` shows for ever. What was recorded between backup and loss stays lost.
+
+Examples:
+  keydrift checkpoint accept --reason 'disk failed on 3 October, backup of the night before'";
+
+#[derive(Debug, Args)]
+#[command(after_help = ACCEPT_NOTES)]
+pub struct CheckpointAccept {
+    /// Why the database departs from its checkpoints
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    #[command(flatten)]
+    pub organization: OrganizationArg,
 }
 
 #[derive(Debug, Subcommand)]

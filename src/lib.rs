@@ -11,6 +11,7 @@
 //! - [`openai`] knows HTTP and the provider's JSON, and nothing of SQLite.
 //! - [`inventory`] is pure: keys, events, comparing, replaying. No I/O, no clock.
 //! - [`store`] holds every line of SQL.
+//! - [`checkpoint`] keeps the end of each history outside the database, and holds the database against it.
 //! - [`sync`] puts them together for one run of one organization; [`stop`] ends it early.
 //! - [`daemon`] decides when, by a [`schedule`]; [`metrics`] and [`notify`] tell others of it.
 //! - [`evidence`] packs a period of the history into one file, and reads such files.
@@ -18,6 +19,7 @@
 //! - [`sim`] is a simulated organization that speaks the provider's HTTP on loopback.
 
 pub mod audit;
+pub mod checkpoint;
 pub mod cli;
 pub mod clock;
 pub mod commands;

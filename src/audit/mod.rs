@@ -10,19 +10,25 @@
 //! itself (a restore that is accepted, a part that is pruned, a person who is forgotten) is a link as well: an
 //! [`Act`].
 
+mod acceptance;
 mod bytes;
+mod checkpoint;
 mod feed;
 mod item;
 pub mod lines;
 mod link;
+mod note;
 mod record;
 mod replay;
 mod seal;
 mod verify;
 
+pub use acceptance::Acceptance;
+pub use checkpoint::{Checkpoint, Note, NoteReader, Place, Standing};
 pub use feed::Feed;
 pub use item::{Content, Event, NoticeItem, Placed};
 pub use link::{Act, ActKind, Digest, Link, Part, PartDigest, PartHasher, RunHeader};
+pub use note::{KeyFault, Signature, SigningKey, VerifyingKey};
 pub use record::{
     ActRecord, Erased, ErasedValue, EventRecord, InventoryRecord, NoticeChange, NoticeRecord,
     RunRecord,

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
+use super::held::Held;
 use super::{Context, Exit, Misuse, NothingKnown, verify};
 use crate::audit::Verdict;
 use crate::cli::{Evidence, EvidenceAction, EvidenceVerify};
@@ -46,7 +47,7 @@ async fn make(context: &mut Context, arguments: &Evidence) -> anyhow::Result<Exi
     if period.verdicts.iter().any(|verdict| verdict.problem.is_some()) {
         let format = output::Format::Table;
         context.printer.warning("no evidence is made of a history that does not hold");
-        return verify::print(context, format, &period.verdicts);
+        return verify::print(context, format, &period.verdicts, &Held::default());
     }
     let effective = settings.effective().into_iter().map(|setting| (setting.key, setting.value));
     let contents = evidence::Context {
@@ -110,7 +111,9 @@ fn verify_pack(context: &mut Context, arguments: &EvidenceVerify) -> anyhow::Res
         return broken(context, arguments, &files, &difference);
     }
     match check::verify(&files) {
-        Ok(verdicts) => verify::print(context, arguments.format.format, &verdicts),
+        Ok(verdicts) => {
+            verify::print(context, arguments.format.format, &verdicts, &Held::default())
+        }
         Err(error) => broken(context, arguments, &files, &error.to_string()),
     }
 }
@@ -124,5 +127,5 @@ fn broken(
 ) -> anyhow::Result<Exit> {
     let names = check::organizations(files);
     let verdicts: Vec<Verdict> = names.iter().map(|name| Verdict::broken(name, what)).collect();
-    verify::print(context, arguments.format.format, &verdicts)
+    verify::print(context, arguments.format.format, &verdicts, &Held::default())
 }

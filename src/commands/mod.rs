@@ -1,12 +1,15 @@
 //! One file a subcommand, and what they share: the context, the exit codes, the advice.
 
+mod actor;
 mod backup;
+mod checkpoint;
 mod completions;
 mod config_check;
 mod demo;
 mod diff;
 mod events;
 mod evidence;
+mod held;
 mod keys;
 mod log;
 mod man;
@@ -21,6 +24,7 @@ mod window;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::checkpoint as checkpoints;
 use crate::cli::{Command, Config, Global};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Environment, Inputs, Settings};
@@ -106,6 +110,17 @@ async fn none_listed(
     Ok(if is_known { none.to_owned() } else { NothingKnown.to_string() })
 }
 
+/// Opens the database for reading. Where it is missing and should not be, that is told.
+async fn open_reader(settings: &Settings) -> anyhow::Result<Reader> {
+    match Reader::open(&settings.database.path).await {
+        Err(error @ store::Error::Missing { .. }) => {
+            let missing = checkpoints::look_for_missing(settings);
+            Err(missing.map_or_else(|| error.into(), anyhow::Error::from))
+        }
+        opened => Ok(opened?),
+    }
+}
+
 /// Runs one subcommand.
 pub async fn run(context: &mut Context, command: Command) -> anyhow::Result<Exit> {
     match command {
@@ -120,6 +135,7 @@ pub async fn run(context: &mut Context, command: Command) -> anyhow::Result<Exit
         Command::Verify(arguments) => verify::run(context, &arguments).await,
         Command::Evidence(arguments) => evidence::run(context, &arguments).await,
         Command::Backup(arguments) => backup::run(context, &arguments).await,
+        Command::Checkpoint(arguments) => checkpoint::run(context, &arguments).await,
         Command::Config(Config::Check(arguments)) => config_check::run(context, &arguments),
         Command::Demo(arguments) => demo::run(context, &arguments).await,
         Command::Man(arguments) => man::run(&arguments),
@@ -162,6 +178,10 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
             error.hint()
         } else if let Some(error) = cause.downcast_ref::<store::Error>() {
             error.hint()
+        } else if let Some(error) = cause.downcast_ref::<checkpoints::Error>() {
+            error.hint()
+        } else if let Some(error) = cause.downcast_ref::<checkpoints::KeyError>() {
+            Some(error.hint())
         } else if let Some(error) = cause.downcast_ref::<openai::Error>() {
             error.hint()
         } else if let Some(error) = cause.downcast_ref::<demo::Occupied>() {
@@ -192,9 +212,15 @@ impl Context {
     }
 
     /// Opens the database for reading, and makes sure that it knows the organization asked for.
-    async fn reader(&self, organization: Option<&str>) -> anyhow::Result<Reader> {
+    async fn reader(&mut self, organization: Option<&str>) -> anyhow::Result<Reader> {
         let settings = self.settings()?;
-        let mut reader = Reader::open(&settings.database.path).await?;
+        let mut reader = open_reader(&settings).await?;
+        // What cannot be read is told by who reads it.
+        if let Ok(look) = checkpoints::look(&settings, &mut reader).await
+            && let Some(departure) = look.departure
+        {
+            self.printer.warning(&departure.to_string());
+        }
         if let Some(name) = organization {
             let known = reader.list_organizations().await?;
             if !known.iter().any(|known| known == name) {

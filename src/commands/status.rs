@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Context, Exit, Misuse};
+use super::{Context, Exit, Misuse, open_reader};
+use crate::checkpoint;
 use crate::cli::Status;
 use crate::clock::Timestamp;
 use crate::config::{OrganizationSettings, Settings};
 use crate::output::{Cell, Column, Format, Kind};
 use crate::schedule::Schedule;
-use crate::store::{Error, Health, Reader};
+use crate::store::{Error, Health};
 
 const COLUMNS: [Column; 10] = [
     Column::new("organization", "ORGANIZATION", Kind::Id),
@@ -33,6 +34,8 @@ struct Finding {
     health: Health,
     next_run_at: Option<Timestamp>,
     problem: Option<String>,
+    /// What to do about checkpoints.
+    hint: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +82,7 @@ pub(super) async fn run(context: &mut Context, arguments: &Status) -> anyhow::Re
                 health: Health::default(),
                 next_run_at: None,
                 problem: Some(format!("the history is broken: {error}")),
+                hint: error.downcast_ref().and_then(checkpoint::Error::hint),
             };
             settings.organizations.iter().map(broken).collect()
         }
@@ -100,7 +104,10 @@ pub(super) async fn run(context: &mut Context, arguments: &Status) -> anyhow::Re
 }
 
 fn is_damage(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(Error::Corrupt { .. } | Error::NotADatabase { .. }))
+    matches!(
+        error.downcast_ref(),
+        Some(Error::Corrupt { .. } | Error::NotADatabase { .. } | Error::Inconsistent { .. })
+    ) || error.is::<checkpoint::Error>()
 }
 
 async fn find(
@@ -108,7 +115,7 @@ async fn find(
     wanted: Option<&str>,
     now: Timestamp,
 ) -> anyhow::Result<Vec<Finding>> {
-    let mut reader = Reader::open(&settings.database.path).await?;
+    let mut reader = open_reader(settings).await?;
     let known = reader.list_organizations().await?;
     if let Some(name) = wanted.filter(|name| settings.organization(name).is_none())
         && !known.iter().any(|known| known == name)
@@ -117,12 +124,19 @@ async fn find(
     }
     let is_wanted = |name: &str| wanted.is_none_or(|wanted| wanted == name);
     let installation = reader.installation().await?;
-    let broken = reader.find_break().await?;
+    let mut broken = reader.find_break().await?.map(|what| (what, None));
+    let mut look = checkpoint::Look::default();
+    if broken.is_none() {
+        look = checkpoint::look(settings, &mut reader).await?;
+        broken = look.departure.as_ref().map(|error| (error.to_string(), error.hint()));
+    }
     let mut findings = Vec::new();
     for organization in settings.organizations.iter().filter(|one| is_wanted(one.name.as_str())) {
         let health = reader.load_health(organization.name.as_str(), now).await?;
         let schedule = organization.schedule(&installation);
-        findings.push(judge(organization, &schedule, health, broken.as_deref(), now));
+        let mut finding = judge(organization, &schedule, health, broken.as_ref(), now);
+        note_missing(&mut finding, &look);
+        findings.push(finding);
     }
     for name in known.iter().filter(|name| is_wanted(name) && settings.organization(name).is_none())
     {
@@ -132,6 +146,7 @@ async fn find(
             health: reader.load_health(name, now).await?,
             next_run_at: None,
             problem: None,
+            hint: None,
         });
     }
     reader.close().await?;
@@ -142,7 +157,7 @@ fn judge(
     organization: &OrganizationSettings,
     schedule: &Schedule,
     health: Health,
-    broken: Option<&str>,
+    broken: Option<&(String, Option<String>)>,
     now: Timestamp,
 ) -> Finding {
     let last = health.last_run.as_ref();
@@ -152,7 +167,7 @@ fn judge(
     };
     let (verdict, problem) = match health.last_success_at {
         _ if broken.is_some() => {
-            (Verdict::Broken, broken.map(|what| format!("the history is broken: {what}")))
+            (Verdict::Broken, broken.map(|(what, _)| format!("the history is broken: {what}")))
         }
         _ if health.is_held => (Verdict::Held, Some(reason())),
         None if last.is_none() => (Verdict::NeverSynced, Some("there was no run yet".to_owned())),
@@ -179,6 +194,17 @@ fn judge(
         next_run_at: schedule.next_after(now),
         health,
         problem,
+        hint: broken.and_then(|(_, hint)| hint.clone()),
+    }
+}
+
+/// Runs without a checkpoint are no reason to wake anybody, but are to be seen. One may be about to get it.
+fn note_missing(finding: &mut Finding, look: &checkpoint::Look) {
+    let missing = look.missing.get(&finding.organization).copied().unwrap_or(0);
+    if finding.problem.is_none() && missing > 1 {
+        finding.problem = Some(format!("{missing} links of the history have no checkpoint"));
+        let hint = "the checkpoint file could not be written: the log says why";
+        finding.hint = Some(hint.to_owned());
     }
 }
 
@@ -190,17 +216,21 @@ fn advice(finding: &Finding) -> Option<[String; 2]> {
         Verdict::Held => format!(
             "`keydrift runs --limit 1 --format json` names the keys; `keydrift sync --accept {name}` takes it for true"
         ),
-        Verdict::Broken => "keep the file as it is, and compare it with a backup".to_owned(),
+        Verdict::Broken => finding
+            .hint
+            .clone()
+            .unwrap_or_else(|| "keep the file as it is, and compare it with a backup".to_owned()),
         Verdict::NeverSynced | Verdict::Late => {
             "see that `keydrift run` is running; `keydrift sync` tries at once".to_owned()
         }
+        Verdict::Ok if finding.hint.is_some() => finding.hint.clone().unwrap_or_default(),
         _ => "it is tried again by itself; `keydrift runs` has the history".to_owned(),
     };
     Some([format!("{name}: {problem}"), format!("  {hint}")])
 }
 
 fn cells(finding: Finding) -> Vec<Cell> {
-    let Finding { organization, verdict, health, next_run_at, problem } = finding;
+    let Finding { organization, verdict, health, next_run_at, problem, hint: _ } = finding;
     let time = |time: Option<Timestamp>| Cell::from(time.map(|time| time.to_string()));
     let last = health.last_run;
     let (at, status, trigger) = match last {

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 
 use super::events::{EventListing, Of};
 use super::{Context, Exit, Misuse};
+use crate::checkpoint::{self, Checkpoints};
 use crate::cli::Sync;
 use crate::config::{OrganizationSettings, Settings};
 use crate::inventory::EventKind;
@@ -31,12 +32,13 @@ pub(super) async fn run(context: &mut Context, arguments: &Sync) -> anyhow::Resu
         // Nobody else is waiting: a credential that can't be read is a mistake, not a failed run.
         only.read()?;
     }
-    let mut writer = open(context, &settings).await?;
+    let mut opened = open(context, &settings).await?;
     let mut reader = Reader::open(&settings.database.path).await?;
     let mut reports = Vec::new();
     let told =
-        sync_each(context, &mut writer, &mut reader, &settings, arguments, &targets, &mut reports);
+        sync_each(context, &mut opened, &mut reader, &settings, arguments, &targets, &mut reports);
     let told = told.await;
+    let (writer, _) = opened;
     let exit = exit(&reports, targets.len(), arguments.exit_code);
     let closed = if arguments.scheduled {
         reader.close().await?;
@@ -68,7 +70,7 @@ pub(super) async fn run(context: &mut Context, arguments: &Sync) -> anyhow::Resu
 /// none from being synced; it is the error in the end.
 async fn sync_each(
     context: &mut Context,
-    writer: &mut Writer,
+    (writer, checkpoints): &mut (Writer, Checkpoints),
     reader: &mut Reader,
     settings: &Settings,
     arguments: &Sync,
@@ -89,6 +91,7 @@ async fn sync_each(
         let expected = reader.count_keys(name).await?;
         let mut report =
             sync_one(context, writer, settings, target, arguments, expected, &stop).await?;
+        checkpoints.keep(writer).await;
         if format == Format::Table && told.is_ok() {
             told = list_drift(context, reader, seen, format).await;
             seen = reader.last_event_id().await?;
@@ -125,17 +128,19 @@ fn chosen<'a>(
     Ok(vec![found])
 }
 
-async fn open(context: &mut Context, settings: &Settings) -> anyhow::Result<Writer> {
-    let path = &settings.database.path;
+async fn open(context: &mut Context, settings: &Settings) -> anyhow::Result<(Writer, Checkpoints)> {
     if settings.database.is_default {
-        make_directory(path)?;
+        make_directory(&settings.database.path)?;
     }
     let printer = &mut context.printer;
-    let writer = Writer::open(path, settings.database.lock_timeout, |holder| {
+    let opened = checkpoint::open(settings, settings.database.lock_timeout, |holder| {
         printer.note(&format!("waiting for {holder}"));
-    })
-    .await?;
-    Ok(writer)
+    });
+    let (writer, checkpoints) = opened.await?;
+    if let Some(mending) = checkpoints.mending() {
+        context.printer.note(&mending);
+    }
+    Ok((writer, checkpoints))
 }
 
 /// The default place may not be there yet; one that somebody named has to be.
@@ -269,6 +274,7 @@ fn explain(error: sync::Error, organization: &str) -> anyhow::Error {
         sync::Error::Credential(cause) => anyhow::Error::new(cause).context(failed),
         sync::Error::Api(cause) => anyhow::Error::new(cause).context(failed),
         sync::Error::Store(cause) => anyhow::Error::new(cause).context(failed),
+        sync::Error::Checkpoint(cause) => anyhow::Error::new(cause).context(failed),
         sync::Error::Refused(cause) => anyhow::Error::new(cause).context(format!(
             "refused to sync organization `{organization}`: this looks like another one"
         )),

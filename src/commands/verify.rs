@@ -2,14 +2,15 @@
 
 use serde_json::json;
 
-use super::{Context, Exit, Misuse};
+use super::held::{self, Held};
+use super::{Context, Exit, Misuse, open_reader};
 use crate::audit::{ActRecord, Gap, Problem, Verdict};
 use crate::cli::Verify;
 use crate::clock::Timestamp;
 use crate::output::{Cell, Column, Format, Kind};
-use crate::store::{Error, Reader};
+use crate::store::Error;
 
-const COLUMNS: [Column; 15] = [
+const COLUMNS: [Column; 19] = [
     Column::new("organization", "ORGANIZATION", Kind::Id),
     Column::new("verdict", "VERDICT", Kind::Word),
     Column::new("runs", "RUNS", Kind::Number),
@@ -25,6 +26,10 @@ const COLUMNS: [Column; 15] = [
     Column::hidden("first_bad_run_id", Kind::Number),
     Column::hidden("good_until", Kind::Time),
     Column::hidden("problem", Kind::Text),
+    Column::hidden("checkpoints", Kind::Number),
+    Column::hidden("signed", Kind::Number),
+    Column::hidden("abandoned", Kind::Number),
+    Column::hidden("ignored", Kind::Number),
 ];
 
 /// As many gaps are named to people.
@@ -32,7 +37,7 @@ const MOST_GAPS: usize = 10;
 
 pub(super) async fn run(context: &mut Context, arguments: &Verify) -> anyhow::Result<Exit> {
     let settings = context.settings()?;
-    let mut reader = Reader::open(&settings.database.path).await?;
+    let mut reader = open_reader(&settings).await?;
     let known = reader.list_organizations().await?;
     let wanted = arguments.organization.name.as_deref();
     if let Some(name) = wanted.filter(|name| !known.iter().any(|known| known == name)) {
@@ -51,6 +56,13 @@ pub(super) async fn run(context: &mut Context, arguments: &Verify) -> anyhow::Re
         }
         verdicts => verdicts?,
     };
+    let held = held::hold(context, &settings, arguments, &mut reader, &mut verdicts).await;
+    let is_broken = damage.is_some() || verdicts.iter().any(|verdict| verdict.problem.is_some());
+    let held = match held {
+        // That is told already, and the verdict stands.
+        Err(error) if is_broken && error.is::<Error>() => Held::default(),
+        held => held?,
+    };
     reader.close().await?;
     if let Some(damage) = damage {
         for verdict in &mut verdicts {
@@ -60,22 +72,27 @@ pub(super) async fn run(context: &mut Context, arguments: &Verify) -> anyhow::Re
     }
     // One history may not hold without another: run numbers are common to all.
     verdicts.retain(|verdict| wanted.is_none_or(|wanted| wanted == verdict.organization));
-    print(context, arguments.format.format, &verdicts)
+    print(context, arguments.format.format, &verdicts, &held)
 }
 
 pub(super) fn print(
     context: &mut Context,
     format: Format,
     verdicts: &[Verdict],
+    held: &Held,
 ) -> anyhow::Result<Exit> {
     let whole = verdicts.iter().all(|verdict| verdict.problem.is_none());
     let mut listing = context.printer.listing(format, &COLUMNS, "there is no history yet")?;
-    verdicts.iter().try_for_each(|verdict| listing.row(&cells(verdict)))?;
+    verdicts.iter().try_for_each(|verdict| listing.row(&cells(verdict, held)))?;
     listing.finish()?;
     if format == Format::Table {
-        for line in verdicts.iter().flat_map(explain) {
-            context.printer.line(&line)?;
+        for verdict in verdicts {
+            let of_checkpoints = held.explain(&verdict.organization);
+            for line in explain(verdict).into_iter().chain(of_checkpoints) {
+                context.printer.line(&line)?;
+            }
         }
+        held.remarks().iter().try_for_each(|line| context.printer.line(line))?;
         context.printer.line(if whole { "whole and unedited" } else { "broken" })?;
     }
     Ok(if whole { Exit::Done } else { Exit::Bad })
@@ -127,7 +144,7 @@ fn tell(act: &ActRecord) -> Option<String> {
     })
 }
 
-fn cells(verdict: &Verdict) -> Vec<Cell> {
+fn cells(verdict: &Verdict, held: &Held) -> Vec<Cell> {
     let number = |number: u64| Cell::from(i64::try_from(number).unwrap_or(i64::MAX));
     let run = |run: &Option<(i64, String)>| match run {
         Some((run_id, at)) => (Cell::from(*run_id), Cell::from(at.as_str())),
@@ -137,6 +154,7 @@ fn cells(verdict: &Verdict) -> Vec<Cell> {
     let gaps = verdict.gaps.iter();
     let gaps = gaps.map(|Gap { from, to }| json!({ "from": from, "to": to })).collect();
     let problem = verdict.problem.as_ref();
+    let [agree, signed, abandoned] = held.counts(&verdict.organization);
     vec![
         verdict.organization.as_str().into(),
         if problem.is_none() { "whole" } else { "broken" }.into(),
@@ -153,5 +171,9 @@ fn cells(verdict: &Verdict) -> Vec<Cell> {
         problem.and_then(|problem| problem.run_id).map_or(Cell::Null, Cell::from),
         run(&verdict.good_until).1,
         problem.map(|problem| problem.what.as_str()).into(),
+        number(agree),
+        number(signed),
+        number(abandoned),
+        number(held.ignored),
     ]
 }

@@ -3,6 +3,7 @@
 //! Two steps: [`layers`] finds what is set and where, [`read`] what it means. Credentials are not
 //! read here: [`crate::secret`] does, anew for each run.
 
+mod checkpoint;
 mod environment;
 mod error;
 mod file;
@@ -23,6 +24,7 @@ use ::url::Url;
 use chrono_tz::Tz;
 use config::{Config, Value, ValueKind};
 
+pub use checkpoint::CheckpointSettings;
 pub use environment::Environment;
 pub use error::{Error, Problem};
 pub use name::OrgName;
@@ -53,6 +55,7 @@ pub struct Settings {
     /// The file that was read, if there was one.
     pub config_file: Option<PathBuf>,
     pub database: DatabaseSettings,
+    pub checkpoint: CheckpointSettings,
     pub api: ApiSettings,
     pub removal: RemovalSettings,
     pub metrics: MetricsSettings,
@@ -246,6 +249,7 @@ fn validate<'a>(
         is_default,
         lock_timeout: reader.duration(&settings::LOCK_TIMEOUT),
     };
+    let checkpoint = CheckpointSettings::read(&mut reader, &database.path, inputs.environment);
     let api = api(&mut reader);
     let removal = RemovalSettings {
         guard_keys: reader.integer(&settings::GUARD_KEYS),
@@ -269,6 +273,7 @@ fn validate<'a>(
     Ok(Settings {
         config_file,
         database,
+        checkpoint,
         api,
         removal,
         metrics,

@@ -35,8 +35,8 @@ pub(super) enum Expects {
 }
 
 pub(super) const ORGANIZATIONS: &str = "organizations";
-pub(super) const SECTIONS: [&str; 7] =
-    ["database", "api", "removal", "schedule", "metrics", "heartbeat", ORGANIZATIONS];
+pub(super) const SECTIONS: [&str; 8] =
+    ["database", "checkpoint", "api", "removal", "schedule", "metrics", "heartbeat", ORGANIZATIONS];
 /// Sections within an organization's: what they set goes before the section of the same name.
 pub(super) const INNER_SECTIONS: [&str; 2] = ["schedule", "heartbeat"];
 
@@ -76,6 +76,9 @@ const MANY: u64 = 10_000_000;
 pub(super) const DATABASE_PATH: Setting = path("database", "path");
 pub(super) const LOCK_TIMEOUT: Setting =
     duration("database", "lock_timeout", "30s", Duration::ZERO, HOUR);
+
+pub(super) const CHECKPOINT_PATH: Setting = path("checkpoint", "path");
+pub(super) const CHECKPOINT_KEY_FILE: Setting = path("checkpoint", "key_file");
 
 pub(super) const PAGE_SIZE: Setting = integer("api", "page_size", "100", 1..=1000);
 pub(super) const MAX_CONCURRENCY: Setting = integer("api", "max_concurrency", "8", 1..=64);
@@ -135,9 +138,11 @@ pub(super) const OWN_RUN_AT_START: Setting =
     text(ORGANIZATIONS, "schedule.run_at_start", Expects::Bool);
 pub(super) const OWN_HEARTBEAT_URL: Setting = text(ORGANIZATIONS, "heartbeat.url", Expects::Url);
 
-pub(super) static SETTINGS: [Setting; 28] = [
+pub(super) static SETTINGS: [Setting; 30] = [
     DATABASE_PATH,
     LOCK_TIMEOUT,
+    CHECKPOINT_PATH,
+    CHECKPOINT_KEY_FILE,
     PAGE_SIZE,
     MAX_CONCURRENCY,
     CONNECT_TIMEOUT,

@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio_cron_scheduler::JobSchedulerError;
 
+use crate::checkpoint;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Settings};
 use crate::metrics::Metrics;
@@ -45,6 +46,7 @@ use work::{Done, Job, Outcome, Owed};
 /// process is gone within five seconds.
 const GRACE: Duration = Duration::from_secs(4);
 const TIDYING: Duration = Duration::from_millis(500);
+const NO_CHECKPOINTS: &str = "checkpoints cannot be made: see the log";
 
 /// Reads the configuration, at the start and at each reload.
 pub type Load = Box<dyn Fn() -> Result<Settings, config::Error> + Send + Sync>;
@@ -56,6 +58,8 @@ pub enum Error {
     Signals(#[source] std::io::Error),
     #[error(transparent)]
     Store(#[from] store::Error),
+    #[error(transparent)]
+    Checkpoint(checkpoint::Error),
     #[error("cannot listen at {address} for those who ask for metrics")]
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("the metrics could not be set up")]
@@ -76,6 +80,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),
+            Self::Checkpoint(error) => error.hint(),
             Self::Listen { .. } => {
                 Some("free the address, or set another `metrics.listen`".to_owned())
             }
@@ -274,8 +279,13 @@ impl Daemon {
 
     /// Takes note of a run that has ended.
     async fn conclude(&mut self, done: Done) {
-        let Done { organization, outcome, owed } = done;
+        let Done { organization, outcome, owed, lacks_checkpoints } = done;
         self.owed = owed;
+        if lacks_checkpoints {
+            self.remark.get_or_insert(NO_CHECKPOINTS);
+        } else {
+            self.remark.take_if(|remark| *remark == NO_CHECKPOINTS);
+        }
         let (ended, reason) = match &outcome {
             Outcome::NotBegun => return,
             Outcome::Ran(report) => (
@@ -377,6 +387,7 @@ impl Daemon {
                 "another `database.path` takes a restart; the rest of the configuration is in use"
             );
             self.remark = Some("another database takes a restart");
+            settings.checkpoint.path.clone_from(&self.settings.checkpoint.path);
         }
         settings.database.path.clone_from(&self.settings.database.path);
         let mut plans = Vec::new();
@@ -487,21 +498,30 @@ async fn finished(run: &mut Option<Running>) -> Result<Option<Done>, JoinError> 
 async fn prepare(
     settings: &Settings,
     clock: &dyn Clock,
-) -> Result<(Reader, BTreeMap<String, Timestamp>), store::Error> {
+) -> Result<(Reader, BTreeMap<String, Timestamp>), Error> {
     let database = &settings.database;
-    let opened = Writer::open(&database.path, database.lock_timeout, |holder| {
+    let opened = checkpoint::open(settings, database.lock_timeout, |holder| {
         tracing::info!(holder, "waiting for the run lock");
     });
-    let mut writer = match opened.await {
-        Ok(writer) => writer,
+    let (mut writer, mut checkpoints) = match opened.await {
+        Ok(opened) => opened,
         // Somebody syncs by hand, or reads. If the schema is as it should be, nothing has to be done before.
-        Err(error @ (store::Error::Held { .. } | store::Error::Busy { .. })) => {
+        Err(checkpoint::Error::Store(
+            error @ (store::Error::Held { .. } | store::Error::Busy { .. }),
+        )) => {
             tracing::warn!(%error, "the database cannot be written yet");
             let reader = Reader::open(&database.path).await.map_err(|_| error)?;
             return Ok((reader, BTreeMap::new()));
         }
-        Err(error) => return Err(error),
+        Err(checkpoint::Error::Store(error)) => return Err(error.into()),
+        // No run begins on it, and each says so, until somebody has looked.
+        Err(error) if error.is_departure() => {
+            tracing::error!(%error, "the database is not as it was left");
+            return Ok((Reader::open(&database.path).await?, BTreeMap::new()));
+        }
+        Err(error) => return Err(Error::Checkpoint(error)),
     };
+    checkpoints.tell();
     loop {
         match writer.settle_run(clock.now()).await {
             Ok(Some(run)) => {
@@ -520,6 +540,7 @@ async fn prepare(
         }
     }
     let owed_until = writer.owed_until();
+    checkpoints.keep(&mut writer).await;
     let reader = Reader::open(&database.path).await?;
     if let Err(error) = writer.close().await {
         tracing::info!(%error, "the database could not be tidied up");

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::checkpoint::{self, Checkpoints};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
 use crate::run::{Status, Tally, Trigger};
@@ -41,6 +42,8 @@ pub(super) struct Done {
     pub(super) outcome: Outcome,
     /// What is still to be recorded.
     pub(super) owed: Vec<Owed>,
+    /// Whether checkpoints could not be made.
+    pub(super) lacks_checkpoints: bool,
 }
 
 pub(super) enum Outcome {
@@ -62,36 +65,49 @@ pub(super) async fn run(mut job: Job) -> Done {
     let opened = tokio::select! {
         biased;
         _ = job.stop.requested() => {
-            return Done { organization, outcome: Outcome::NotBegun, owed: job.owed };
+            let outcome = Outcome::NotBegun;
+            return Done { organization, outcome, owed: job.owed, lacks_checkpoints: false };
         }
         opened = open(&job.settings) => opened,
     };
+    let mut lacks_checkpoints = false;
     let outcome = match opened {
-        Ok(mut writer) => {
+        Ok((mut writer, mut checkpoints)) => {
             note_owed(&mut writer, &mut job.owed);
             let outcome = sync(&mut writer, &job).await;
+            checkpoints.keep(&mut writer).await;
+            lacks_checkpoints = checkpoints.is_behind;
             if let Err(error) = writer.close().await {
                 tracing::info!(%error, "the database could not be tidied up");
             }
             outcome
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     };
     let outcome = match outcome {
         Ok(report) => Outcome::Ran(Box::new(report)),
         Err(error) => give_up(&mut job, started_at, error),
     };
-    Done { organization, outcome, owed: job.owed }
+    Done { organization, outcome, owed: job.owed, lacks_checkpoints }
 }
 
 /// A database that is gone is not begun anew: somebody has to say what became of it.
-async fn open(settings: &Settings) -> Result<Writer, store::Error> {
+async fn open(settings: &Settings) -> Result<(Writer, Checkpoints), sync::Error> {
     let path = &settings.database.path;
     if !path.exists() {
-        return Err(store::Error::Gone { path: path.clone() });
+        return Err(store::Error::Gone { path: path.clone() }.into());
     }
-    let wait = settings.database.lock_timeout;
-    Writer::open(path, wait, |holder| tracing::info!(holder, "waiting for the run lock")).await
+    let opened = checkpoint::open(settings, settings.database.lock_timeout, |holder| {
+        tracing::info!(holder, "waiting for the run lock");
+    });
+    match opened.await {
+        Ok((writer, checkpoints)) => {
+            checkpoints.tell();
+            Ok((writer, checkpoints))
+        }
+        Err(checkpoint::Error::Store(error)) => Err(error.into()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Leaves what is owed to the run that follows, which records it first.

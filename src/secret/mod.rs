@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use crate::config::OrgName;
 
 pub use credential::Credential;
+pub(crate) use source::read_file;
 pub use source::{CredentialSource, CredentialSources, KeyFile};
 
 const KEY_VARIABLE: &str = "OPENAI_ADMIN_KEY";

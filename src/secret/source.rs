@@ -192,7 +192,7 @@ impl fmt::Debug for CredentialSource {
 }
 
 /// A whole file, in a buffer that is wiped and never grows, because growing leaves copies behind.
-fn read_file(path: &Path, private: bool) -> Result<Zeroizing<Vec<u8>>, Error> {
+pub(crate) fn read_file(path: &Path, private: bool) -> Result<Zeroizing<Vec<u8>>, Error> {
     let unreadable = |source| Error::Unreadable { path: path.to_owned(), source };
     // Looked at before it is opened: to open a FIFO would wait for whoever writes to it, and one
     // could not be read again for the next run.

@@ -180,7 +180,7 @@ fn create(path: &Path) -> Result<(), Error> {
 
 /// Gives an empty file that root made to the owner of its directory: root's first sync by hand must not
 /// shut out the service that the directory belongs to. `SQLite` does the same with its other files.
-pub(super) fn leave_to_owner(file: &File, path: &Path) {
+pub(crate) fn leave_to_owner(file: &File, path: &Path) {
     let given = (|| {
         let made = file.metadata()?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::checkpoint;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{ApiSettings, OrganizationSettings, RemovalSettings};
 use crate::inventory::{
@@ -122,6 +123,8 @@ pub enum Error {
     Api(#[from] openai::Error),
     #[error("the database could not be used")]
     Store(#[from] store::Error),
+    #[error("the database was not used")]
+    Checkpoint(#[from] checkpoint::Error),
     #[error("refused: this looks like another organization")]
     Refused(#[from] Stranger),
     #[error("held: nothing was changed")]
@@ -140,6 +143,7 @@ impl Error {
             Self::Credential(error) => error.hint(),
             Self::Api(error) => error.hint(),
             Self::Store(error) => error.hint(),
+            Self::Checkpoint(error) => error.hint(),
             Self::Refused(_) => Some(format!(
                 "check which organization the credential of `{organization}` belongs to; if the list is right, run `keydrift sync --accept {organization}`"
             )),

@@ -16,9 +16,11 @@ pub const KEY_RESTORED: &str = "1fce77ef44c948f7b89e76a33879a0e4";
 pub const FIRST_USE: &str = "767b0e3c3d754040b6a44073af0409b0";
 /// Nobody was there to run when the schedule said so.
 pub const SLOT_MISSED: &str = "da914beaf6e24481a144370b3e4bea05";
+/// A checkpoint of the newest link of a history.
+pub const CHECKPOINT: &str = "3f6d0c8e5b7a4e0f9a1c7d2b64e85f13";
 
 /// All of them, by name.
-pub const ALL: [(&str, &str); 8] = [
+pub const ALL: [(&str, &str); 9] = [
     ("RUN_OK", RUN_OK),
     ("RUN_FAILED", RUN_FAILED),
     ("RUN_HELD", RUN_HELD),
@@ -27,4 +29,5 @@ pub const ALL: [(&str, &str); 8] = [
     ("KEY_RESTORED", KEY_RESTORED),
     ("FIRST_USE", FIRST_USE),
     ("SLOT_MISSED", SLOT_MISSED),
+    ("CHECKPOINT", CHECKPOINT),
 ];

@@ -62,6 +62,8 @@ fn kill_one(world: &World, pages: usize, span: Span, rng: &mut fastrand::Rng, be
     let committed = wreck::check(world, &world.database(), runs, before);
 
     let said = world.sync();
+    let verified = world.keydrift(&["verify", "--format=json"]).succeeds().json();
+    assert!(verified[0]["checkpoints"].as_i64() > Some(0), "{verified}");
     let statement = format!(
         "select status, trigger, error, cast(strftime('%s', started_at) as integer) as started_at
          from run_history where run_id > {runs} order by run_id"

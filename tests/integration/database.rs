@@ -201,6 +201,7 @@ fn a_database_may_have_any_name() {
     for name in names {
         for database in [world.path().join(name), PathBuf::from(name)] {
             drop(std::fs::remove_file(world.path().join(name)));
+            drop(std::fs::remove_file(world.path().join(format!("{name}.checkpoints"))));
             let sync = || {
                 Keydrift::new(world.path())
                     .env("OPENAI_ADMIN_KEY", world.organization().credential())
@@ -476,6 +477,8 @@ fn a_damaged_database_is_said_to_be() {
     let cases = damaged.len();
     for bytes in damaged {
         std::fs::write(world.database(), bytes).unwrap();
+        // What a sync before has added is not what this is about.
+        drop(std::fs::remove_file(world.path().join("keys.db.checkpoints")));
         let commands: [&[&str]; 4] = [&["keys"], &["log"], &["runs"], &["sync"]];
         let ran = commands.map(|args| world.keydrift(args).run());
         for ran in &ran {

@@ -12,6 +12,7 @@
 
 mod support;
 
+mod checkpoints;
 mod clock;
 mod commands;
 mod concurrency;

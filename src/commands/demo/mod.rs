@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::events::{EventListing, Of};
 use super::{Context, Exit, Misuse};
+use crate::checkpoint;
 use crate::cli::Demo;
 use crate::clock::{Clock as _, ManualClock, Timestamp};
 use crate::config::{self, Environment, Inputs, Settings};
@@ -20,7 +21,7 @@ use crate::inventory::EventKind;
 use crate::output::Format;
 use crate::sim::{ANY_PORT, Handle, Organization, Server};
 use crate::stop::Stop;
-use crate::store::{EventFilter, EventRow, Reader, Writer};
+use crate::store::{EventFilter, EventRow, Reader};
 
 /// How many keys the simulated organization begins with.
 const KEYS: usize = 12;
@@ -118,8 +119,8 @@ async fn play(
     begin: Timestamp,
 ) -> anyhow::Result<()> {
     let clock = Arc::new(ManualClock::new(begin));
-    let mut writer =
-        Writer::open(&settings.database.path, settings.database.lock_timeout, |_| {}).await?;
+    let wait = settings.database.lock_timeout;
+    let (mut writer, mut checkpoints) = checkpoint::open(settings, wait, |_| {}).await?;
     context.printer.heading("A fortnight of a simulated organization, one sync a day")?;
     context
         .printer
@@ -130,6 +131,7 @@ async fn play(
         organization.with(|organization| organization.set_now(clock.now().unix()));
         (day.happens)(organization);
         let report = story::sync(&mut writer, &clock, settings).await?;
+        checkpoints.keep(&mut writer).await;
         organization.clear_faults();
         context.printer.line(&format!("day {:>2}  {}", day.number, day.tells))?;
         let (status, outcome) = story::outcome(&report);

@@ -127,6 +127,8 @@ fn the_effective_configuration_names_every_setting_and_its_origin() {
     insta::assert_snapshot!(table.join("\n"), @"
     database.path = /home/ann/.local/share/keydrift/keydrift.db (default, from HOME)
     database.lock_timeout = 30s (default)
+    checkpoint.path = /home/ann/.local/share/keydrift/keydrift.db.checkpoints (default)
+    checkpoint.key_file = (none) (default)
     api.page_size = 100 (default)
     api.max_concurrency = 8 (default)
     api.connect_timeout = 10s (default)

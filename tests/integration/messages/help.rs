@@ -27,7 +27,9 @@ fn help_of_keydrift() {
       diff         List what differs between two times
       runs         List the runs: when keydrift looked, and what came of it
       status       Tell whether all is well: exit code 3 if not
+      verify       Prove that the history is whole and unedited: exit code 3 if not
       backup       Copy the database, whole and checked, while it is in use
+      checkpoint   Make a key that signs checkpoints, or accept a restored backup
       config       Show what is configured, or what is wrong with it
       demo         Play a fortnight of a simulated organization, with no account and no network
       completions  Print a shell's completion script
@@ -480,5 +482,136 @@ fn help_of_backup() {
 
     Examples:
       keydrift backup /srv/backup/keydrift.db
+    ");
+}
+
+#[test]
+fn help_of_verify() {
+    insta::assert_snapshot!(help(&["verify"]), @"
+    Prove that the history is whole and unedited: exit code 3 if not
+
+    Usage: keydrift verify [OPTIONS]
+
+    Options:
+          --checkpoints <FILE>   Hold it also against the checkpoints in this file; may be given several
+                                 times
+          --journal              Hold it also against the checkpoints in the journal, as journalctl
+                                 gives them
+          --public-key <VKEY>    Only checkpoints signed by this key prove anything; may be given
+                                 several times
+          --organization <NAME>  Only this organization
+          --format <FORMAT>      How to print: for people, or for programs [default: table] [possible
+                                 values: table, json, ndjson, csv]
+      -h, --help                 Print help
+
+    Global options:
+          --config <FILE>        Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                                 /etc/keydrift/keydrift.toml]
+          --database <FILE>      Use this database file [setting: database.path]
+      -v, --verbose...           Log more to stderr: what is done, with -vv also how, with -vvv
+                                 everything (RUST_LOG wins)
+          --log-format <FORMAT>  How log lines look; given, they go to stderr also where they would go
+                                 to the journal [possible values: text, json]
+      -q, --quiet                Say nothing on stderr but warnings and errors
+
+    It computes every digest of the chain anew, replays the history, and holds the result against the
+    inventory. Broken (exit code 3) is what was edited, dropped, inserted or moved: it names the first
+    bad
+    run, and up to where the record is good. docs/audit-log.md says what that proves, and what not.
+    Checkpoints are those in the checkpoint file, if it is there and can be read, and those given.
+
+    Examples:
+      keydrift verify
+      keydrift verify --checkpoints copy.checkpoints --public-key acme+c74f20a3+ARpc2QcU…
+      keydrift verify --journal               also against what the journal has
+      keydrift verify --organization acme --format json
+    ");
+}
+
+#[test]
+fn help_of_checkpoint() {
+    insta::assert_snapshot!(help(&["checkpoint"]), @"
+    Make a key that signs checkpoints, or accept a restored backup
+
+    Usage: keydrift checkpoint [OPTIONS] <COMMAND>
+
+    Commands:
+      keygen  Make a new key that signs checkpoints, and print its public half
+      accept  Take a database for good that departs from its checkpoints, and record that
+
+    Options:
+      -h, --help  Print help
+
+    Global options:
+          --config <FILE>        Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                                 /etc/keydrift/keydrift.toml]
+          --database <FILE>      Use this database file [setting: database.path]
+      -v, --verbose...           Log more to stderr: what is done, with -vv also how, with -vvv
+                                 everything (RUST_LOG wins)
+          --log-format <FORMAT>  How log lines look; given, they go to stderr also where they would go
+                                 to the journal [possible values: text, json]
+      -q, --quiet                Say nothing on stderr but warnings and errors
+    ");
+}
+
+#[test]
+fn help_of_checkpoint_keygen() {
+    insta::assert_snapshot!(help(&["checkpoint", "keygen"]), @"
+    Make a new key that signs checkpoints, and print its public half
+
+    Usage: keydrift checkpoint keygen [OPTIONS] <FILE>
+
+    Arguments:
+      <FILE>  The new file; one that is there already is an error
+
+    Options:
+          --name <NAME>  The name of the key, which signatures carry [default: keydrift]
+      -h, --help         Print help
+
+    Global options:
+          --config <FILE>        Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                                 /etc/keydrift/keydrift.toml]
+          --database <FILE>      Use this database file [setting: database.path]
+      -v, --verbose...           Log more to stderr: what is done, with -vv also how, with -vvv
+                                 everything (RUST_LOG wins)
+          --log-format <FORMAT>  How log lines look; given, they go to stderr also where they would go
+                                 to the journal [possible values: text, json]
+      -q, --quiet                Say nothing on stderr but warnings and errors
+
+    The file is for the setting checkpoint.key_file, or for systemd's credential checkpoint-key. What is
+    printed is the public key: keep it where the database is not, for `keydrift verify --public-key`.
+
+    Examples:
+      keydrift checkpoint keygen /etc/keydrift/checkpoint.key --name acme.example/keydrift
+    ");
+}
+
+#[test]
+fn help_of_checkpoint_accept() {
+    insta::assert_snapshot!(help(&["checkpoint", "accept"]), @"
+    Take a database for good that departs from its checkpoints, and record that
+
+    Usage: keydrift checkpoint accept [OPTIONS] --reason <TEXT>
+
+    Options:
+          --reason <TEXT>        Why the database departs from its checkpoints
+          --organization <NAME>  Only this organization
+      -h, --help                 Print help
+
+    Global options:
+          --config <FILE>        Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                                 /etc/keydrift/keydrift.toml]
+          --database <FILE>      Use this database file [setting: database.path]
+      -v, --verbose...           Log more to stderr: what is done, with -vv also how, with -vvv
+                                 everything (RUST_LOG wins)
+          --log-format <FORMAT>  How log lines look; given, they go to stderr also where they would go
+                                 to the journal [possible values: text, json]
+      -q, --quiet                Say nothing on stderr but warnings and errors
+
+    For a backup that was restored. That is an act in the history, with the reason and the system user,
+    which `keydrift verify` shows for ever. What was recorded between backup and loss stays lost.
+
+    Examples:
+      keydrift checkpoint accept --reason 'disk failed on 3 October, backup of the night before'
     ");
 }

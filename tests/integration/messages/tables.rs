@@ -252,36 +252,38 @@ fn table_of_a_first_sync_and_of_a_second() {
 fn table_of_the_configuration() {
     let world = World::new(1);
     insta::assert_snapshot!(table(&world, &["config", "check"]), @"
-    SETTING                                      VALUE                        SET BY
-    database.path                                DIR/keys.db      --database
-    database.lock_timeout                        30s                          default
-    api.page_size                                100                          default
-    api.max_concurrency                          8                            default
-    api.connect_timeout                          10s                          default
-    api.read_timeout                             30s                          default
-    api.request_timeout                          1m                           default
-    api.run_deadline                             15m                          default
-    api.max_attempts                             5                            default
-    api.proxy                                    (none)                       default
-    api.tls_ca_file                              (none)                       default
-    removal.guard_keys                           10                           default
-    removal.guard_percent                        30                           default
-    removal.confirm_limit                        5000                         default
-    schedule.cron                                0 * * * *                    default
-    schedule.timezone                            UTC                          default
-    schedule.jitter                              1m                           default
-    schedule.run_at_start                        true                         default
-    metrics.listen                               (none)                       default
-    heartbeat.url                                (none)                       default
-    organizations.default.base_url               http://ADDR/v1    OPENAI_BASE_URL
-    organizations.default.admin_key_file         (none)                       default
-    organizations.default.organization_id        (none)                       default
-    organizations.default.schedule.cron          0 * * * *                    schedule.cron
-    organizations.default.schedule.timezone      UTC                          schedule.timezone
-    organizations.default.schedule.jitter        1m                           schedule.jitter
-    organizations.default.schedule.run_at_start  true                         schedule.run_at_start
-    organizations.default.heartbeat.url          (none)                       heartbeat.url
-    organizations.default.credential             variable `OPENAI_ADMIN_KEY`  OPENAI_ADMIN_KEY
+    SETTING                                      VALUE                                SET BY
+    database.path                                DIR/keys.db              --database
+    database.lock_timeout                        30s                                  default
+    checkpoint.path                              DIR/keys.db.checkpoints  default
+    checkpoint.key_file                          (none)                               default
+    api.page_size                                100                                  default
+    api.max_concurrency                          8                                    default
+    api.connect_timeout                          10s                                  default
+    api.read_timeout                             30s                                  default
+    api.request_timeout                          1m                                   default
+    api.run_deadline                             15m                                  default
+    api.max_attempts                             5                                    default
+    api.proxy                                    (none)                               default
+    api.tls_ca_file                              (none)                               default
+    removal.guard_keys                           10                                   default
+    removal.guard_percent                        30                                   default
+    removal.confirm_limit                        5000                                 default
+    schedule.cron                                0 * * * *                            default
+    schedule.timezone                            UTC                                  default
+    schedule.jitter                              1m                                   default
+    schedule.run_at_start                        true                                 default
+    metrics.listen                               (none)                               default
+    heartbeat.url                                (none)                               default
+    organizations.default.base_url               http://ADDR/v1            OPENAI_BASE_URL
+    organizations.default.admin_key_file         (none)                               default
+    organizations.default.organization_id        (none)                               default
+    organizations.default.schedule.cron          0 * * * *                            schedule.cron
+    organizations.default.schedule.timezone      UTC                                  schedule.timezone
+    organizations.default.schedule.jitter        1m                                   schedule.jitter
+    organizations.default.schedule.run_at_start  true                                 schedule.run_at_start
+    organizations.default.heartbeat.url          (none)                               heartbeat.url
+    organizations.default.credential             variable `OPENAI_ADMIN_KEY`          OPENAI_ADMIN_KEY
     --- stderr
     ");
 }

@@ -69,7 +69,7 @@ impl Copy {
 
 /// Removes a database with all that belongs to it.
 pub fn forget(database: &Path) {
-    for suffix in ["", "-wal", "-shm", "-journal", ".lock"] {
+    for suffix in ["", "-wal", "-shm", "-journal", ".lock", ".checkpoints"] {
         let path = beside(database, suffix);
         if path.exists() {
             std::fs::remove_file(path).expect("a file of ours");
