@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, NaiveDateTime};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
 use croner::parser::{CronParser, Seconds, Year};
 
 /// 2026-01-01T00:00:00Z: where the shortest interval is measured, so that it never changes.
@@ -16,6 +16,11 @@ const MEASURED_SLOTS: usize = 200;
 pub struct Cron {
     text: String,
     parsed: croner::Cron,
+    /// The hours, minutes and seconds that fit, a bit each. Every combination of them does.
+    hours: u64,
+    minutes: u64,
+    seconds: u64,
+    is_interval: bool,
 }
 
 /// Why a cron expression can't be used.
@@ -41,7 +46,15 @@ impl FromStr for Cron {
         let parsed = parser
             .parse(text)
             .map_err(|error| CronError::Syntax(error.to_string().to_lowercase()))?;
-        let cron = Self { text: text.to_owned(), parsed };
+        let pattern = &parsed.pattern;
+        let cron = Self {
+            text: text.to_owned(),
+            hours: bits(24, |hour| pattern.hour_match(hour)),
+            minutes: bits(60, |minute| pattern.minute_match(minute)),
+            seconds: bits(60, |second| pattern.second_match(second)),
+            is_interval: is_interval(text),
+            parsed,
+        };
         let reference = DateTime::from_timestamp(REFERENCE, 0).map(|time| time.naive_utc());
         reference.and_then(|from| cron.next_local(from)).map(|_| cron).ok_or(CronError::Never)
     }
@@ -54,12 +67,43 @@ impl Cron {
         self.parsed.find_next_occurrence(&from.and_utc(), false).ok().map(|time| time.naive_utc())
     }
 
+    /// How many local times fit, from one up to another and without that. It takes as long as there are
+    /// days between them, however dense the times are.
+    pub(super) fn count(&self, from: NaiveDateTime, until: NaiveDateTime) -> u64 {
+        let on_day = |day: NaiveDate| {
+            let begin = if day == from.date() { self.times_before(from.time()) } else { 0 };
+            let end = if day == until.date() {
+                self.times_before(until.time())
+            } else {
+                ones(self.hours) * ones(self.minutes) * ones(self.seconds)
+            };
+            end.saturating_sub(begin)
+        };
+        let days = from.date().iter_days().take_while(|day| *day <= until.date());
+        days.filter(|day| self.has_day(*day)).map(on_day).sum()
+    }
+
+    fn has_day(&self, day: NaiveDate) -> bool {
+        let pattern = &self.parsed.pattern;
+        // An error is about a day that no calendar has.
+        pattern.month_match(day.month()).unwrap_or(false)
+            && pattern.day_match(day.year(), day.month(), day.day()).unwrap_or(false)
+    }
+
+    /// How many times of a day that fits are before one.
+    fn times_before(&self, time: NaiveTime) -> u64 {
+        let has = |set: u64, value: u32| set >> value & 1;
+        let below = |set: u64, value: u32| ones(set & ((1 << value) - 1));
+        let (hour, minute, second) = (time.hour(), time.minute(), time.second());
+        let in_minute = has(self.minutes, minute) * below(self.seconds, second);
+        let in_hour = below(self.minutes, minute) * ones(self.seconds) + in_minute;
+        let a_whole_hour = ones(self.minutes) * ones(self.seconds);
+        below(self.hours, hour) * a_whole_hour + has(self.hours, hour) * in_hour
+    }
+
     /// Whether it means every so often, and not certain times of the day.
-    pub(super) fn is_interval(&self) -> bool {
-        let mut fields: Vec<&str> = self.text.split_whitespace().collect();
-        // Day, month and weekday do not tell.
-        fields.truncate(fields.len() - 3);
-        fields.iter().any(|field| field.contains(['*', '/', '?']))
+    pub(super) const fn is_interval(&self) -> bool {
+        self.is_interval
     }
 
     /// Between two slots, in seconds.
@@ -80,22 +124,27 @@ impl Cron {
     }
 
     /// The seconds of a minute that fit.
-    pub(super) fn seconds(&self) -> Vec<u8> {
-        let fields: Vec<&str> = self.text.split_whitespace().collect();
-        let seconds = if fields.len() == 6 { fields[0] } else { "0" };
-        let parser = CronParser::builder().seconds(Seconds::Required).build();
-        let any_minute = parser.parse(&format!("{seconds} * * * * *"));
-        let fits = |second: &u8| {
-            let time = DateTime::from_timestamp(REFERENCE + i64::from(*second), 0);
-            // What can't be told apart counts as fitting: one tick too many does no harm.
-            any_minute
-                .as_ref()
-                .ok()
-                .zip(time)
-                .is_none_or(|(cron, time)| cron.is_time_matching(&time).unwrap_or(true))
-        };
-        (0..60).filter(fits).collect()
+    pub(super) fn seconds(&self) -> impl Iterator<Item = u8> + '_ {
+        (0..60).filter(|second| self.seconds >> second & 1 == 1)
     }
+}
+
+fn is_interval(text: &str) -> bool {
+    let mut fields: Vec<&str> = text.split_whitespace().collect();
+    // Day, month and weekday do not tell.
+    fields.truncate(fields.len().saturating_sub(3));
+    fields.iter().any(|field| field.contains(['*', '/', '?']))
+}
+
+/// Those below `most` that fit, a bit each.
+fn bits<E>(most: u32, fits: impl Fn(u32) -> Result<bool, E>) -> u64 {
+    // An error is about a value that no clock shows.
+    let fit = (0..most).filter(|value| fits(*value).unwrap_or(false));
+    fit.fold(0, |bits, value| bits | 1 << value)
+}
+
+fn ones(bits: u64) -> u64 {
+    u64::from(bits.count_ones())
 }
 
 impl PartialEq for Cron {
