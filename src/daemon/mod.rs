@@ -326,7 +326,10 @@ impl Daemon {
             }
             Err(error) => tracing::warn!(%error, "the database could not be opened for reading"),
         }
-        if let Ok(health) = self.reader.load_health(organization, self.clock.now()).await {
+        // Where the organization was removed during its run, it would come back for good.
+        if self.standings.contains_key(organization)
+            && let Ok(health) = self.reader.load_health(organization, self.clock.now()).await
+        {
             self.metrics.show(organization, &health);
         }
         let standing = load_standing(&mut self.reader, organization).await;
