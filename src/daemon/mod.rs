@@ -8,6 +8,7 @@
 //! Nothing is remembered but in the database: what the next life needs to know of this one is in the run
 //! history and in the note beside the run lock.
 
+mod gauges;
 mod lifecycle;
 pub mod planner;
 mod sentence;
@@ -28,13 +29,15 @@ use tokio_cron_scheduler::JobSchedulerError;
 use crate::clock::Clock;
 use crate::config::{self, Settings};
 use crate::metrics::Metrics;
-use crate::metrics::server::{self, State};
+use crate::metrics::ask::{Ask, Asked};
+use crate::metrics::server::{self, Source, State};
 use crate::notify::heartbeat;
 use crate::run::Status;
 use crate::schedule::Schedule;
 use crate::stop::{Say, Stop};
 use crate::store::{self, Reader, Writer};
 use crate::telemetry::message;
+use gauges::Gauges;
 use lifecycle::{Request, ServiceManager, Signals};
 use planner::{Ended, Plan, Planner, Start};
 use sentence::{LastRun, Standing, sentence};
@@ -128,6 +131,9 @@ struct Daemon {
     /// Runs that could not be recorded, nor noted.
     owed: Vec<Owed>,
     metrics: Metrics,
+    gauges: Gauges,
+    ask: Ask,
+    asked: Asked,
     state: watch::Sender<State>,
     /// The server of the metrics, if there is one.
     server: Option<(SocketAddr, JoinHandle<()>)>,
@@ -152,9 +158,9 @@ impl Daemon {
             plans.push((name.clone(), Plan::new(schedule, run_at_start, past, clock.now())));
             let standing = load_standing(&mut reader, &name).await?;
             metrics.watch(&name);
-            metrics.show(&name, &reader.load_health(&name, clock.now()).await?);
             standings.insert(name, standing);
         }
+        let (ask, asked) = Ask::new();
         let mut daemon = Self {
             settings: Arc::new(settings),
             load,
@@ -168,7 +174,10 @@ impl Daemon {
             say,
             run: None,
             owed: Vec::new(),
+            gauges: Gauges::new(metrics.clone()),
             metrics,
+            ask,
+            asked,
             state: watch::channel(State::Ready).0,
             server: None,
             heartbeats: JoinSet::new(),
@@ -192,8 +201,12 @@ impl Daemon {
             let listener = TcpListener::bind(address).await;
             let listener = listener.map_err(|source| Error::Listen { address, source })?;
             tracing::info!(address = %listener.local_addr().unwrap_or(address), "serving metrics");
-            let serving = server::serve(listener, self.metrics.clone(), self.state.subscribe());
-            self.server = Some((address, tokio::spawn(serving)));
+            let source = Source {
+                metrics: self.metrics.clone(),
+                state: self.state.subscribe(),
+                ask: self.ask.clone(),
+            };
+            self.server = Some((address, tokio::spawn(server::serve(listener, source))));
         }
         Ok(())
     }
@@ -229,6 +242,11 @@ impl Daemon {
                     if tick? == Tick::Overdue {
                         tracing::warn!("no tick came for too long: the clock was set, or the machine slept");
                     }
+                }
+                Some(done) = self.asked.recv() => {
+                    self.show_gauges().await;
+                    // Whoever asked may be gone.
+                    done.send(()).ok();
                 }
             }
         }
@@ -319,18 +337,13 @@ impl Daemon {
         // The file may be another one by now, brought back from a backup for instance.
         match Reader::open(&self.settings.database.path).await {
             Ok(reader) => {
+                self.gauges.forget();
                 let old = std::mem::replace(&mut self.reader, reader);
                 if let Err(error) = old.close().await {
                     tracing::debug!(%error, "the database could not be closed");
                 }
             }
             Err(error) => tracing::warn!(%error, "the database could not be opened for reading"),
-        }
-        // Where the organization was removed during its run, it would come back for good.
-        if self.standings.contains_key(organization)
-            && let Ok(health) = self.reader.load_health(organization, self.clock.now()).await
-        {
-            self.metrics.show(organization, &health);
         }
         let standing = load_standing(&mut self.reader, organization).await;
         let keys = standing.map_or(0, |standing| standing.keys);
@@ -348,6 +361,14 @@ impl Daemon {
         let configured = self.settings.organization(organization);
         if let Some(url) = configured.and_then(|organization| organization.heartbeat.clone()) {
             self.heartbeats.spawn(heartbeat::beat(url, is_good, self.settings.api.clone()));
+        }
+    }
+
+    /// Somebody asks for the metrics. Organizations that are no longer configured have none.
+    async fn show_gauges(&mut self) {
+        let (organizations, now) = (self.standings.keys(), self.clock.now());
+        if let Err(error) = self.gauges.refresh(&mut self.reader, organizations, now).await {
+            tracing::debug!(%error, "the metrics could not be brought up to date");
         }
     }
 
@@ -393,6 +414,7 @@ impl Daemon {
         for gone in self.standings.keys() {
             self.metrics.forget(gone);
         }
+        self.gauges.forget();
         self.standings = standings;
         self.planner.reload(plans, self.clock.now());
         self.settings = Arc::new(settings);

@@ -19,6 +19,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::Metrics;
+use super::ask::Ask;
 
 const MOST_CONNECTIONS: usize = 64;
 /// From the connection to its end: for the request, and for taking the answer.
@@ -32,8 +33,17 @@ pub enum State {
     Stopping,
 }
 
+/// What the answers are made of.
+#[derive(Debug, Clone)]
+pub struct Source {
+    pub metrics: Metrics,
+    pub state: watch::Receiver<State>,
+    /// Brings the metrics up to date.
+    pub ask: Ask,
+}
+
 /// Answers until it is dropped.
-pub async fn serve(listener: TcpListener, metrics: Metrics, state: watch::Receiver<State>) {
+pub async fn serve(listener: TcpListener, source: Source) {
     let mut connections = JoinSet::new();
     let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
     loop {
@@ -46,8 +56,7 @@ pub async fn serve(listener: TcpListener, metrics: Metrics, state: watch::Receiv
                 {
                     oldest.abort();
                 }
-                let (metrics, state) = (metrics.clone(), state.clone());
-                let conversation = converse(stream, metrics, state, LONGEST_CONNECTION);
+                let conversation = converse(stream, source.clone(), LONGEST_CONNECTION);
                 oldest_first.push_back(connections.spawn(conversation));
             }
             Err(error) => {
@@ -59,15 +68,9 @@ pub async fn serve(listener: TcpListener, metrics: Metrics, state: watch::Receiv
     }
 }
 
-async fn converse(
-    stream: TcpStream,
-    metrics: Metrics,
-    state: watch::Receiver<State>,
-    within: Duration,
-) {
-    let service = service_fn(|request: Request<hyper::body::Incoming>| {
-        let response = answer(request.method(), request.uri().path(), &metrics, *state.borrow());
-        std::future::ready(Ok::<_, Infallible>(response))
+async fn converse(stream: TcpStream, source: Source, within: Duration) {
+    let service = service_fn(async |request: Request<hyper::body::Incoming>| {
+        Ok::<_, Infallible>(answer(request.method(), request.uri().path(), &source).await)
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .keep_alive(false)
@@ -78,18 +81,22 @@ async fn converse(
     }
 }
 
-fn answer(method: &Method, path: &str, metrics: &Metrics, state: State) -> Response<Full<Bytes>> {
+async fn answer(method: &Method, path: &str, source: &Source) -> Response<Full<Bytes>> {
     const PLAIN: &str = "text/plain; charset=utf-8";
     const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+    let state = *source.state.borrow();
     let known = matches!(path, "/metrics" | "/healthz" | "/readyz");
     let (status, kind, body) = match path {
         _ if known && !matches!(*method, Method::GET | Method::HEAD) => {
             (StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET and HEAD\n".to_owned())
         }
-        "/metrics" => match metrics.render() {
-            Ok(text) => (StatusCode::OK, METRICS, text),
-            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("{error}\n")),
-        },
+        "/metrics" => {
+            source.ask.once().await;
+            match source.metrics.render() {
+                Ok(text) => (StatusCode::OK, METRICS, text),
+                Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("{error}\n")),
+            }
+        }
         // Whoever answers is alive: the loop that takes no part in this has the watchdog.
         "/healthz" => (StatusCode::OK, PLAIN, "ok\n".to_owned()),
         "/readyz" if state == State::Ready => (StatusCode::OK, PLAIN, "ready\n".to_owned()),
@@ -110,12 +117,18 @@ mod tests {
 
     use super::*;
 
+    fn source() -> (Source, watch::Sender<State>) {
+        let (say, state) = watch::channel(State::Ready);
+        // Nobody is there to ask.
+        let (ask, _) = Ask::new();
+        (Source { metrics: Metrics::new().unwrap(), state, ask }, say)
+    }
+
     async fn start() -> (SocketAddr, watch::Sender<State>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (say, state) = watch::channel(State::Ready);
-        let metrics = Metrics::new().unwrap();
-        tokio::spawn(serve(listener, metrics, state));
+        let (source, say) = source();
+        tokio::spawn(serve(listener, source));
         (address, say)
     }
 
@@ -178,8 +191,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let mut stream = send(address, "GET /metrics HTTP/1.1\r\nhost: ").await;
         let (server, _) = listener.accept().await.unwrap();
-        let (metrics, state) = (Metrics::new().unwrap(), watch::channel(State::Ready).1);
-        converse(server, metrics, state, Duration::from_millis(20)).await;
+        converse(server, source().0, Duration::from_millis(20)).await;
         assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
     }
 }

@@ -411,6 +411,36 @@ fn metrics_and_health_are_served_and_heartbeats_sent() {
 }
 
 #[test]
+fn what_is_done_by_hand_beside_it_shows_in_the_metrics() {
+    let world = World::new(40);
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let started = daemon(&world, YEARLY)
+        .env("KEYDRIFT__METRICS__LISTEN", port.to_string())
+        .env("KEYDRIFT__REMOVAL__CONFIRM_LIMIT", "1")
+        .start();
+    until("a run", || runs_are(&world, &[("start", "ok")]));
+    let shows = |line: &str| {
+        let line = format!("keydrift_{line}\n");
+        let question = "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n";
+        let what = line.clone();
+        until(&what, || get(&format!("127.0.0.1:{port}"), question).contains(&line));
+    };
+    shows("run_held{organization=\"default\"} 0");
+    world.organization().with(|organization| {
+        let ids: Vec<String> = organization.ids().skip(2).map(str::to_owned).collect();
+        assert!(ids.iter().all(|id| organization.remove(id)));
+    });
+    started.signal(Signal::USR1);
+    shows("run_held{organization=\"default\"} 1");
+    world.keydrift(&["sync", "--accept", "default"]).succeeds();
+    shows("run_held{organization=\"default\"} 0");
+    // Nothing of it was the daemon's own.
+    shows("runs_total{organization=\"default\",status=\"ok\"} 1");
+    stop(started);
+    world.check();
+}
+
+#[test]
 fn what_makes_a_start_impossible_is_said_with_the_right_exit_code() {
     let world = World::new(3);
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
