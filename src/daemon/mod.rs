@@ -67,9 +67,9 @@ pub enum Error {
     Scheduler(#[from] JobSchedulerError),
     #[error("a run died")]
     Died(#[source] JoinError),
-    #[error("stopped at once by a second {by}: the run in hand was cut off")]
+    #[error("stopped at once by a second {by}, without waiting for the run in hand")]
     StoppedAtOnce { by: &'static str },
-    #[error("stopped, but the run in hand did not end in time and was cut off")]
+    #[error("stopped, without waiting any longer for the run in hand")]
     Overtime,
 }
 
@@ -85,8 +85,10 @@ impl Error {
             Self::Signals(_) | Self::Metrics(_) | Self::Scheduler(_) | Self::Died(_) => {
                 Some("this is a mistake in keydrift; the service manager starts it anew".to_owned())
             }
+            // It may have been at its very end.
             Self::StoppedAtOnce { .. } | Self::Overtime => Some(
-                "nothing of it was recorded; the next start says so in the run history".to_owned(),
+                "it is recorded as a whole, or not at all, which the next start tells in the run history"
+                    .to_owned(),
             ),
         }
     }

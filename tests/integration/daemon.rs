@@ -194,3 +194,328 @@ fn it_is_ready_before_the_first_answer_and_stops_in_the_middle_of_a_scan() {
     stop(started);
     world.check();
 }
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let world = World::new(12);
+    let started = daemon(&world, YEARLY).start();
+    until("a run", || runs(&world).len() == 1);
+    // A run that can't be written, because another program keeps the database to itself.
+    let mut other = Session::open(&world.database());
+    other.run("begin immediate");
+    let asked = world.organization().requests().len();
+    started.signal(Signal::USR1);
+    until("the next run", || world.organization().requests().len() > asked);
+    started.signal(Signal::TERM);
+    until("it stops", || started.stderr().contains("stopping"));
+    started.signal(Signal::INT);
+    let ran = started.exits(1);
+    assert!(ran.stderr.contains("stopped at once by a second SIGINT"), "{ran}");
+    other.run("rollback");
+    other.close();
+    world.sync();
+    let error = sql::value(&world.database(), "select error from run_history where run_id = 2");
+    assert!(error.as_str().unwrap().starts_with("interrupted: "), "{error}");
+}
+
+#[test]
+fn a_reload_takes_a_valid_configuration_and_keeps_the_old_one_otherwise() {
+    let world = World::new(3);
+    let config = world.path().join("keydrift.toml");
+    let write = |text: &str| std::fs::write(&config, text).unwrap();
+    write(&format!("[schedule]\ncron = \"{YEARLY}\"\n"));
+    let mut manager = Manager::new(world.path());
+    let started = world
+        .keydrift(&["run", "--config", config.to_str().unwrap()])
+        .env("NOTIFY_SOCKET", &manager.path)
+        .start();
+    until("the run at start", || runs(&world).len() == 1);
+    write("[schedule]\ncron = \"never\"\nmistake = 1\n");
+    started.signal(Signal::HUP);
+    manager.hears("the new configuration is invalid, the old one holds");
+    let log = started.stderr();
+    assert!(log.contains("schedule.cron") && log.contains("schedule.mistake"), "{log}");
+    write(&format!("[schedule]\ncron = \"{EACH_SECOND}\"\n"));
+    started.signal(Signal::HUP);
+    until("scheduled runs", || runs(&world).len() >= 3);
+    write(&format!("[database]\npath = \"other.db\"\n[schedule]\ncron = \"{YEARLY}\"\n"));
+    stop(started);
+}
+
+#[test]
+fn failed_runs_are_recorded_told_and_made_up_for() {
+    let world = World::new(3);
+    let key = world.path().join("key");
+    let mut manager = Manager::new(world.path());
+    let started = daemon(&world, EACH_SECOND)
+        .without_env("OPENAI_ADMIN_KEY")
+        .env("OPENAI_ADMIN_KEY_FILE", &key)
+        .env("NOTIFY_SOCKET", &manager.path)
+        .start();
+    // No credential yet: it stays up, and each slot is a failed run that says what to do.
+    until("two failed runs", || runs(&world).len() >= 2);
+    assert!(runs(&world).iter().all(|(_, status)| status == "failed"));
+    manager.hears("failed: the credential could not be read");
+    // The key comes, with no restart.
+    let secret = world.organization().credential();
+    std::fs::write(&key, &secret).unwrap();
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    until("a good run", || runs(&world).last().is_some_and(|(_, status)| status == "ok"));
+    let log = stop(started);
+    world.check();
+    let warned = |line: &str| line.contains(" WARN ") && line.contains("not synced");
+    assert!(log.lines().any(warned), "{log}");
+    assert!(!log.contains(&secret));
+}
+
+#[test]
+fn a_run_that_is_killed_is_known_at_the_next_start() {
+    let world = World::new(250);
+    let gate = Gate::before_list(&world.organization(), 2);
+    let started = daemon(&world, YEARLY).start();
+    gate.is_reached();
+    assert!(started.kill());
+    gate.open();
+    let started = daemon(&world, YEARLY).start();
+    until("the next run", || runs_are(&world, &[("start", "failed"), ("start", "ok")]));
+    stop(started);
+    world.check();
+    let error = sql::value(&world.database(), "select error from run_history where run_id = 1");
+    assert!(error.as_str().unwrap().starts_with("interrupted: "), "{error}");
+}
+
+#[test]
+fn the_api_is_left_alone_as_long_as_it_asks() {
+    let world = World::new(3);
+    let fault = Fault::status(429).with_header("retry-after", "7200");
+    world.organization().fault(Matcher::list(), fault);
+    let started = daemon(&world, EACH_SECOND).start();
+    until("the deferred run", || runs_are(&world, &[("start", "failed")]));
+    let asked = world.organization().requests().len();
+    let began = Instant::now();
+    until("three slots have passed", || began.elapsed() > Duration::from_secs(3));
+    assert_eq!(world.organization().requests().len(), asked);
+    assert!(runs_are(&world, &[("start", "failed")]));
+    stop(started);
+    let deferred =
+        "select strftime('%s', deferred_until) - strftime('%s', finished_at) from run_history";
+    assert!((7_199..=7_202).contains(&sql::integer(&world.database(), deferred)));
+    // Nor is it asked after a restart; but somebody who wants to may.
+    let started = daemon(&world, EACH_SECOND).start();
+    until("it is ready", || started.stderr().contains(" ready "));
+    world.organization().clear_faults();
+    started.signal(Signal::USR1);
+    until("a manual run", || runs(&world).last().is_some_and(|(trigger, _)| trigger == "manual"));
+    assert_eq!(runs(&world).len(), 2);
+    stop(started);
+}
+
+#[test]
+fn somebody_can_sync_by_hand_while_it_runs() {
+    let world = World::new(120);
+    let started = daemon(&world, EACH_SECOND).start();
+    until("a run", || !runs(&world).is_empty());
+    for _ in 0..3 {
+        world.keydrift(&["sync"]).succeeds();
+        world.keydrift(&["keys"]).succeeds();
+        world.keydrift(&["status"]).succeeds();
+    }
+    stop(started);
+    world.check();
+    assert_eq!(runs(&world).iter().filter(|(trigger, _)| trigger == "manual").count(), 3);
+    assert!(runs(&world).iter().all(|(_, status)| status == "ok"));
+}
+
+#[test]
+fn a_database_that_disappears_is_not_begun_anew() {
+    let world = World::new(3);
+    let started = daemon(&world, EACH_SECOND).start();
+    until("a run", || !runs(&world).is_empty());
+    let aside = world.path().join("aside.db");
+    std::fs::rename(world.database(), &aside).unwrap();
+    until("it says so", || started.stderr().contains("is gone"));
+    assert!(!world.database().exists());
+    std::fs::rename(&aside, world.database()).unwrap();
+    until("it goes on, and records the runs it could not", || {
+        let runs = runs(&world);
+        runs.iter().any(|(_, status)| status == "failed")
+            && runs.last().is_some_and(|(_, status)| status == "ok")
+    });
+    stop(started);
+    world.check();
+}
+
+fn get(address: &str, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn metrics_and_health_are_served_and_heartbeats_sent() {
+    let world = World::new(12);
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let switch = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/ping/s3cret?rid=1", switch.local_addr().unwrap());
+    let beats = std::thread::spawn(move || {
+        let mut beats = Vec::new();
+        for stream in switch.incoming().take(2) {
+            let mut stream = stream.unwrap();
+            let mut head = [0; 2048];
+            let length = stream.read(&mut head).unwrap();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                .unwrap();
+            beats.push(String::from_utf8_lossy(&head[..length]).lines().next().unwrap().to_owned());
+        }
+        beats
+    });
+    let started = daemon(&world, YEARLY)
+        .env("KEYDRIFT__METRICS__LISTEN", port.to_string())
+        .env("KEYDRIFT__HEARTBEAT__URL", &url)
+        .start();
+    until("a run", || runs_are(&world, &[("start", "ok")]));
+    world.organization().fault(Matcher::list(), Fault::status(401));
+    started.signal(Signal::USR1);
+    until("a failed run", || runs(&world).len() == 2);
+    let beats = beats.join().unwrap();
+    assert_eq!(beats, ["GET /ping/s3cret?rid=1 HTTP/1.1", "GET /ping/s3cret/fail?rid=1 HTTP/1.1"]);
+    let address = format!("127.0.0.1:{port}");
+    let ask = |path: &str| {
+        get(&address, &format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))
+    };
+    let metrics = ask("/metrics");
+    for line in [
+        "keydrift_runs_total{organization=\"default\",status=\"ok\"} 1",
+        "keydrift_runs_total{organization=\"default\",status=\"failed\"} 1",
+        "keydrift_api_requests_total{code=\"401\",organization=\"default\"} 1",
+        "keydrift_keys{organization=\"default\",scope=\"admin\"}",
+        "keydrift_events_total{event=\"baseline\",organization=\"default\"} 12",
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+    world.organization().with(|organization| {
+        for key in organization.keys() {
+            assert!(!metrics.contains(key["id"].as_str().unwrap()));
+        }
+    });
+    assert!(ask("/healthz").starts_with("HTTP/1.1 200"));
+    assert!(ask("/readyz").starts_with("HTTP/1.1 200"));
+    assert!(ask("/").starts_with("HTTP/1.1 404"));
+    assert!(get(&address, "POST /metrics HTTP/1.0\r\n\r\n").contains(" 405 "));
+    assert!(get(&address, "nonsense\r\n\r\n").contains(" 400 "));
+    let log = stop(started);
+    assert!(!log.contains("s3cret"), "{log}");
+}
+
+#[test]
+fn what_is_done_by_hand_beside_it_shows_in_the_metrics() {
+    let world = World::new(40);
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let started = daemon(&world, YEARLY)
+        .env("KEYDRIFT__METRICS__LISTEN", port.to_string())
+        .env("KEYDRIFT__REMOVAL__CONFIRM_LIMIT", "1")
+        .start();
+    until("a run", || runs_are(&world, &[("start", "ok")]));
+    let shows = |line: &str| {
+        let line = format!("keydrift_{line}\n");
+        let question = "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n";
+        let what = line.clone();
+        until(&what, || get(&format!("127.0.0.1:{port}"), question).contains(&line));
+    };
+    shows("run_held{organization=\"default\"} 0");
+    world.organization().with(|organization| {
+        let ids: Vec<String> = organization.ids().skip(2).map(str::to_owned).collect();
+        assert!(ids.iter().all(|id| organization.remove(id)));
+    });
+    started.signal(Signal::USR1);
+    shows("run_held{organization=\"default\"} 1");
+    world.keydrift(&["sync", "--accept", "default"]).succeeds();
+    shows("run_held{organization=\"default\"} 0");
+    // Nothing of it was the daemon's own.
+    shows("runs_total{organization=\"default\",status=\"ok\"} 1");
+    stop(started);
+    world.check();
+}
+
+#[test]
+fn what_makes_a_start_impossible_is_said_with_the_right_exit_code() {
+    let world = World::new(3);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ran = daemon(&world, YEARLY).env("KEYDRIFT__METRICS__LISTEN", &address).exits(1);
+    assert!(ran.stderr.contains(&format!("cannot listen at {address}")), "{ran}");
+    let ran = daemon(&world, "0 0 30 2 *").exits(2);
+    assert!(
+        ran.stderr.contains("schedule.cron") && ran.stderr.contains("comes true some day"),
+        "{ran}"
+    );
+    let ran = daemon(&world, YEARLY).env("KEYDRIFT__SCHEDULE__TIMEZONE", "Europe/Berln").exits(2);
+    assert!(ran.stderr.contains("did you mean `Europe/Berlin`?"), "{ran}");
+    std::fs::write(world.database(), "no database").unwrap();
+    let ran = daemon(&world, YEARLY).exits(1);
+    assert!(ran.stderr.contains("is no SQLite database"), "{ran}");
+}
+
+#[test]
+fn json_lines_are_json_whatever_they_hold() {
+    let world = World::new(3);
+    let args = ["run", "--log-format", "json", "-vvv"];
+    let started = world.keydrift(&args).env("KEYDRIFT__SCHEDULE__CRON", EACH_SECOND).start();
+    until("two runs", || runs(&world).len() >= 2);
+    started.signal(Signal::TERM);
+    let log = started.exits(0).stderr;
+    assert!(!log.contains(&world.organization().credential()));
+    let lines: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let run = lines.iter().find(|line| line["message"] == "synced").unwrap();
+    assert_eq!(run["org.label"], "default");
+    assert_eq!(run["run.id"], 1);
+    assert_eq!(run["message_id"].as_str().unwrap().len(), 32);
+}
+
+#[test]
+fn the_error_that_ends_it_is_a_json_line_too() {
+    let world = World::new(3);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let run = || world.keydrift(&["run", "--log-format", "json"]);
+    let last = |stderr: &str| -> serde_json::Value {
+        let lines: Vec<_> =
+            stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        lines.last().cloned().unwrap()
+    };
+    let ran = run().env("KEYDRIFT__METRICS__LISTEN", &address).exits(1);
+    let line = last(&ran.stderr);
+    assert_eq!(line["level"], "ERROR");
+    let error = line["error"].as_str().unwrap();
+    assert!(error.starts_with(&format!("cannot listen at {address} ")), "{error}");
+    assert!(error.ends_with("free the address, or set another `metrics.listen`"), "{error}");
+    let wrong = run().env("KEYDRIFT__SCHEDULE__CRON", "x").env("KEYDRIFT__METRICS__LISTEN", "x");
+    let line = last(&wrong.exits(2).stderr);
+    let error = line["error"].as_str().unwrap();
+    assert!(error.contains("schedule.cron") && error.contains("metrics.listen"), "{error}");
+    // Where nothing is logged, it is said all the same.
+    let ran = run().env("RUST_LOG", "off").env("KEYDRIFT__METRICS__LISTEN", &address).exits(1);
+    assert!(ran.stderr.starts_with("error: cannot listen"), "{ran}");
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_and_promises_nothing() {
+    let world = World::new(250);
+    let gate = Gate::before_list(&world.organization(), 2);
+    let started = daemon(&world, YEARLY).start();
+    gate.is_reached();
+    // What holds the run up longer than its word to stop: another writer.
+    let mut other = Session::open(&world.database());
+    other.run("begin immediate");
+    started.signal(Signal::TERM);
+    until("it is told", || started.stderr().contains("stopping by="));
+    started.signal(Signal::TERM);
+    let ran = started.exits(1);
+    assert!(ran.stderr.contains("stopped at once by a second SIGTERM"), "{ran}");
+    assert!(ran.stderr.contains("hint: it is recorded as a whole, or not at all"), "{ran}");
+    gate.open();
+}
