@@ -9,6 +9,7 @@ use keydrift::clock::SystemClock;
 use keydrift::commands::{self, Context};
 use keydrift::config::Environment;
 use keydrift::output::{self, Printer};
+use keydrift::telemetry::LogFormat;
 use keydrift::{secret, telemetry};
 
 fn main() -> ExitCode {
@@ -27,6 +28,8 @@ fn main() -> ExitCode {
         daemon: matches!(cli.command, Command::Run(_)),
         format: cli.global.log_format,
     };
+    // Standard error is a log then, from its first line to its last.
+    let logs_only = wanted.daemon && wanted.format == Some(LogFormat::Json);
     if telemetry::init(wanted, &environment).is_err() {
         printer.warning("logging could not be started");
     }
@@ -56,7 +59,9 @@ fn main() -> ExitCode {
         // Whoever read our output has seen enough.
         Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            commands::report(&mut context.printer, &error);
+            if !(logs_only && commands::log(&error)) {
+                commands::report(&mut context.printer, &error);
+            }
             commands::exit_of(&error).into()
         }
     }

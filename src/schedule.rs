@@ -4,132 +4,22 @@
 //! time within the gap runs once, right after it; where it is set back, such a job runs once, the first
 //! time. A job with a wildcard in its minutes or hours runs at every instant whose local time fits.
 
+mod cron;
+
 use std::collections::BTreeSet;
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
-use chrono::{DateTime, LocalResult, NaiveDateTime, Offset, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, NaiveDateTime, Offset, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
-use croner::parser::{CronParser, Seconds, Year};
 
 use crate::clock::Timestamp;
+pub use cron::{Cron, CronError};
 
-/// More slots are not counted.
-pub const MOST_SLOTS: u64 = 100_000;
-/// 2026-01-01T00:00:00Z: where the shortest interval is measured, so that it never changes.
-const REFERENCE: i64 = 1_767_225_600;
-/// Enough to meet the shortest interval of any expression that people write.
-const MEASURED_SLOTS: usize = 200;
-
-/// A cron expression of five fields, or of six with the seconds first.
-#[derive(Clone)]
-pub struct Cron {
-    text: String,
-    parsed: croner::Cron,
-}
-
-/// Why a cron expression can't be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CronError {
-    #[error("have five fields (minute hour day month weekday), or six with the second first")]
-    Fields,
-    #[error("be a cron expression: {0}")]
-    Syntax(String),
-    #[error("be a cron expression that comes true some day")]
-    Never,
-}
-
-impl FromStr for Cron {
-    type Err = CronError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if !(5..=6).contains(&text.split_whitespace().count()) {
-            return Err(CronError::Fields);
-        }
-        let parser =
-            CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
-        let parsed = parser
-            .parse(text)
-            .map_err(|error| CronError::Syntax(error.to_string().to_lowercase()))?;
-        let cron = Self { text: text.to_owned(), parsed };
-        let reference = DateTime::from_timestamp(REFERENCE, 0).map(|time| time.naive_utc());
-        reference.and_then(|from| cron.next_local(from)).map(|_| cron).ok_or(CronError::Never)
-    }
-}
-
-impl Cron {
-    /// The next local time that fits, strictly after `from`.
-    fn next_local(&self, from: NaiveDateTime) -> Option<NaiveDateTime> {
-        // Taken for UTC, in which every local time is there exactly once.
-        self.parsed.find_next_occurrence(&from.and_utc(), false).ok().map(|time| time.naive_utc())
-    }
-
-    /// Whether it means every so often, and not certain times of the day.
-    fn is_interval(&self) -> bool {
-        let mut fields: Vec<&str> = self.text.split_whitespace().collect();
-        // Day, month and weekday do not tell.
-        fields.truncate(fields.len() - 3);
-        fields.iter().any(|field| field.contains(['*', '/', '?']))
-    }
-
-    /// Between two slots, in seconds.
-    fn shortest_interval(&self) -> u64 {
-        let Some(mut last) = DateTime::from_timestamp(REFERENCE, 0).map(|time| time.naive_utc())
-        else {
-            return 1;
-        };
-        let mut shortest = i64::MAX;
-        for number in 0..MEASURED_SLOTS {
-            let Some(next) = self.next_local(last) else { break };
-            if number > 0 {
-                shortest = shortest.min((next - last).num_seconds());
-            }
-            last = next;
-        }
-        u64::try_from(shortest).unwrap_or(1)
-    }
-
-    /// The seconds of a minute that fit.
-    fn seconds(&self) -> Vec<u8> {
-        let fields: Vec<&str> = self.text.split_whitespace().collect();
-        let seconds = if fields.len() == 6 { fields[0] } else { "0" };
-        let parser = CronParser::builder().seconds(Seconds::Required).build();
-        let any_minute = parser.parse(&format!("{seconds} * * * * *"));
-        let fits = |second: &u8| {
-            let time = DateTime::from_timestamp(REFERENCE + i64::from(*second), 0);
-            // What can't be told apart counts as fitting: one tick too many does no harm.
-            any_minute
-                .as_ref()
-                .ok()
-                .zip(time)
-                .is_none_or(|(cron, time)| cron.is_time_matching(&time).unwrap_or(true))
-        };
-        (0..60).filter(fits).collect()
-    }
-}
-
-impl PartialEq for Cron {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
-}
-
-impl Eq for Cron {}
-
-impl fmt::Debug for Cron {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Cron({:?})", self.text)
-    }
-}
-
-/// As it was written.
-impl fmt::Display for Cron {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
+const SECOND: TimeDelta = TimeDelta::seconds(1);
+/// No zone sets its clock twice within a day, or by more than one.
+const DAY: TimeDelta = TimeDelta::days(1);
+/// Slots further apart than a century are not counted: a clock that is as wrong stops nothing.
+const LONGEST_COUNT: TimeDelta = TimeDelta::days(36_525);
 /// When the runs of one organization are due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
@@ -158,22 +48,28 @@ impl Schedule {
     /// The next slot strictly after `time`. `None`: there is none before the year 5000.
     #[must_use]
     pub fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
-        let from = DateTime::from_timestamp(time.unix() - self.offset, 0)?;
-        let next =
-            if self.cron.is_interval() { self.next_instant(from) } else { self.next_fixed(from) };
-        Timestamp::from_unix(next?.timestamp() + self.offset)
+        let next = self.next_instant(self.instant(time)?)?;
+        Timestamp::from_unix(next.timestamp() + self.offset)
     }
 
-    /// How many slots there are after `after`, up to and with `until`; at most [`MOST_SLOTS`].
+    /// How many slots there are after `after`, up to and with `until`, or up to a century later. It takes
+    /// as long as there are days between them, however dense the slots are.
     #[must_use]
     pub fn slots_between(&self, after: Timestamp, until: Timestamp) -> u64 {
+        let (Some(after), Some(until)) = (self.instant(after), self.instant(until)) else {
+            return 0;
+        };
+        let until = until.min(after + LONGEST_COUNT);
         let mut count = 0;
-        let mut last = after;
-        while count < MOST_SLOTS
-            && let Some(next) = self.next_after(last).filter(|next| *next <= until)
-        {
-            count += 1;
-            last = next;
+        let mut first = after + SECOND;
+        while first <= until {
+            let stretch = self.stretch(first);
+            let end = (until + SECOND).min(stretch.end);
+            count += self.cron.count(stretch.lowest, local(end, stretch.offset));
+            let begin = local(first, stretch.offset);
+            // What is made up for at an instant that is a slot anyway is that slot.
+            count += u64::from(stretch.makes_up && self.cron.count(begin, begin + SECOND) == 0);
+            first = stretch.end;
         }
         count
     }
@@ -195,11 +91,12 @@ impl Schedule {
     #[must_use]
     pub fn seconds(&self) -> BTreeSet<u8> {
         let moved = |second: u8| (i64::from(second) + self.offset).rem_euclid(60);
-        self.cron
-            .seconds()
-            .into_iter()
-            .filter_map(|second| u8::try_from(moved(second)).ok())
-            .collect()
+        self.cron.seconds().filter_map(|second| u8::try_from(moved(second)).ok()).collect()
+    }
+
+    /// The instant that the expression is asked about for a time.
+    fn instant(&self, time: Timestamp) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp(time.unix() - self.offset, 0)
     }
 
     fn offset_at(&self, time: DateTime<Utc>) -> TimeDelta {
@@ -207,24 +104,49 @@ impl Schedule {
         TimeDelta::seconds(offset.local_minus_utc().into())
     }
 
-    /// The next instant whose local time fits.
+    /// The next slot of the expression itself.
     fn next_instant(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        // No zone sets its clock twice within a day.
-        const DAY: TimeDelta = TimeDelta::days(1);
-        let second = TimeDelta::seconds(1);
-        let mut from = after;
+        let mut first = after + SECOND;
         loop {
-            let offset = self.offset_at(from + second);
-            // As the clock shows it at the first instant in question, whatever it showed before.
-            let local = (from + offset).naive_utc();
-            let next = (self.cron.next_local(local)? - offset).and_utc();
-            match self.clock_change(from + second, from + DAY) {
-                Some(change) if next >= change => from = change - second,
-                _ if self.offset_at(next) == offset => return Some(next),
-                // Somewhere before `next` the clock is set, and nothing fits before that.
-                _ => from = (next - DAY - DAY).max(from + DAY - second),
+            let stretch = self.stretch(first);
+            if stretch.makes_up {
+                return Some(first);
+            }
+            let next = self.cron.next_local(stretch.lowest - SECOND)? - stretch.offset;
+            let next = next.and_utc();
+            if next < stretch.end {
+                return Some(next);
+            }
+            // Nothing fits before `next`, give or take a day for what the clock is set by until then. But
+            // where it is set back, it shows once more what it has shown.
+            let skip = if stretch.ends_in_change { stretch.end } else { next - DAY - DAY };
+            first = skip.max(stretch.end);
+        }
+    }
+
+    /// What begins at an instant, without the clock being set before its end: a day at the most.
+    fn stretch(&self, first: DateTime<Utc>) -> Stretch {
+        let offset = self.offset_at(first);
+        let change = self.clock_change(first, first + DAY);
+        let mut stretch = Stretch {
+            end: change.unwrap_or(first + DAY),
+            ends_in_change: change.is_some(),
+            offset,
+            lowest: local(first, offset),
+            makes_up: false,
+        };
+        if self.cron.is_interval() {
+            return stretch;
+        }
+        if let Some(set) = self.clock_change(first - DAY, first) {
+            let before = self.offset_at(first - DAY);
+            if before > offset {
+                stretch.lowest = stretch.lowest.max(local(set, before));
+            } else if set == first {
+                stretch.makes_up = self.cron.count(local(first, before), stretch.lowest) > 0;
             }
         }
+        stretch
     }
 
     /// The first instant with another offset than at `from`, if there is one up to `until`.
@@ -234,35 +156,30 @@ impl Schedule {
         if self.offset_at(after) == offset {
             return None;
         }
-        while after - before > TimeDelta::seconds(1) {
+        while after - before > SECOND {
             let middle = before + TimeDelta::seconds((after - before).num_seconds() / 2);
             if self.offset_at(middle) == offset { before = middle } else { after = middle }
         }
         Some(after)
     }
+}
 
-    /// The next instant that a local time stands for.
-    fn next_fixed(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        // From before any gap or repetition that may concern us.
-        let mut local = (after + self.offset_at(after)).naive_utc() - TimeDelta::days(2);
-        loop {
-            local = self.cron.next_local(local)?;
-            let instant = match self.zone.from_local_datetime(&local) {
-                LocalResult::Single(time) | LocalResult::Ambiguous(time, _) => time.to_utc(),
-                LocalResult::None => self.end_of_gap(local)?,
-            };
-            if instant > after {
-                return Some(instant);
-            }
-        }
-    }
+/// A time during which the clock of the zone is not set.
+struct Stretch {
+    /// The first instant after it.
+    end: DateTime<Utc>,
+    /// Whether the clock is set then.
+    ends_in_change: bool,
+    offset: TimeDelta,
+    /// The local time from which on it has slots. Where the clock was set back, a job at a fixed time has
+    /// had those before.
+    lowest: NaiveDateTime,
+    /// Whether its first instant makes up for fixed times that the clock was set forward over.
+    makes_up: bool,
+}
 
-    /// The first instant after the gap that swallows a local time.
-    fn end_of_gap(&self, local: NaiveDateTime) -> Option<DateTime<Utc>> {
-        // By either offset it is within two days of the gap.
-        let around = local.and_utc();
-        self.clock_change(around - TimeDelta::days(2), around + TimeDelta::days(2))
-    }
+fn local(instant: DateTime<Utc>, offset: TimeDelta) -> NaiveDateTime {
+    (instant + offset).naive_utc()
 }
 
 /// FNV-1a: spreads well enough, and will be the same in years to come.

@@ -12,12 +12,14 @@ pub(super) async fn run(context: &mut Context, arguments: &Backup) -> anyhow::Re
     let settings = context.settings()?;
     let stop = Stop::on_signals().context("could not listen for signals")?;
     let failed = || format!("could not back up into `{}`", arguments.file.display());
-    let backup = tokio::select! {
-        biased;
-        by = stop.requested() => anyhow::bail!("{}: stopped by {by}", failed()),
-        done = store::back_up(&settings.database.path, &arguments.file) => done,
+    let stopped = async {
+        stop.requested().await;
     };
-    let store::Backup { bytes, runs, events } = backup.with_context(failed)?;
+    let backup = store::back_up(&settings.database.path, &arguments.file, stopped).await;
+    let Some(store::Backup { bytes, runs, events }) = backup.with_context(failed)? else {
+        let by = stop.requested().await;
+        anyhow::bail!("{}: stopped by {by}", failed());
+    };
     let size = output::count(bytes, "byte");
     let (runs, events) = (output::count(runs, "run"), output::count(events, "event"));
     let file = arguments.file.display();

@@ -167,6 +167,22 @@ pub fn report(printer: &mut Printer, error: &anyhow::Error) {
     printer.report_several(&what, &told.collect::<Vec<_>>());
 }
 
+/// Logs what went wrong, for programs that read nothing else. Tells whether the log takes it.
+#[must_use]
+pub fn log(error: &anyhow::Error) -> bool {
+    let mut parts: Vec<String> = Vec::new();
+    let problems = error.downcast_ref().map_or(&[][..], config::Error::problems);
+    let causes = error.chain().map(ToString::to_string);
+    for cause in causes.chain(problems.iter().map(ToString::to_string)).chain(hints(error)) {
+        // Some repeat their source in their own message.
+        if !parts.iter().any(|part| part.contains(&cause)) {
+            parts.push(cause);
+        }
+    }
+    tracing::error!(error = parts.join("; "), "ended by an error");
+    tracing::enabled!(tracing::Level::ERROR)
+}
+
 /// What to do about an error, as its causes advise.
 fn hints(error: &anyhow::Error) -> Vec<String> {
     let hint = |cause: &(dyn std::error::Error + 'static)| {

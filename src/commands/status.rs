@@ -74,19 +74,14 @@ pub(super) async fn run(context: &mut Context, arguments: &Status) -> anyhow::Re
     let now = context.clock.now();
     let wanted = arguments.organization.name.as_deref();
     let findings = match find(&settings, wanted, now).await {
-        // What can't be read any more can't be proven either.
-        Err(error) if is_damage(&error) => {
-            let broken = |organization: &OrganizationSettings| Finding {
-                organization: organization.name.to_string(),
-                verdict: Verdict::Broken,
-                health: Health::default(),
-                next_run_at: None,
-                problem: Some(format!("the history is broken: {error}")),
-                hint: error.downcast_ref().and_then(checkpoint::Error::hint),
-            };
-            settings.organizations.iter().map(broken).collect()
-        }
-        findings => findings?,
+        Err(error) => match told_by(&error) {
+            Some((verdict, problem)) => {
+                let hint = error.downcast_ref().and_then(checkpoint::Error::hint);
+                judge_all(&settings, wanted, verdict, &problem, hint.as_deref())?
+            }
+            None => return Err(error),
+        },
+        Ok(findings) => findings,
     };
     let healthy = findings.iter().all(|finding| finding.verdict.is_healthy());
     let format: Format = arguments.format.format;
@@ -103,11 +98,43 @@ pub(super) async fn run(context: &mut Context, arguments: &Status) -> anyhow::Re
     Ok(if healthy { Exit::Done } else { Exit::Bad })
 }
 
-fn is_damage(error: &anyhow::Error) -> bool {
-    matches!(
-        error.downcast_ref(),
-        Some(Error::Corrupt { .. } | Error::NotADatabase { .. } | Error::Inconsistent { .. })
-    ) || error.is::<checkpoint::Error>()
+/// What a database that can't be asked tells of all organizations, if it tells anything.
+fn told_by(error: &anyhow::Error) -> Option<(Verdict, String)> {
+    if error.is::<checkpoint::Error>() {
+        return Some((Verdict::Broken, format!("the history is broken: {error}")));
+    }
+    match error.downcast_ref()? {
+        // What can't be read any more can't be proven either.
+        Error::Corrupt { .. } | Error::NotADatabase { .. } | Error::Inconsistent { .. } => {
+            Some((Verdict::Broken, format!("the history is broken: {error}")))
+        }
+        Error::Missing { .. } => Some((Verdict::NeverSynced, error.to_string())),
+        _ => None,
+    }
+}
+
+/// The same of each organization that is configured; of others nothing is known.
+fn judge_all(
+    settings: &Settings,
+    wanted: Option<&str>,
+    verdict: Verdict,
+    problem: &str,
+    hint: Option<&str>,
+) -> Result<Vec<Finding>, Misuse> {
+    let names = settings.organizations.iter().map(|organization| organization.name.to_string());
+    if let Some(name) = wanted.filter(|name| settings.organization(name).is_none()) {
+        return Err(Misuse::UnknownOrganization { name: name.to_owned(), known: names.collect() });
+    }
+    let finding = |organization| Finding {
+        organization,
+        verdict,
+        health: Health::default(),
+        next_run_at: None,
+        problem: Some(problem.to_owned()),
+        hint: hint.map(str::to_owned),
+    };
+    let wanted = names.filter(|name| wanted.is_none_or(|wanted| wanted == name));
+    Ok(wanted.map(finding).collect())
 }
 
 async fn find(
@@ -214,7 +241,7 @@ fn advice(finding: &Finding) -> Option<[String; 2]> {
     let name = &finding.organization;
     let hint = match finding.verdict {
         Verdict::Held => format!(
-            "`keydrift runs --limit 1 --format json` names the keys; `keydrift sync --accept {name}` takes it for true"
+            "`keydrift runs --organization {name} --limit 1 --format json` names the keys; `keydrift sync --accept {name}` takes it for true"
         ),
         Verdict::Broken => finding
             .hint

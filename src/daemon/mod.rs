@@ -8,6 +8,7 @@
 //! Nothing is remembered but in the database: what the next life needs to know of this one is in the run
 //! history and in the note beside the run lock.
 
+mod gauges;
 mod lifecycle;
 pub mod planner;
 mod sentence;
@@ -29,13 +30,15 @@ use crate::checkpoint;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Settings};
 use crate::metrics::Metrics;
-use crate::metrics::server::{self, State};
+use crate::metrics::ask::{Ask, Asked};
+use crate::metrics::server::{self, Source, State};
 use crate::notify::heartbeat;
 use crate::run::Status;
 use crate::schedule::Schedule;
 use crate::stop::{Say, Stop};
 use crate::store::{self, Reader, Writer};
 use crate::telemetry::message;
+use gauges::Gauges;
 use lifecycle::{Request, ServiceManager, Signals};
 use planner::{Ended, Plan, Planner, Start};
 use sentence::{LastRun, Standing, sentence};
@@ -68,9 +71,9 @@ pub enum Error {
     Scheduler(#[from] JobSchedulerError),
     #[error("a run died")]
     Died(#[source] JoinError),
-    #[error("stopped at once by a second {by}: the run in hand was cut off")]
+    #[error("stopped at once by a second {by}, without waiting for the run in hand")]
     StoppedAtOnce { by: &'static str },
-    #[error("stopped, but the run in hand did not end in time and was cut off")]
+    #[error("stopped, without waiting any longer for the run in hand")]
     Overtime,
 }
 
@@ -87,8 +90,10 @@ impl Error {
             Self::Signals(_) | Self::Metrics(_) | Self::Scheduler(_) | Self::Died(_) => {
                 Some("this is a mistake in keydrift; the service manager starts it anew".to_owned())
             }
+            // It may have been at its very end.
             Self::StoppedAtOnce { .. } | Self::Overtime => Some(
-                "nothing of it was recorded; the next start says so in the run history".to_owned(),
+                "it is recorded as a whole, or not at all, which the next start tells in the run history"
+                    .to_owned(),
             ),
         }
     }
@@ -133,6 +138,9 @@ struct Daemon {
     /// Runs that could not be recorded, nor noted.
     owed: Vec<Owed>,
     metrics: Metrics,
+    gauges: Gauges,
+    ask: Ask,
+    asked: Asked,
     state: watch::Sender<State>,
     /// The server of the metrics, if there is one.
     server: Option<(SocketAddr, JoinHandle<()>)>,
@@ -160,9 +168,9 @@ impl Daemon {
             plans.push((name.clone(), Plan::new(schedule, run_at_start, past, clock.now())));
             let standing = load_standing(&mut reader, &name).await?;
             metrics.watch(&name);
-            metrics.show(&name, &reader.load_health(&name, clock.now()).await?);
             standings.insert(name, standing);
         }
+        let (ask, asked) = Ask::new();
         let mut daemon = Self {
             settings: Arc::new(settings),
             load,
@@ -176,7 +184,10 @@ impl Daemon {
             say,
             run: None,
             owed: Vec::new(),
+            gauges: Gauges::new(metrics.clone()),
             metrics,
+            ask,
+            asked,
             state: watch::channel(State::Ready).0,
             server: None,
             heartbeats: JoinSet::new(),
@@ -200,8 +211,12 @@ impl Daemon {
             let listener = TcpListener::bind(address).await;
             let listener = listener.map_err(|source| Error::Listen { address, source })?;
             tracing::info!(address = %listener.local_addr().unwrap_or(address), "serving metrics");
-            let serving = server::serve(listener, self.metrics.clone(), self.state.subscribe());
-            self.server = Some((address, tokio::spawn(serving)));
+            let source = Source {
+                metrics: self.metrics.clone(),
+                state: self.state.subscribe(),
+                ask: self.ask.clone(),
+            };
+            self.server = Some((address, tokio::spawn(server::serve(listener, source))));
         }
         Ok(())
     }
@@ -237,6 +252,11 @@ impl Daemon {
                     if tick? == Tick::Overdue {
                         tracing::warn!("no tick came for too long: the clock was set, or the machine slept");
                     }
+                }
+                Some(done) = self.asked.recv() => {
+                    self.show_gauges().await;
+                    // Whoever asked may be gone.
+                    done.send(()).ok();
                 }
             }
         }
@@ -333,15 +353,13 @@ impl Daemon {
         // The file may be another one by now, brought back from a backup for instance.
         match Reader::open(&self.settings.database.path).await {
             Ok(reader) => {
+                self.gauges.forget();
                 let old = std::mem::replace(&mut self.reader, reader);
                 if let Err(error) = old.close().await {
                     tracing::debug!(%error, "the database could not be closed");
                 }
             }
             Err(error) => tracing::warn!(%error, "the database could not be opened for reading"),
-        }
-        if let Ok(health) = self.reader.load_health(organization, self.clock.now()).await {
-            self.metrics.show(organization, &health);
         }
         let standing = load_standing(&mut self.reader, organization).await;
         let keys = standing.map_or(0, |standing| standing.keys);
@@ -359,6 +377,14 @@ impl Daemon {
         let configured = self.settings.organization(organization);
         if let Some(url) = configured.and_then(|organization| organization.heartbeat.clone()) {
             self.heartbeats.spawn(heartbeat::beat(url, is_good, self.settings.api.clone()));
+        }
+    }
+
+    /// Somebody asks for the metrics. Organizations that are no longer configured have none.
+    async fn show_gauges(&mut self) {
+        let (organizations, now) = (self.standings.keys(), self.clock.now());
+        if let Err(error) = self.gauges.refresh(&mut self.reader, organizations, now).await {
+            tracing::debug!(%error, "the metrics could not be brought up to date");
         }
     }
 
@@ -405,6 +431,7 @@ impl Daemon {
         for gone in self.standings.keys() {
             self.metrics.forget(gone);
         }
+        self.gauges.forget();
         self.standings = standings;
         self.planner.reload(plans, self.clock.now());
         self.settings = Arc::new(settings);

@@ -1,5 +1,6 @@
 //! What Prometheus gets to see. No key ids, no names: how many, how often, how long, and when.
 
+pub mod ask;
 pub mod server;
 
 use prometheus::{

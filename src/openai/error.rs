@@ -201,6 +201,14 @@ impl Error {
         }
     }
 
+    /// Whether the credential was refused, so that waiting helps nobody.
+    pub(super) fn is_about_credential(&self) -> bool {
+        matches!(
+            self,
+            Self::MissingScopes { .. } | Self::Unauthorized { .. } | Self::Forbidden { .. }
+        )
+    }
+
     /// The `x-request-id` of the answer that the error is about.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {

@@ -171,7 +171,7 @@ impl<'a> Listing<'a> {
         let status = refusal.status;
         if let Some(cursor) = self.walk.cursor().cloned() {
             if !matches!(status, 400 | 404 | 410 | 422) || !refusal.error.scopes.is_empty() {
-                return Err(refusal.into_error(subject));
+                return Err(self.session.explain_refusal(refusal, subject));
             }
             let at = Origin::new(subject, refusal.request_id.as_deref());
             let verdict = self.walk.refuse(status);
@@ -184,9 +184,9 @@ impl<'a> Listing<'a> {
             );
             return Ok(());
         }
-        let error = refusal.into_error(subject);
         let about_limit =
-            self.pages == 0 && matches!(error, Error::Refused { status: 400 | 422, .. });
+            self.pages == 0 && matches!(status, 400 | 422) && refusal.error.scopes.is_empty();
+        let error = self.session.explain_refusal(refusal, subject);
         match self.limit {
             Some(limit) if about_limit => {
                 self.limit = SMALLER_PAGES.into_iter().find(|smaller| *smaller < limit);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use url::Url;
 
-use super::client::{Answer, Client};
+use super::client::{Answer, Client, Refusal};
 use super::error::{Error, Origin, Subject};
 use super::retry::{LONGEST_WAIT, is_worth_repeating};
 
@@ -127,10 +127,7 @@ impl Session {
         if let Some(wait) = asked
             && (wait > LONGEST_WAIT || (tries_left && wait > left))
         {
-            // Rounded up: whoever comes back early is refused again.
-            let until = self.client.clock.now().saturating_add(wait + Duration::from_millis(999));
-            let cause = Box::new(into_error(outcome, subject));
-            return Err(Err(Error::Deferred { until, cause }));
+            return Err(Err(self.deferred(wait, into_error(outcome, subject))));
         }
         if !tries_left {
             return Err(outcome);
@@ -152,12 +149,31 @@ impl Session {
         Ok(error)
     }
 
+    /// What a refusal that ends the run comes to. A wait that the API asked for holds for the next run,
+    /// however short; but not where the credential is at fault, and may be another by then.
+    pub(super) fn explain_refusal(&self, refusal: Refusal, subject: &Subject) -> Error {
+        let wait = refusal.advice.wait.filter(|wait| *wait > MOMENT);
+        let error = refusal.into_error(subject);
+        match wait {
+            Some(wait) if !error.is_about_credential() => self.deferred(wait, error),
+            _ => error,
+        }
+    }
+
+    fn deferred(&self, wait: Duration, cause: Error) -> Error {
+        // Rounded up: whoever comes back early is refused again.
+        let until = self.client.clock.now().saturating_add(wait + Duration::from_millis(999));
+        Error::Deferred { until, cause: Box::new(cause) }
+    }
+
     fn overdue(&self, subject: &Subject, source: Option<Box<Error>>) -> Error {
         let limit = self.client.options.run_deadline;
         Error::DeadlineExceeded { at: Origin::new(subject, None), limit, source }
     }
 }
 
+/// A wait that is over before anybody could ask again.
+const MOMENT: Duration = Duration::from_secs(1);
 /// Longer than any run; short enough for the arithmetic of instants.
 const FOR_EVER: Duration = Duration::from_hours(365 * 24);
 

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::super::test_server::{self, CREDENTIAL, NOW, Reply, Server};
 use super::*;
+use crate::clock::Timestamp;
 
 async fn scan(session: &Session) -> Result<usize, Error> {
     session.scan(&mut |_, _| {}).await.map(|scan| scan.keys)
@@ -92,6 +93,40 @@ async fn a_wait_that_no_run_can_afford_ends_it_at_once() {
     // 100 s are fine in themselves, but not in a run of 60 s.
     let (result, _) = after(Reply::error(429, "x").with("retry-after", "100")).await;
     assert!(matches!(result, Err(Error::Deferred { .. })));
+}
+
+#[tokio::test]
+async fn a_wait_that_is_asked_for_in_the_end_holds_for_the_next_run() {
+    let scan_once = |reply: Reply| async move {
+        let server = Server::playing(vec![reply]).await;
+        let mut options = server.options();
+        options.max_attempts = 1;
+        scan(&test_server::session(options)).await.unwrap_err()
+    };
+    for (reply, until) in [
+        (Reply::error(429, "x").with("retry-after", "20"), NOW + 20),
+        (Reply::error(429, "x").with("retry-after", "110"), NOW + 110),
+        (Reply::error(503, "x").with("retry-after-ms", "1500"), NOW + 2),
+        (Reply::error(404, "x").with("retry-after", "20"), NOW + 20),
+        (
+            Reply::error(503, "x").with("retry-after", "20").with("x-should-retry", "false"),
+            NOW + 20,
+        ),
+    ] {
+        let error = scan_once(reply.clone()).await;
+        let deferred = error.deferred_until().map(Timestamp::unix);
+        assert_eq!(deferred, Some(until), "{reply:?}: {error}");
+    }
+    for reply in [
+        Reply::error(429, "x"),
+        Reply::error(429, "x").with("retry-after", "1"),
+        // The next run may have another credential.
+        Reply::error(401, "x").with("retry-after", "20"),
+        Reply::error(403, "x").with("retry-after", "20"),
+    ] {
+        let error = scan_once(reply.clone()).await;
+        assert_eq!(error.deferred_until(), None, "{reply:?}: {error}");
+    }
 }
 
 #[tokio::test]

@@ -146,6 +146,148 @@ fn the_seconds_of_the_slots_are_known() {
     assert_eq!(moved.seconds(), BTreeSet::from([10, 30, 50]));
 }
 
+/// The same the slow way: time by time, replaying two days for each slot at a fixed time.
+mod slowly {
+    use chrono::LocalResult;
+
+    use super::*;
+
+    pub(super) fn next_after(schedule: &Schedule, time: Timestamp) -> Option<Timestamp> {
+        let from = schedule.instant(time)?;
+        let next = if schedule.cron.is_interval() {
+            next_instant(schedule, from)
+        } else {
+            next_fixed(schedule, from)
+        };
+        Timestamp::from_unix(next?.timestamp() + schedule.offset)
+    }
+
+    pub(super) fn slots_between(schedule: &Schedule, after: Timestamp, until: Timestamp) -> u64 {
+        let next = |last: &Timestamp| next_after(schedule, *last);
+        let slots = std::iter::successors(next(&after), next);
+        slots.take_while(|slot| *slot <= until).count() as u64
+    }
+
+    /// The next instant whose local time fits.
+    fn next_instant(schedule: &Schedule, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let mut from = after;
+        loop {
+            let offset = schedule.offset_at(from + SECOND);
+            // As the clock shows it at the first instant in question, whatever it showed before.
+            let next = (schedule.cron.next_local(local(from, offset))? - offset).and_utc();
+            match schedule.clock_change(from + SECOND, from + DAY) {
+                Some(change) if next >= change => from = change - SECOND,
+                _ if schedule.offset_at(next) == offset => return Some(next),
+                // Somewhere before `next` the clock is set, and nothing fits before that.
+                _ => from = (next - DAY - DAY).max(from + DAY - SECOND),
+            }
+        }
+    }
+
+    /// The next instant that a local time stands for.
+    fn next_fixed(schedule: &Schedule, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        // From before any gap or repetition that may concern us.
+        let mut time = local(after, schedule.offset_at(after)) - DAY - DAY;
+        loop {
+            time = schedule.cron.next_local(time)?;
+            let around = time.and_utc();
+            let instant = match schedule.zone.from_local_datetime(&time) {
+                LocalResult::Single(time) | LocalResult::Ambiguous(time, _) => time.to_utc(),
+                LocalResult::None => {
+                    schedule.clock_change(around - DAY - DAY, around + DAY + DAY)?
+                }
+            };
+            if instant > after {
+                return Some(instant);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_year_of_any_schedule_is_counted_at_once() {
+    let (from, until) = (at("2025-11-24T12:00:00Z"), at("2026-11-24T12:00:00Z"));
+    let year: u64 = 365 * 24 * 60 * 60;
+    for (cron, slots) in [
+        // The hour that comes twice has them once.
+        ("0-59 0-59 0-23 * * *", year - 3600),
+        ("* * * * * *", year),
+        ("0-59 8-18 * * 1-5", 261 * 11 * 60),
+        ("0 0 29 2 *", 0),
+        ("0 0 1 1 *", 1),
+    ] {
+        let schedule = schedule(cron, "Europe/Berlin");
+        let began = std::time::Instant::now();
+        assert_eq!(schedule.slots_between(from, until), slots, "{cron}");
+        assert!(schedule.next_after(from).is_some());
+        // A hundred times as long as it takes.
+        assert!(began.elapsed() < Duration::from_millis(50), "{cron}: {:?}", began.elapsed());
+    }
+    // A clock that is a long way off costs no more than a century.
+    let each_second = schedule("* * * * * *", "UTC");
+    assert_eq!(
+        each_second.slots_between(at("1900-01-01T00:00:00Z"), at("9999-01-01T00:00:00Z")),
+        36_525 * 86_400
+    );
+}
+
+/// Values of a field: lists and ranges of single ones, and what stands for all.
+fn field(least: u8, most: u8) -> impl Strategy<Value = String> {
+    let value = least..=most;
+    prop_oneof![
+        2 => Just("*".to_owned()),
+        1 => (2..=20_u8).prop_map(|step| format!("*/{step}")),
+        2 => value.clone().prop_map(|value| value.to_string()),
+        2 => (value.clone(), value.clone()).prop_map(|(a, b)| format!("{}-{}", a.min(b), a.max(b))),
+        2 => prop::collection::vec(value, 1..5).prop_map(|values| {
+            values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        }),
+    ]
+}
+
+/// Dense and rare ones, of five fields and of six.
+fn any_crons() -> impl Strategy<Value = String> {
+    let second =
+        prop_oneof![3 => Just(String::new()), 1 => field(0, 59).prop_map(|second| second + " ")];
+    // The clocks are set in the small hours.
+    let hour = prop_oneof![field(0, 23), field(0, 4)];
+    let day = prop::sample::select(vec!["*", "*", "*", "1-15", "L", "15W", "*/2"]);
+    let month = prop::sample::select(vec!["*", "*", "*", "3,4,10", "10-12"]);
+    let weekday = prop::sample::select(vec!["*", "*", "*", "0", "1-5", "0#L", "SUN#2"]);
+    (second, field(0, 59), hour, day, month, weekday).prop_map(
+        |(second, minute, hour, day, month, weekday)| {
+            format!("{second}{minute} {hour} {day} {month} {weekday}")
+        },
+    )
+}
+
+/// A zone, and an instant within some days of one at which its clock is set.
+fn changes() -> impl Strategy<Value = (&'static str, Timestamp)> {
+    let changes = [
+        ("Europe/Berlin", "2026-03-29T01:00:00Z"),
+        ("Europe/Berlin", "2026-10-25T01:00:00Z"),
+        ("Europe/Dublin", "2026-10-25T01:00:00Z"),
+        ("America/New_York", "2026-03-08T07:00:00Z"),
+        ("America/New_York", "2026-11-01T06:00:00Z"),
+        ("America/St_Johns", "2026-03-08T05:30:00Z"),
+        ("America/Santiago", "2026-09-06T04:00:00Z"),
+        ("Australia/Lord_Howe", "2026-04-04T15:00:00Z"),
+        ("Australia/Lord_Howe", "2026-10-03T15:30:00Z"),
+        ("Pacific/Chatham", "2026-09-26T14:00:00Z"),
+        ("Antarctica/Troll", "2026-03-29T01:00:00Z"),
+        ("Antarctica/Troll", "2026-10-25T01:00:00Z"),
+        ("Africa/Casablanca", "2026-02-15T02:00:00Z"),
+        ("Africa/Casablanca", "2026-03-22T02:00:00Z"),
+        ("Pacific/Apia", "2011-12-30T10:00:00Z"),
+        ("America/Sao_Paulo", "2018-11-04T03:00:00Z"),
+        ("Asia/Pyongyang", "2018-05-04T15:00:00Z"),
+        ("UTC", "2026-02-28T00:00:00Z"),
+    ];
+    (prop::sample::select(changes.to_vec()), -250_000..250_000_i64).prop_map(
+        |((zone, change), more)| (zone, Timestamp::from_unix(at(change).unix() + more).unwrap()),
+    )
+}
+
 fn crons() -> impl Strategy<Value = String> {
     let minute = prop_oneof![
         Just("*".to_owned()),
@@ -191,6 +333,31 @@ fn weeks() -> impl Strategy<Value = i64> {
 }
 
 proptest! {
+    /// However the clock is set.
+    #[test]
+    fn the_next_slot_and_their_number_are_those_of_the_slow_way(
+        cron in any_crons(),
+        (zone, start) in changes(),
+        span in 0..400_000_u64,
+        offset in 0..90_i64,
+    ) {
+        let schedule = Schedule { offset, ..schedule(&cron, zone) };
+        let mut last = start;
+        for _ in 0..12 {
+            let next = schedule.next_after(last);
+            prop_assert_eq!(next, slowly::next_after(&schedule, last), "after {}", last);
+            let Some(next) = next else { break };
+            // From between two slots too.
+            last = Timestamp::from_unix(last.unix().midpoint(next.unix())).unwrap();
+            prop_assert_eq!(schedule.next_after(last), Some(next), "after {}", last);
+            last = next;
+        }
+        // What the slow way can do within the time of a test.
+        let dense = schedule.slots_between(start, start.saturating_add(Duration::from_secs(100_000)));
+        let until = start.saturating_add(Duration::from_secs(if dense > 300 { 3_000 } else { span }));
+        prop_assert_eq!(schedule.slots_between(start, until), slowly::slots_between(&schedule, start, until));
+    }
+
     #[test]
     fn slots_rise_and_counting_adds_up(cron in crons(), zone in zones(), start in weeks(), split in 0..400_000_i64) {
         let schedule = schedule(&cron, zone);

@@ -11,6 +11,8 @@ pub enum Error {
     Missing { path: PathBuf },
     #[error("`{path}` is there already")]
     Occupied { path: PathBuf },
+    #[error("`{path}` is not UTF-8, and SQLite takes no other path")]
+    NotText { path: PathBuf },
     #[error("the database `{path}` is gone")]
     Gone { path: PathBuf },
     #[error("`{path}` is no SQLite database")]
@@ -68,6 +70,7 @@ impl Error {
             Self::Occupied { .. } => {
                 "name a file that is not there yet: a backup never takes the place of another".to_owned()
             }
+            Self::NotText { .. } => "name another file".to_owned(),
             Self::Gone { .. } => {
                 "bring it back, or restart the daemon to begin a new one".to_owned()
             }

@@ -43,6 +43,14 @@ row! {
 }
 
 impl Reader {
+    /// A number that changes when somebody else changes the database. It says nothing to another reader.
+    pub async fn version(&mut self) -> Result<i64, Error> {
+        sqlx::query_scalar("pragma data_version")
+            .fetch_one(&mut self.connection)
+            .await
+            .map_err(|source| self.failed(source))
+    }
+
     /// How an organization is, also one that is not known yet.
     pub async fn load_health(
         &mut self,

@@ -487,6 +487,36 @@ fn metrics_and_health_are_served_and_heartbeats_sent() {
 }
 
 #[test]
+fn what_is_done_by_hand_beside_it_shows_in_the_metrics() {
+    let world = World::new(40);
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let started = daemon(&world, YEARLY)
+        .env("KEYDRIFT__METRICS__LISTEN", port.to_string())
+        .env("KEYDRIFT__REMOVAL__CONFIRM_LIMIT", "1")
+        .start();
+    until("a run", || runs_are(&world, &[("start", "ok")]));
+    let shows = |line: &str| {
+        let line = format!("keydrift_{line}\n");
+        let question = "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n";
+        let what = line.clone();
+        until(&what, || get(&format!("127.0.0.1:{port}"), question).contains(&line));
+    };
+    shows("run_held{organization=\"default\"} 0");
+    world.organization().with(|organization| {
+        let ids: Vec<String> = organization.ids().skip(2).map(str::to_owned).collect();
+        assert!(ids.iter().all(|id| organization.remove(id)));
+    });
+    started.signal(Signal::USR1);
+    shows("run_held{organization=\"default\"} 1");
+    world.keydrift(&["sync", "--accept", "default"]).succeeds();
+    shows("run_held{organization=\"default\"} 0");
+    // Nothing of it was the daemon's own.
+    shows("runs_total{organization=\"default\",status=\"ok\"} 1");
+    stop(started);
+    world.check();
+}
+
+#[test]
 fn what_makes_a_start_impossible_is_said_with_the_right_exit_code() {
     let world = World::new(3);
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -520,4 +550,48 @@ fn json_lines_are_json_whatever_they_hold() {
     assert_eq!(run["org.label"], "default");
     assert_eq!(run["run.id"], 1);
     assert_eq!(run["message_id"].as_str().unwrap().len(), 32);
+}
+
+#[test]
+fn the_error_that_ends_it_is_a_json_line_too() {
+    let world = World::new(3);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let run = || world.keydrift(&["run", "--log-format", "json"]);
+    let last = |stderr: &str| -> serde_json::Value {
+        let lines: Vec<_> =
+            stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        lines.last().cloned().unwrap()
+    };
+    let ran = run().env("KEYDRIFT__METRICS__LISTEN", &address).exits(1);
+    let line = last(&ran.stderr);
+    assert_eq!(line["level"], "ERROR");
+    let error = line["error"].as_str().unwrap();
+    assert!(error.starts_with(&format!("cannot listen at {address} ")), "{error}");
+    assert!(error.ends_with("free the address, or set another `metrics.listen`"), "{error}");
+    let wrong = run().env("KEYDRIFT__SCHEDULE__CRON", "x").env("KEYDRIFT__METRICS__LISTEN", "x");
+    let line = last(&wrong.exits(2).stderr);
+    let error = line["error"].as_str().unwrap();
+    assert!(error.contains("schedule.cron") && error.contains("metrics.listen"), "{error}");
+    // Where nothing is logged, it is said all the same.
+    let ran = run().env("RUST_LOG", "off").env("KEYDRIFT__METRICS__LISTEN", &address).exits(1);
+    assert!(ran.stderr.starts_with("error: cannot listen"), "{ran}");
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_and_promises_nothing() {
+    let world = World::new(250);
+    let gate = Gate::before_list(&world.organization(), 2);
+    let started = daemon(&world, YEARLY).start();
+    gate.is_reached();
+    // What holds the run up longer than its word to stop: another writer.
+    let mut other = Session::open(&world.database());
+    other.run("begin immediate");
+    started.signal(Signal::TERM);
+    until("it is told", || started.stderr().contains("stopping by="));
+    started.signal(Signal::TERM);
+    let ran = started.exits(1);
+    assert!(ran.stderr.contains("stopped at once by a second SIGTERM"), "{ran}");
+    assert!(ran.stderr.contains("hint: it is recorded as a whole, or not at all"), "{ran}");
+    gate.open();
 }

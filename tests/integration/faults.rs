@@ -511,6 +511,18 @@ fn a_wait_that_is_too_long_ends_the_run() {
 }
 
 #[test]
+fn a_wait_that_no_attempt_is_left_for_is_recorded() {
+    let world = World::synced();
+    let fault = Fault::status(429).with_header("retry-after", "20");
+    world.organization().fault(Matcher::list(), fault);
+    world.keydrift(&["sync"]).env("KEYDRIFT__API__MAX_ATTEMPTS", "1").exits(1);
+    let deferred =
+        "select strftime('%s', deferred_until) - strftime('%s', finished_at) from run_history
+                    order by run_id desc limit 1";
+    assert!((20..=21).contains(&sql::integer(&world.database(), deferred)));
+}
+
+#[test]
 fn a_run_ends_when_its_time_is_over() {
     let world = World::synced();
     let before = world.content();

@@ -1,6 +1,8 @@
 //! Several organizations in one configuration and one database.
 
 use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
@@ -337,4 +339,45 @@ fn the_run_of_each_organization_that_could_not_be_recorded_is_recorded_by_the_ne
         pairs(&[("acme", "failed"), ("globex", "failed"), ("acme", "ok")])
     );
     two.check("acme");
+}
+
+/// What `/metrics` of a daemon on this machine answers.
+fn scrape(port: u16) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn an_organization_that_is_removed_during_its_run_stays_out_of_the_metrics() {
+    let two = Two::new(250);
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let gate = Gate::before_list(&two.acme.organization(), 2);
+    let daemon = two
+        .keydrift(&["run"])
+        .env("KEYDRIFT__METRICS__LISTEN", port.to_string())
+        .env("KEYDRIFT__SCHEDULE__CRON", "0 0 1 1 *")
+        .start();
+    gate.is_reached();
+    let file = two.directory.path().join("keydrift.toml");
+    let configuration = std::fs::read_to_string(&file).unwrap();
+    let globex = configuration.find("[organizations.globex]").unwrap();
+    std::fs::write(&file, &configuration[globex..]).unwrap();
+    daemon.signal(Signal::HUP);
+    until("the reload", || daemon.stderr().contains("configuration was read anew"));
+    gate.open();
+    let other = "keydrift_runs_total{organization=\"globex\",status=\"ok\"} 1";
+    until("the metrics of the other", || scrape(port).contains(other));
+    assert_eq!(two.statuses(), pairs(&[("acme", "ok"), ("globex", "ok")]));
+    let metrics = scrape(port);
+    for gauge in
+        ["keys", "run_held", "last_success_timestamp_seconds", "last_run_timestamp_seconds"]
+    {
+        let line = format!("keydrift_{gauge}{{organization=\"acme\"");
+        assert!(!metrics.contains(&line), "{metrics}");
+    }
+    daemon.signal(Signal::TERM);
+    daemon.exits(0);
 }

@@ -1,6 +1,7 @@
 //! The store on real files.
 
 mod append_only;
+mod backup;
 mod faults;
 mod find;
 mod history;

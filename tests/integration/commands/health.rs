@@ -160,10 +160,36 @@ fn an_organization_that_is_no_longer_configured_is_not_watched() {
 }
 
 #[test]
-fn without_a_database_there_is_nothing_to_say() {
+fn without_a_database_nobody_is_healthy_and_it_says_so() {
     let world = World::new(1);
-    let ran = world.keydrift(&["status"]).exits(1);
-    assert!(ran.stderr.contains("there is no database at"), "{ran}");
+    let (code, row) = status(&world, "0 * * * *");
+    assert_eq!((code, &row["status"]), (3, &"never synced".into()));
+    assert_eq!((&row["organization"], &row["healthy"]), (&"default".into(), &false.into()));
+    let problem = row["problem"].as_str().unwrap();
+    assert!(problem.starts_with("there is no database at "), "{problem}");
+    // Nothing was made.
+    assert!(!world.database().exists());
+    let ran = world.keydrift(&["status"]).exits(3);
+    assert!(ran.stdout.contains("default: there is no database at "), "{ran}");
+    let ran = world.keydrift(&["status", "--organization", "none"]).exits(2);
+    assert!(ran.stderr.contains("there is no organization `none`"), "{ran}");
+}
+
+#[test]
+fn a_damaged_database_speaks_of_the_organization_asked_for() {
+    let world = World::new(1);
+    std::fs::write(world.database(), "no database").unwrap();
+    let ask = |name: &str| {
+        world
+            .keydrift(&["status", "--format", "json", "--organization", name])
+            .env("KEYDRIFT__ORGANIZATIONS__ACME__ADMIN_KEY_FILE", "/nowhere")
+            .env("KEYDRIFT__ORGANIZATIONS__OTHER__ADMIN_KEY_FILE", "/nowhere")
+    };
+    let rows = ask("acme").exits(3).json();
+    assert_eq!(rows.as_array().unwrap().len(), 1);
+    assert_eq!(rows[0]["organization"], "acme");
+    let ran = ask("none").exits(2);
+    assert!(ran.stderr.contains("known: acme, other"), "{ran}");
 }
 
 fn answers(world: &World, database: &Path) -> Vec<String> {
