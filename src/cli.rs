@@ -371,6 +371,12 @@ pub struct EvidenceVerify {
     /// The file
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// Hold it against the checkpoints in this file too; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub checkpoints: Vec<PathBuf>,
+    /// Take nothing for signed but what is signed by this key; may be given several times
+    #[arg(long, value_name = "KEY")]
+    pub public_key: Vec<String>,
     #[command(flatten)]
     pub format: FormatArg,
 }

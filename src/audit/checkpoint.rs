@@ -128,18 +128,40 @@ impl Note {
 
     #[must_use]
     pub fn standing(&self, keys: &[VerifyingKey]) -> Standing {
-        let text = self.checkpoint.text();
-        let mut standing = Standing::Unsigned;
+        Standing::of(&self.checkpoint.text(), &self.signatures, keys)
+    }
+}
+
+impl Standing {
+    fn of(text: &str, signatures: &[Signature], keys: &[VerifyingKey]) -> Self {
+        let mut standing = Self::Unsigned;
         for key in keys {
-            for signature in self.signatures.iter().filter(|one| key.is_named_by(one)) {
-                if !key.verifies(&text, signature) {
-                    return Standing::Forged(key.name().to_owned());
+            for signature in signatures.iter().filter(|one| key.is_named_by(one)) {
+                if !key.verifies(text, signature) {
+                    return Self::Forged(key.name().to_owned());
                 }
-                standing = Standing::Signed(key.name().to_owned());
+                standing = Self::Signed(key.name().to_owned());
             }
         }
         standing
     }
+
+    /// Of a signed note of any kind over `text`.
+    #[must_use]
+    pub fn of_note(note: &str, text: &str, keys: &[VerifyingKey]) -> Self {
+        let Some((signed, lines)) = note.split_once("\n\n") else { return Self::Unsigned };
+        if format!("{signed}\n") != text {
+            return Self::Unsigned;
+        }
+        let signatures: Vec<Signature> = lines.lines().filter_map(Signature::parse).collect();
+        Self::of(text, &signatures, keys)
+    }
+}
+
+/// A signed note of another kind: `text` must end with a line feed.
+#[must_use]
+pub fn sign_note(text: &str, key: &SigningKey) -> Option<String> {
+    Some(format!("{text}\n{}\n", key.sign(text)?))
 }
 
 /// The note as it is published.

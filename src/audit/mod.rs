@@ -24,7 +24,7 @@ mod seal;
 mod verify;
 
 pub use acceptance::Acceptance;
-pub use checkpoint::{Checkpoint, Note, NoteReader, Place, Standing};
+pub use checkpoint::{Checkpoint, Note, NoteReader, Place, Standing, sign_note};
 pub use feed::Feed;
 pub use item::{Content, Event, NoticeItem, Placed};
 pub use link::{Act, ActKind, Digest, Link, Part, PartDigest, PartHasher, RunHeader};

@@ -55,7 +55,7 @@ impl KeyError {
 }
 
 /// The key that signs, if one is configured.
-pub(super) fn load(settings: &CheckpointSettings) -> Result<Option<SigningKey>, KeyError> {
+pub fn load(settings: &CheckpointSettings) -> Result<Option<SigningKey>, KeyError> {
     let in_credentials = |path: &Path| {
         settings.credentials.as_ref().is_some_and(|directory| path.starts_with(directory))
     };

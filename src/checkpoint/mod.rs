@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::audit::{Checkpoint, Note};
+use crate::audit::{Checkpoint, Note, Place};
 use crate::config::{CheckpointSettings, Settings};
 use crate::output::count;
 use crate::store::{self, ChainLink, Links, Reader, Writer};
@@ -28,8 +28,23 @@ use crate::telemetry::message;
 
 pub use accept::accept;
 pub use compare::Departure;
-pub use key::{KeyError, generate};
+pub use key::{KeyError, generate, load as load_key};
 pub use proof::{Proof, Source, Tally};
+
+/// The notes in the own checkpoint file that are wanted, each once, by organization and place.
+pub fn collect(
+    settings: &CheckpointSettings,
+    wanted: impl Fn(&Checkpoint) -> bool,
+) -> std::io::Result<Vec<Note>> {
+    let mut notes: BTreeMap<(String, Place, String), Note> = BTreeMap::new();
+    file::read(&settings.path, |note| {
+        let Checkpoint { origin, place, .. } = &note.checkpoint;
+        if wanted(&note.checkpoint) {
+            notes.insert((origin.clone(), *place, note.to_string()), note);
+        }
+    })?;
+    Ok(notes.into_values().collect())
+}
 
 /// Why a database is not used, or a checkpoint not made.
 #[derive(Debug, thiserror::Error)]

@@ -86,6 +86,28 @@ impl Proof {
         Ok(proof)
     }
 
+    /// Of a text, such as an evidence pack has.
+    #[must_use]
+    pub fn of_text(database: &str, text: &[u8], keys: Vec<VerifyingKey>) -> Self {
+        let mut proof = Self { keys, database: database.to_owned(), ..Self::default() };
+        let (notes, damaged) = NoteReader::read(text);
+        proof.damaged = damaged;
+        notes.into_iter().for_each(|note| proof.take(note));
+        proof
+    }
+
+    /// Takes in the checkpoints of a file as well.
+    pub fn add_file(&mut self, path: &Path) -> Result<(), Error> {
+        self.read_file(path)
+    }
+
+    /// Leaves aside what is not wanted: an organization's checkpoint, by its place.
+    pub fn retain(&mut self, wanted: impl Fn(&str, Place) -> bool) {
+        for (origin, found) in &mut self.found {
+            found.retain(|(place, _), _| wanted(origin, *place));
+        }
+    }
+
     fn read_file(&mut self, path: &Path) -> Result<(), Error> {
         let read = File::open(path)
             .and_then(|from| file::scan(from, NoteReader::default(), |note| self.take(note)));
@@ -164,11 +186,24 @@ impl Proof {
         origin: &str,
         accepted: &[Acceptance],
     ) -> Result<Tally, store::Error> {
-        let mut tally = Tally::default();
-        let Some(found) = self.found.get(origin) else { return Ok(tally) };
+        if !self.found.contains_key(origin) {
+            return Ok(Tally::default());
+        }
         let links = reader.links().after(origin, Place { run_id: -1, act_id: None }).await?;
-        let links: HashMap<Place, Digest> =
-            links.into_iter().map(|link| (link.place, link.digest)).collect();
+        let links = links.into_iter().map(|link| (link.place, link.digest)).collect();
+        Ok(self.hold_links(origin, &links, accepted))
+    }
+
+    /// Holds the links of an organization against its checkpoints.
+    #[must_use]
+    pub fn hold_links(
+        &self,
+        origin: &str,
+        links: &HashMap<Place, Digest>,
+        accepted: &[Acceptance],
+    ) -> Tally {
+        let mut tally = Tally::default();
+        let Some(found) = self.found.get(origin) else { return tally };
         let mut sorted: Vec<(&(Place, Digest), &Found)> = found.iter().collect();
         sorted.sort_by_key(|(at, _)| **at);
         for ((place, digest), found) in sorted {
@@ -201,7 +236,7 @@ impl Proof {
                 tally.find(*place, format!("a checkpoint has {place}, and the history does not"));
             }
         }
-        Ok(tally)
+        tally
     }
 }
 

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use super::{Context, Misuse};
 use crate::audit::{Acceptance, Problem, Verdict, VerifyingKey};
 use crate::checkpoint::{Proof, Source, Tally};
-use crate::cli::Verify;
+use crate::cli::{EvidenceVerify, Verify};
 use crate::config::Settings;
+use crate::evidence::CHECKPOINTS;
+use crate::evidence::check::Links;
 use crate::output::count;
 use crate::store::Reader;
 
@@ -28,7 +30,7 @@ pub(super) async fn hold(
     reader: &mut Reader,
     verdicts: &mut Vec<Verdict>,
 ) -> anyhow::Result<Held> {
-    let keys = keys(arguments)?;
+    let keys = keys(&arguments.public_key)?;
     let by_keys = !keys.is_empty();
     let mut sources = vec![Source::Own(settings.checkpoint.path.clone())];
     sources.extend(arguments.checkpoints.iter().cloned().map(Source::File));
@@ -57,14 +59,41 @@ pub(super) async fn hold(
     Ok(held)
 }
 
-fn keys(arguments: &Verify) -> Result<Vec<VerifyingKey>, Misuse> {
+/// The same of the history in an evidence pack.
+pub(super) fn hold_pack(
+    arguments: &EvidenceVerify,
+    files: &BTreeMap<String, Vec<u8>>,
+    links: &Links,
+    verdicts: &mut [Verdict],
+    keys: Vec<VerifyingKey>,
+) -> anyhow::Result<Held> {
+    let by_keys = !keys.is_empty();
+    let text = files.get(CHECKPOINTS).map(Vec::as_slice).unwrap_or_default();
+    let mut proof = Proof::of_text(&links.database, text, keys);
+    for file in &arguments.checkpoints {
+        proof.add_file(file)?;
+    }
+    proof.retain(|origin, place| links.covers(origin, place));
+    let mut held = Held { by_keys, ..Held::default() };
+    (held.ignored, held.damaged) = (proof.ignored, proof.damaged);
+    for verdict in verdicts {
+        let accepted: Vec<Acceptance> = verdict.acts.iter().filter_map(Acceptance::of).collect();
+        let Some((origin, chain)) = links.chains.get(&verdict.organization) else { continue };
+        let tally = proof.hold_links(origin, chain, &accepted);
+        held.tallies.insert(verdict.organization.clone(), tally.clone());
+        blame(verdict, tally);
+    }
+    Ok(held)
+}
+
+pub(super) fn keys(texts: &[String]) -> Result<Vec<VerifyingKey>, Misuse> {
     let parse = |text: &String| {
         text.parse().map_err(|fault| Misuse::Other {
             what: format!("`--public-key`: `{text}` cannot be used: {fault}"),
             hint: "`keydrift checkpoint keygen` printed it".to_owned(),
         })
     };
-    arguments.public_key.iter().map(parse).collect()
+    texts.iter().map(parse).collect()
 }
 
 fn blame(verdict: &mut Verdict, tally: Tally) {

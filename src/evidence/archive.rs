@@ -25,9 +25,14 @@ pub struct Entry {
 
 impl Entry {
     fn of(name: &str, content: &[u8]) -> Self {
-        let sha256 = HEXLOWER.encode(digest(&SHA256, content).as_ref());
-        Self { name: name.to_owned(), bytes: content.len() as u64, sha256 }
+        Self { name: name.to_owned(), bytes: content.len() as u64, sha256: sha256(content) }
     }
+}
+
+/// In hexadecimal.
+#[must_use]
+pub fn sha256(content: &[u8]) -> String {
+    HEXLOWER.encode(digest(&SHA256, content).as_ref())
 }
 
 /// Writes files one after the other.

@@ -7,8 +7,8 @@ use crate::audit::lines::{
     NoticeSalts, PartLine, RunLine, SaltsLine, Unreadable, read_lines,
 };
 use crate::audit::{
-    ActRecord, Erased, Feed, InventoryRecord, NoticeRecord, PartDigest, RunRecord, Salt, Start,
-    Verdict, Verifier,
+    ActRecord, Digest, Erased, Feed, InventoryRecord, NoticeRecord, PartDigest, Place, RunRecord,
+    Salt, Start, Verdict, Verifier,
 };
 
 type Files = BTreeMap<String, Vec<u8>>;
@@ -49,6 +49,58 @@ pub fn verify(files: &Files) -> Result<Vec<Verdict>, Error> {
         Ok(())
     })?;
     Ok(verifier.finish())
+}
+
+/// The links in a pack, and the ones before them.
+#[derive(Debug, Default)]
+pub struct Links {
+    pub database: String,
+    start: Start,
+    last_run_id: i64,
+    /// By the name of the organization: the one under which its chain began, and its links.
+    pub chains: BTreeMap<String, (String, HashMap<Place, Digest>)>,
+}
+
+impl Links {
+    pub fn read(files: &Files) -> Result<Self, Error> {
+        let start: Start = serde_json::from_slice(content(files, "start.json")?)
+            .map_err(|error| Error::Start(error.to_string()))?;
+        let mut links = Self { last_run_id: start.run_id, start, ..Self::default() };
+        each(files, "chains.ndjson", |line: ChainLine| {
+            links.database = line.database_id;
+            links.chains.insert(line.organization, (line.origin, HashMap::new()));
+            Ok(())
+        })?;
+        for run in read_runs(files)? {
+            links.last_run_id = links.last_run_id.max(run.run_id);
+            links.put(&run.organization, Place { run_id: run.run_id, act_id: None }, run.digest);
+        }
+        each(files, "act_history.ndjson", |line: ActLine| {
+            let act = line.read()?;
+            let place = Place { run_id: act.after_run_id, act_id: Some(act.act_id) };
+            links.put(&act.organization, place, act.digest);
+            Ok(())
+        })?;
+        Ok(links)
+    }
+
+    fn put(&mut self, organization: &str, place: Place, digest: Option<Digest>) {
+        if let (Some((_, chain)), Some(digest)) = (self.chains.get_mut(organization), digest) {
+            chain.insert(place, digest);
+        }
+    }
+
+    /// Whether a checkpoint is of a link in the pack, or of one that should be.
+    #[must_use]
+    pub fn covers(&self, origin: &str, place: Place) -> bool {
+        let chain = self.chains.values().find(|(name, _)| name == origin);
+        if chain.is_some_and(|(_, chain)| chain.contains_key(&place)) {
+            return true;
+        }
+        // An act behind the last run may have been done when the period was over.
+        let last = self.last_run_id - i64::from(place.act_id.is_some());
+        place.run_id > self.start.run_id && place.run_id <= last
+    }
 }
 
 /// The names of the organizations in a pack, or a dash.

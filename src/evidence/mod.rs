@@ -9,13 +9,17 @@ use std::io::{self, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::audit::{Gap, Verdict};
+use crate::audit::{Gap, SigningKey, Verdict, sign_note};
 use crate::clock::Timestamp;
 use crate::store::Period;
 use archive::{Builder, Entry};
 
 const FORMAT: &str = "keydrift/evidence/1";
 pub const MANIFEST: &str = "manifest.json";
+/// A signed note over it, if there is a key.
+pub const NOTE: &str = "manifest.note";
+/// Those of the links of the period.
+pub const CHECKPOINTS: &str = "checkpoints.txt";
 /// The verifier that shares no code with this program.
 const SCRIPT: &str = include_str!("../../docs/verify_keydrift.py");
 
@@ -44,10 +48,10 @@ pub struct Context<'a> {
     pub to: Timestamp,
     /// Settings and values, without secrets.
     pub configuration: BTreeMap<String, String>,
-    /// Those of the period.
+    /// Those of the period, one note after the other.
     pub checkpoints: String,
     /// Signs the manifest.
-    pub sign: Option<&'a dyn Fn(&[u8]) -> String>,
+    pub key: Option<&'a SigningKey>,
 }
 
 /// Writes a pack. The same history, period and configuration give the same bytes.
@@ -59,7 +63,7 @@ pub fn write<W: Write>(writer: W, context: &Context<'_>, period: &Period) -> io:
     builder.add("start.json", &pretty(&period.start)?)?;
     builder.add("coverage.json", &pretty(&coverage(&period.verdicts))?)?;
     builder.add("configuration.json", &pretty(&context.configuration)?)?;
-    builder.add("checkpoints.txt", context.checkpoints.as_bytes())?;
+    builder.add(CHECKPOINTS, context.checkpoints.as_bytes())?;
     for (name, content) in &period.files {
         builder.add(name, content.as_bytes())?;
     }
@@ -73,10 +77,18 @@ pub fn write<W: Write>(writer: W, context: &Context<'_>, period: &Period) -> io:
     };
     let manifest = pretty(&manifest)?;
     builder.add(MANIFEST, &manifest)?;
-    if let Some(sign) = context.sign {
-        builder.add("manifest.note", sign(&manifest).as_bytes())?;
+    if let Some(key) = context.key {
+        let note = sign_note(&signed_text(&manifest), key);
+        let note = note.ok_or_else(|| io::Error::other("the manifest could not be signed"))?;
+        builder.add(NOTE, note.as_bytes())?;
     }
     builder.finish()
+}
+
+/// What the note over a manifest signs.
+#[must_use]
+pub fn signed_text(manifest: &[u8]) -> String {
+    format!("keydrift evidence v1\nmanifest {}\n", archive::sha256(manifest))
 }
 
 fn pretty(value: &impl Serialize) -> io::Result<Vec<u8>> {

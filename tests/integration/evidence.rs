@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use keydrift::evidence::archive::{self, Builder, Entry};
-use keydrift::evidence::{MANIFEST, Manifest};
+use keydrift::evidence::{MANIFEST, Manifest, NOTE};
 use serde_json::{Map, Value};
 
-use crate::support::{History, Keydrift, Ran, sql};
+use crate::support::{History, Keydrift, Ran, World, sql};
 
 type Files = BTreeMap<String, Vec<u8>>;
 
@@ -35,7 +35,7 @@ fn pack_again(files: &Files, path: &Path) {
     for (name, content) in files.iter().filter(|(name, _)| *name != MANIFEST) {
         builder.add(name, content).unwrap();
     }
-    manifest.files = builder.entries().to_vec();
+    manifest.files = builder.entries().iter().filter(|entry| entry.name != NOTE).cloned().collect();
     builder.add(MANIFEST, &serde_json::to_vec(&manifest).unwrap()).unwrap();
     builder.finish().unwrap();
 }
@@ -237,4 +237,61 @@ fn mistakes_are_said_and_no_file_takes_the_place_of_another() {
     let left = std::fs::read_dir(history.world.path()).unwrap();
     let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().contains("partial")), "{left:?}");
+}
+
+#[test]
+fn a_signed_pack_is_told_from_any_other_and_its_checkpoints_are_held_against_it() {
+    let world = World::new(8);
+    let key = world.path().join("signing.key");
+    let keygen = world.keydrift(&["checkpoint", "keygen", key.to_str().unwrap()]);
+    let public = keygen.succeeds().stdout.trim().to_owned();
+    for _ in 0..3 {
+        world.organization().with(|organization| organization.add());
+        let sync = world.keydrift(&["sync"]);
+        sync.env("KEYDRIFT__CHECKPOINT__KEY_FILE", &key).succeeds();
+    }
+    let pack = world.path().join("pack.tar.gz");
+    let args = ["evidence", "--from", "2020-01-01", "--to", "now", "-o", pack.to_str().unwrap()];
+    world.keydrift(&args).env("KEYDRIFT__CHECKPOINT__KEY_FILE", &key).succeeds();
+    let ran = verify(&pack);
+    assert_eq!(ran.code, Some(0), "{ran}");
+    assert!(ran.stderr.contains("signature of the manifest was not checked"), "{ran}");
+    let with_key = |pack: &Path, key: &str| {
+        let home = tempfile::tempdir().unwrap();
+        let args = ["evidence", "verify", "--public-key", key];
+        Keydrift::new(home.path()).args(&args).arg(pack).run()
+    };
+    let ran = with_key(&pack, &public);
+    assert_eq!(ran.code, Some(0), "{ran}");
+    assert!(ran.stderr.contains("the manifest is signed by `"), "{ran}");
+    assert!(
+        ran.stdout.contains("default: 3 checkpoints agree, the newest of run 3 (signed by `"),
+        "{ran}"
+    );
+    // Another key, a manifest that was edited, none at all.
+    let other = world.path().join("other.key");
+    let other = world.keydrift(&["checkpoint", "keygen", other.to_str().unwrap()]);
+    let other = other.succeeds().stdout.trim().to_owned();
+    let ran = with_key(&pack, &other);
+    assert_eq!(ran.code, Some(3), "{ran}");
+    assert!(ran.stdout.contains("its manifest is not signed by a key that was given"), "{ran}");
+    let edited = world.path().join("edited.tar.gz");
+    let mut files = files(&pack);
+    files.get_mut("README.md").unwrap().push(b'!');
+    pack_again(&files, &edited);
+    assert_eq!(verify(&edited).code, Some(0));
+    assert_eq!(with_key(&edited, &public).code, Some(3));
+    // A history that is not the one that was published.
+    files = super::evidence::files(&pack);
+    let text = String::from_utf8(files["checkpoints.txt"].clone()).unwrap();
+    let digest = text.lines().find_map(|line| line.strip_prefix("digest ")).unwrap().to_owned();
+    let text = text.replace(&digest, &"0".repeat(64));
+    files.insert("checkpoints.txt".to_owned(), text.into_bytes());
+    pack_again(&files, &edited);
+    let ran = verify(&edited);
+    assert_eq!(ran.code, Some(3), "{ran}");
+    assert!(
+        ran.stdout.contains("default: broken: run 1: a checkpoint has another digest of run 1"),
+        "{ran}"
+    );
 }
