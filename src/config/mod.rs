@@ -55,6 +55,7 @@ pub struct Settings {
     pub database: DatabaseSettings,
     pub api: ApiSettings,
     pub removal: RemovalSettings,
+    pub retention: RetentionSettings,
     pub metrics: MetricsSettings,
     /// At least one, by name.
     pub organizations: Vec<OrganizationSettings>,
@@ -100,6 +101,14 @@ pub struct RemovalSettings {
     /// 0 to 100.
     pub guard_percent: u8,
     pub confirm_limit: u64,
+}
+
+/// How long the history is kept. Neither: for ever.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RetentionSettings {
+    pub used_events: Option<Duration>,
+    /// All other events, and the notices; not shorter.
+    pub events: Option<Duration>,
 }
 
 /// When an organization is synced.
@@ -252,6 +261,7 @@ fn validate<'a>(
         guard_percent: narrow(reader.integer(&settings::GUARD_PERCENT)),
         confirm_limit: reader.integer(&settings::CONFIRM_LIMIT),
     };
+    let retention = reader.retention();
     let schedule = reader.general_schedule();
     let metrics = MetricsSettings { listen: reader.listen(&settings::LISTEN) };
     let heartbeat = reader.general_heartbeat();
@@ -271,6 +281,7 @@ fn validate<'a>(
         database,
         api,
         removal,
+        retention,
         metrics,
         organizations,
         credentials,
