@@ -12,6 +12,7 @@
 
 mod bytes;
 mod item;
+mod keyframe;
 mod link;
 mod record;
 mod replay;
@@ -19,6 +20,7 @@ mod seal;
 mod verify;
 
 pub use item::{Content, Event, NoticeItem, Placed};
+pub use keyframe::{Horizons, KeyframeRecord, Pruning, keyframe_digest};
 pub use link::{Act, ActKind, Digest, Link, Part, PartDigest, PartHasher, RunHeader};
 pub use record::{
     ActRecord, Erased, ErasedValue, EventRecord, InventoryRecord, NoticeChange, NoticeRecord,

@@ -224,7 +224,8 @@ pub struct InventoryRecord {
     pub key: crate::inventory::Key,
     pub own_key: bool,
     pub first_seen_at: String,
-    pub last_seen_at: String,
+    /// `None`: not known, from before there was a chain.
+    pub last_seen_at: Option<String>,
     pub removed_at: Option<String>,
 }
 

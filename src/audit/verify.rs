@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::keyframe::{Horizons, KeyframeRecord, Pruning, keyframe_digest};
 use super::link::{Digest, Link, Part, PartDigest, PartHasher};
 use super::record::{ActRecord, EventRecord, InventoryRecord, NoticeRecord, RunRecord};
 use super::replay::Replay;
@@ -41,6 +42,8 @@ pub struct Verdict {
     /// The newest link and its digest.
     pub head: Option<(Link, Digest)>,
     pub gaps: Vec<Gap>,
+    /// Whether something from before the chain is pruned, so that it cannot be held against what was adopted.
+    pub adopted_unchecked: bool,
     pub acts: Vec<ActRecord>,
     pub problem: Option<Problem>,
     /// The last run up to which everything holds.
@@ -68,6 +71,8 @@ pub struct Verifier<'a> {
     next_run_id: i64,
     last_event_id: i64,
     current: Option<Current>,
+    /// How many erased values name each act.
+    erased: BTreeMap<i64, i64>,
 }
 
 impl std::fmt::Debug for Verifier<'_> {
@@ -79,10 +84,10 @@ impl std::fmt::Debug for Verifier<'_> {
 /// The run that is being read.
 struct Current {
     run: RunRecord,
-    first_event_id: i64,
+    horizons: Horizons,
+    next_event_id: i64,
     hashers: [PartHasher; 3],
-    /// The ids of events that came, and what is wrong with one.
-    events: i64,
+    /// What is wrong with an event.
     problem: Option<String>,
     notices: Vec<NoticeRecord>,
 }
@@ -97,6 +102,12 @@ struct Chain {
     unchained: Option<PartHasher>,
     last_success: Option<Timestamp>,
     checked: BTreeSet<KeyId>,
+    forgotten: BTreeSet<String>,
+    horizons: Horizons,
+    /// Where the replay begins, if not with the first run; or what is wrong there.
+    keyframe: Option<Result<Vec<KeyframeRecord>, String>>,
+    /// The run after which the inventory is wanted, and what it was.
+    wanted: Option<(i64, Vec<(InventoryRecord, bool)>)>,
 }
 
 impl<'a> Verifier<'a> {
@@ -118,6 +129,58 @@ impl<'a> Verifier<'a> {
             next_run_id: 1,
             last_event_id: 0,
             current: None,
+            erased: BTreeMap::new(),
+        }
+    }
+
+    /// What the newest act says that pruned an organization, if one did, and what is kept of it. To be told
+    /// before the first run.
+    pub fn pruned(
+        &mut self,
+        organization: &str,
+        pruning: Option<Pruning>,
+        keyframe: Vec<KeyframeRecord>,
+    ) {
+        let Some(chain) = self.chains.get_mut(organization) else { return };
+        chain.horizons = pruning.map(|pruning| pruning.horizons).unwrap_or_default();
+        chain.keyframe = match pruning {
+            Some(pruning) if keyframe_digest(&keyframe) == pruning.keyframe => Some(Ok(keyframe)),
+            Some(_) => Some(Err("the keyframe was edited".to_owned())),
+            None if keyframe.is_empty() => None,
+            None => Some(Err("a keyframe was inserted".to_owned())),
+        };
+    }
+
+    /// The owners of an organization who were forgotten. To be told before the first run.
+    pub fn forgotten(&mut self, organization: &str, owner_ids: BTreeSet<String>) {
+        if let Some(chain) = self.chains.get_mut(organization) {
+            chain.forgotten.clone_from(&owner_ids);
+            chain.replay.forget(owner_ids);
+        }
+    }
+
+    /// How many erased values name each act. To be told before the first act.
+    pub fn erased(&mut self, places: BTreeMap<i64, i64>) {
+        self.erased = places;
+    }
+
+    /// Wants the inventory after a run of an organization: see [`Self::into_inventory`].
+    pub fn want(&mut self, organization: &str, run_id: i64) {
+        if let Some(chain) = self.chains.get_mut(organization) {
+            chain.wanted = Some((run_id, Vec::new()));
+        }
+    }
+
+    /// The inventory that was wanted, each key with whether it was unconfirmed; or what does not hold.
+    pub fn into_inventory(
+        mut self,
+        organization: &str,
+    ) -> Result<Vec<(InventoryRecord, bool)>, Problem> {
+        let none = || Problem { run_id: None, what: "it is not there".to_owned() };
+        let chain = self.chains.remove(organization).ok_or_else(none)?;
+        match chain.verdict.problem {
+            Some(problem) => Err(problem),
+            None => Ok(chain.wanted.ok_or_else(none)?.1),
         }
     }
 
@@ -132,20 +195,23 @@ impl<'a> Verifier<'a> {
             }
         }
         self.next_run_id = run.run_id.saturating_add(1);
-        let first_event_id = self.last_event_id.saturating_add(1);
+        let next_event_id = self.last_event_id.saturating_add(1);
         self.last_event_id = self.last_event_id.saturating_add(run.events().max(0));
-        if run.digest.is_none()
-            && let Some(chain) = self.chains.get_mut(&run.organization)
-            && chain.head.is_none()
-        {
-            chain.unchained.get_or_insert_with(|| PartHasher::new(Part::Adopted));
+        let mut horizons = Horizons::default();
+        if let Some(chain) = self.chains.get_mut(&run.organization) {
+            horizons = chain.horizons;
+            if run.digest.is_none() && chain.head.is_none() {
+                chain.unchained.get_or_insert_with(|| PartHasher::new(Part::Adopted));
+                let gone = run.status == "ok" && run.run_id <= horizons.newest();
+                chain.verdict.adopted_unchecked |= gone;
+            }
         }
         let hashers = Part::ALL.map(PartHasher::new);
         self.current = Some(Current {
             run,
-            first_event_id,
+            horizons,
+            next_event_id,
             hashers,
-            events: 0,
             problem: None,
             notices: Vec::new(),
         });
@@ -159,22 +225,26 @@ impl<'a> Verifier<'a> {
         if chain.verdict.problem.is_some() {
             return;
         }
-        let id = event.event_id;
-        let expected = current.first_event_id + current.events;
-        current.events += 1;
         if current.problem.is_some() {
             return;
         }
-        current.problem = if event.run_id != current.run.run_id {
+        let (id, run_id) = (event.event_id, current.run.run_id);
+        let class = Part::of_event(&event.event);
+        let expected = current.next_event_id;
+        current.next_event_id = id.saturating_add(1);
+        // Where a part is pruned, the ids of the other have gaps; its number and digest tell.
+        let has_gaps = current.horizons.cover(Part::Used, run_id)
+            || current.horizons.cover(Part::Events, run_id);
+        current.problem = if event.run_id != run_id {
             Some(format!("event {id} was moved here from run {}", event.run_id))
-        } else if id < expected {
+        } else if id < expected || current.horizons.cover(class, run_id) {
             Some(format!("event {id} was inserted"))
-        } else if id > expected {
+        } else if id > expected && !has_gaps {
             Some(format!("event {expected} was dropped"))
         } else if event.organization != current.run.organization {
             Some(format!("event {id} was moved here from `{}`", event.organization))
         } else {
-            let at = usize::from(Part::of_event(&event.event) == Part::Used);
+            let at = usize::from(class == Part::Used);
             event.with_event(|event| {
                 current.hashers[at].event(event);
                 if let Some(adopting) = &mut chain.unchained {
@@ -184,6 +254,8 @@ impl<'a> Verifier<'a> {
             chain.verdict.events += 1;
             match event.past() {
                 None => Some(format!("event {id} cannot be read")),
+                // What it leads to is in the keyframe.
+                Some(_) if run_id <= current.horizons.newest() => None,
                 Some(past) => {
                     chain.replay.event(&past, &current.run.finished_at).err().map(|why| {
                         format!("event {id} does not follow from what was before: {why}")
@@ -210,10 +282,20 @@ impl<'a> Verifier<'a> {
 
     /// An act behind the newest run of its organization.
     pub fn act(&mut self, act: ActRecord) {
+        let places = self.erased.remove(&act.act_id).unwrap_or(0);
         if let Some(chain) = self.chains.get_mut(&act.organization)
             && chain.verdict.problem.is_none()
         {
-            chain.act(act);
+            chain.act(act, places);
+        }
+    }
+
+    /// A value that an act of another organization is said to have erased.
+    pub fn misplaced(&mut self, organization: &str, act_id: i64) {
+        if let Some(chain) = self.chains.get_mut(organization) {
+            let what =
+                format!("a value is marked as erased by act {act_id}, of another organization");
+            chain.fail(None, &what);
         }
     }
 
@@ -239,6 +321,9 @@ impl<'a> Verifier<'a> {
             return;
         }
         let last = chain.verdict.last.as_ref().map(|(run_id, _)| *run_id);
+        if chain.unchained.take().is_some() {
+            chain.replay.overlook_last_seen();
+        }
         match record {
             Err(what) => chain.fail(last, &format!("the inventory cannot be read: {what}")),
             Ok(record) => {
@@ -258,7 +343,11 @@ impl<'a> Verifier<'a> {
 
     /// The verdicts, by organization.
     #[must_use]
-    pub fn finish(self) -> Vec<Verdict> {
+    pub fn finish(mut self) -> Vec<Verdict> {
+        if let Some(act_id) = self.erased.keys().next() {
+            let what = format!("erased values name act {act_id}, which is not there");
+            self.chains.values_mut().for_each(|chain| chain.fail(None, &what));
+        }
         self.chains.into_values().map(Chain::finish).collect()
     }
 }
@@ -274,6 +363,7 @@ impl Chain {
             chained_from: None,
             head: None,
             gaps: Vec::new(),
+            adopted_unchecked: false,
             acts: Vec::new(),
             problem,
             good_until: None,
@@ -286,6 +376,10 @@ impl Chain {
             unchained: None,
             last_success: None,
             checked: BTreeSet::new(),
+            forgotten: BTreeSet::new(),
+            horizons: Horizons::default(),
+            keyframe: None,
+            wanted: None,
         }
     }
 
@@ -296,17 +390,21 @@ impl Chain {
     }
 
     fn end_run(&mut self, current: Current, overdue: &Overdue<'_>) {
-        let Current { run, hashers, events, problem, notices, .. } = current;
-        let parts: Vec<PartDigest> = hashers.into_iter().filter_map(PartHasher::finish).collect();
+        let Current { run, hashers, problem, notices, .. } = current;
+        let found: Vec<PartDigest> = hashers.into_iter().filter_map(PartHasher::finish).collect();
+        let (parts, inserted) = self.put_back(&run, &found);
         let problem = problem
-            .or_else(|| self.check_counts(&run, events, &parts))
+            .or(inserted)
+            .or_else(|| self.check_counts(&run, &parts))
             .or_else(|| self.check_link(&run, &parts))
-            .or_else(|| self.replay_notices(&notices));
+            .or_else(|| self.replay_notices(&run, &notices))
+            .or_else(|| self.resume(&run));
         if let Some(what) = problem {
             self.fail(Some(run.run_id), &what);
             return;
         }
         self.replay.end_run(&run.finished_at, run.status == "ok");
+        self.keep_wanted(&run);
         let here = (run.run_id, run.finished_at.clone());
         self.verdict.runs += 1;
         self.verdict.first.get_or_insert_with(|| here.clone());
@@ -317,13 +415,51 @@ impl Chain {
         }
     }
 
-    fn check_counts(&self, run: &RunRecord, events: i64, parts: &[PartDigest]) -> Option<String> {
-        let said = run.events();
-        if events < said {
-            return Some(format!(
-                "it should have {said} events and has {events}: some were dropped"
-            ));
+    /// The parts of a run, those that are pruned as they are kept beside it; and what is there nonetheless.
+    fn put_back(&self, run: &RunRecord, found: &[PartDigest]) -> (Vec<PartDigest>, Option<String>) {
+        let is_gone = |part: &PartDigest| self.horizons.cover(part.part, run.run_id);
+        let inserted = found.iter().find(|part| is_gone(part)).map(|part| {
+            let part = part.part.as_str();
+            format!("its `{part}` are pruned, and yet some are there: they were inserted")
+        });
+        let mut parts: Vec<PartDigest> =
+            found.iter().filter(|part| !is_gone(part)).copied().collect();
+        parts.extend(run.parts.iter().filter(|part| is_gone(part)));
+        parts.sort_by_key(|part| part.part);
+        (parts, inserted)
+    }
+
+    /// Begins the replay at the keyframe, behind its run.
+    fn resume(&mut self, run: &RunRecord) -> Option<String> {
+        if run.run_id != self.horizons.newest() {
+            return None;
         }
+        match self.keyframe.take()? {
+            Err(what) => Some(what),
+            Ok(keyframe) => {
+                let keys = keyframe.into_iter().map(|key| (key.record, key.unconfirmed));
+                let last_ok = Some(run.finished_at.clone());
+                self.replay = Replay::resume(keys, last_ok, self.forgotten.clone());
+                None
+            }
+        }
+    }
+
+    fn keep_wanted(&mut self, run: &RunRecord) {
+        let Some((run_id, inventory)) = &mut self.wanted else { return };
+        if *run_id == run.run_id {
+            *inventory = self.replay.records();
+            if self.unchained.is_some() {
+                // No history from before the chain tells which keys were unconfirmed.
+                for (key, _) in inventory {
+                    key.last_seen_at = None;
+                }
+            }
+        }
+    }
+
+    fn check_counts(&self, run: &RunRecord, parts: &[PartDigest]) -> Option<String> {
+        let said = run.events();
         if run.status != "ok" && said > 0 {
             return Some(format!("it is `{}` and yet has events", run.status));
         }
@@ -331,12 +467,19 @@ impl Chain {
             let found = parts.iter().find(|found| found.part == part);
             found.map_or(0, |found| i64::try_from(found.items).unwrap_or(i64::MAX))
         };
-        [Part::Events, Part::Used].into_iter().find(|part| here(*part) != run.said(*part)).map(
-            |part| {
-                let (said, here) = (run.said(part), here(part));
-                format!("its `{}` should be {said} and are {here}", part.as_str())
-            },
-        )
+        let events = here(Part::Events).saturating_add(here(Part::Used));
+        if events < said && run.run_id > self.horizons.newest() {
+            return Some(format!(
+                "it should have {said} events and has {events}: some were dropped"
+            ));
+        }
+        // Of a run from before the chain no digests are kept.
+        let is_kept = |part: &Part| !self.horizons.cover(*part, run.run_id) || run.digest.is_some();
+        let kept = [Part::Events, Part::Used].into_iter().filter(is_kept);
+        kept.into_iter().find(|part| here(*part) != run.said(*part)).map(|part| {
+            let (said, here) = (run.said(part), here(part));
+            format!("its `{}` should be {said} and are {here}", part.as_str())
+        })
     }
 
     /// The link against its digest. Where a digest of a part is off, it says which.
@@ -350,7 +493,7 @@ impl Chain {
         }
         self.verdict.chained_from.get_or_insert(run.run_id);
         let header = run.header(&self.origin);
-        let previous = std::mem::replace(&mut self.head, Some(digest));
+        let previous = self.head.replace(digest);
         self.verdict.head = Some((Link::Run(run.run_id), digest));
         if header.digest(previous, parts) == digest {
             return (run.parts != parts).then(|| "the digests of its parts were edited".to_owned());
@@ -365,6 +508,10 @@ impl Chain {
                 Part::Notices => "a notice was edited, dropped or inserted".to_owned(),
                 part => format!("one of its `{}` was edited", part.as_str()),
             },
+            _ if run.run_id <= self.horizons.newest() => {
+                "the run itself was edited, or the digest of a pruned part, or the link before it"
+                    .to_owned()
+            }
             _ => "the run itself was edited, or the link before it".to_owned(),
         })
     }
@@ -382,10 +529,13 @@ impl Chain {
         None
     }
 
-    fn replay_notices(&mut self, notices: &[NoticeRecord]) -> Option<String> {
+    fn replay_notices(&mut self, run: &RunRecord, notices: &[NoticeRecord]) -> Option<String> {
         for notice in notices {
             if let Some(adopting) = &mut self.unchained {
                 notice.with_item(|item| adopting.notice(item));
+            }
+            if run.run_id <= self.horizons.newest() {
+                continue;
             }
             let changes = notice.changes.iter();
             let values: Vec<(&str, Option<&str>)> =
@@ -407,7 +557,7 @@ impl Chain {
         }
     }
 
-    fn act(&mut self, act: ActRecord) {
+    fn act(&mut self, act: ActRecord, places: i64) {
         let run_id = self.verdict.last.as_ref().map_or(0, |(run_id, _)| *run_id);
         if act.after_run_id != run_id {
             self.fail(Some(act.after_run_id), &format!("act {} is not behind its run", act.act_id));
@@ -422,12 +572,22 @@ impl Chain {
         if act.kind == "adopted" {
             let found = self.unchained.take().and_then(PartHasher::finish);
             let said = act.detail()["digest"].as_str().and_then(|text| text.parse().ok());
-            if found.map(|found| found.digest) != said {
+            if !self.verdict.adopted_unchecked && found.map(|found| found.digest) != said {
                 let what = "something before the chain was edited, dropped or inserted";
                 self.fail(self.verdict.first.clone().map(|(run_id, _)| run_id), what);
                 return;
             }
             self.replay.adopt(&act.detail()["unconfirmed"]);
+        }
+        let said = if act.kind == "forgotten" { act.detail()["places"].as_i64() } else { Some(0) };
+        if said != Some(places) {
+            let said = said.unwrap_or(0);
+            let what = format!(
+                "act {} erased {said} values, and {places} are marked as erased by it",
+                act.act_id
+            );
+            self.fail(Some(run_id), &what);
+            return;
         }
         self.head = Some(digest);
         self.verdict.head = Some((Link::Act(act.act_id), digest));
@@ -436,6 +596,9 @@ impl Chain {
 
     fn finish(mut self) -> Verdict {
         let last = self.verdict.last.as_ref().map(|(run_id, _)| *run_id);
+        if self.keyframe.is_some() {
+            self.fail(last, "a keyframe was inserted");
+        }
         let unchecked = self.replay.known().find(|id| !self.checked.contains(*id)).cloned();
         if let Some(key_id) = unchecked {
             let what = format!(

@@ -10,14 +10,20 @@ mod changes;
 mod error;
 mod evidence;
 mod find;
+mod forget;
+mod guards;
 mod health;
+mod horizon;
+mod keyframe;
 mod lock;
 mod open;
 mod past;
 mod read;
 mod record;
 mod replay;
+mod retention;
 mod rows;
+mod scrub;
 mod settle;
 mod snapshot;
 #[cfg(test)]
@@ -32,12 +38,15 @@ use sqlx::{Connection, SqliteConnection};
 
 pub use backup::{Backup, back_up};
 pub use error::Error;
+pub use forget::Forgetting;
 pub use health::{Health, HealthRun};
+pub use horizon::Horizon;
 pub use lock::{Owed, RunLock, RunNote};
 pub use past::{LastRun, Past};
 pub use read::{EventFilter, EventRow, KeyFilter, KeyRow, Reader, RunRow};
 pub use record::{CutShort, Outcome, Recorded, RunDraft, Withholding};
 pub use replay::Adoption;
+pub use retention::{Policy, Pruned};
 pub use snapshot::Accepted;
 
 /// The one process that may change the database, as long as it lives.

@@ -2,38 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::TryStreamExt;
-
 use super::error::Error;
 use super::read::Reader;
 use super::rows::row;
 use crate::clock::Timestamp;
-use crate::inventory::{EventKind, Inventory, KeyId, PastEvent, Scope};
-
-row! {
-    /// What one event tells of one key.
-    #[derive(Debug)]
-    struct Step {
-        run_id: i64,
-        event: String,
-        key_id: String,
-        scope: String,
-        field: Option<String>,
-        old_value: Option<String>,
-        new_value: Option<String>,
-    }
-}
-
-row! {
-    /// What one notice tells of one key.
-    #[derive(Debug)]
-    struct NoticeStep {
-        run_id: i64,
-        field: String,
-        key_id: String,
-        value: Option<String>,
-    }
-}
+use crate::inventory::Inventory;
 
 row! {
     /// The value that a key has in a field since a notice, without an event.
@@ -56,6 +29,20 @@ impl Reader {
         organization: Option<&str>,
         as_of: Timestamp,
     ) -> Result<BTreeMap<String, Inventory>, Error> {
+        // One state of the file: it may be pruned meanwhile.
+        let begun = sqlx::raw_sql("begin").execute(&mut self.connection).await;
+        begun.map_err(|source| self.failed(source))?;
+        let inventories = self.replay_all(organization, as_of).await;
+        let ended = sqlx::raw_sql("rollback").execute(&mut self.connection).await;
+        ended.map_err(|source| self.failed(source))?;
+        inventories
+    }
+
+    async fn replay_all(
+        &mut self,
+        organization: Option<&str>,
+        as_of: Timestamp,
+    ) -> Result<BTreeMap<String, Inventory>, Error> {
         let states: Vec<(i64, String, i64)> = sqlx::query_as(
             "select o.organization, o.name, max(r.run_id) from runs r
              join organizations o on o.organization = r.organization
@@ -74,7 +61,8 @@ impl Reader {
         }
         let mut inventories = BTreeMap::new();
         for (id, name, run_id) in states {
-            inventories.insert(name, self.replay_one(id, run_id).await?);
+            let inventory = self.replay_one(id, &name, run_id).await?;
+            inventories.insert(name, inventory);
         }
         Ok(inventories)
     }
@@ -100,34 +88,6 @@ impl Reader {
         Ok(first.and_then(Timestamp::from_unix))
     }
 
-    /// Events and notices of one organization, in the order of recording, up to and with a run. What a
-    /// notice tells comes after the events of its run.
-    async fn replay_one(&mut self, organization: i64, run_id: i64) -> Result<Inventory, Error> {
-        let mut notices = self.load_notices(organization, run_id).await?.into_iter().peekable();
-        let path = self.path.clone();
-        let mut steps = sqlx::query_as::<_, Step>(
-            "select run_id, event, key_id, scope, field, old_value, new_value
-             from audit_history
-             where organization = (select name from organizations where organization = ?1)
-               and event_id <= (select last_event_id from runs where run_id = ?2)
-             order by event_id",
-        )
-        .bind(organization)
-        .bind(run_id)
-        .fetch(&mut self.connection);
-        let mut inventory = Inventory::default();
-        while let Some(step) =
-            steps.try_next().await.map_err(|source| Error::from_sqlx(&path, source))?
-        {
-            while let Some(notice) = notices.next_if(|notice| notice.run_id < step.run_id) {
-                notice.adopt(&mut inventory)?;
-            }
-            inventory.apply(&step.into_event()?).map_err(|source| Error::Replay { source })?;
-        }
-        notices.try_for_each(|notice| notice.adopt(&mut inventory))?;
-        Ok(inventory)
-    }
-
     /// What notices told of keys after the state as of one time, up to that as of another; in the order
     /// of recording.
     pub async fn list_adoptions(
@@ -151,54 +111,5 @@ impl Reader {
         .fetch_all(&mut self.connection)
         .await
         .map_err(|source| self.failed(source))
-    }
-
-    async fn load_notices(
-        &mut self,
-        organization: i64,
-        run_id: i64,
-    ) -> Result<Vec<NoticeStep>, Error> {
-        sqlx::query_as(
-            "select n.run_id, n.field, j.value ->> 0 as key_id, j.value ->> 1 as value
-             from notices n join runs r on r.run_id = n.run_id, json_each(n.changes) j
-             where r.organization = ?1 and n.run_id <= ?2 and n.kind not in ('own_key', 'unconfirmed')
-             order by n.notice_id",
-        )
-        .bind(organization)
-        .bind(run_id)
-        .fetch_all(&mut self.connection)
-        .await
-        .map_err(|source| self.failed(source))
-    }
-}
-
-impl Step {
-    fn into_event(self) -> Result<PastEvent, Error> {
-        let bad = |column| Error::Inconsistent {
-            table: "audit",
-            column,
-            row: format!("of key `{}`", self.key_id),
-        };
-        Ok(PastEvent {
-            key_id: KeyId::new(&self.key_id).ok_or_else(|| bad("key_id"))?,
-            scope: Scope::parse(&self.scope).ok_or_else(|| bad("scope"))?,
-            kind: EventKind::parse(&self.event).ok_or_else(|| bad("event"))?,
-            field: self.field,
-            old_value: self.old_value,
-            new_value: self.new_value,
-        })
-    }
-}
-
-impl NoticeStep {
-    fn adopt(self, inventory: &mut Inventory) -> Result<(), Error> {
-        let bad = || Error::Inconsistent {
-            table: "notices",
-            column: "changes",
-            row: format!("of run {}", self.run_id),
-        };
-        let key_id = KeyId::new(&self.key_id).ok_or_else(bad)?;
-        let adopted = inventory.adopt(&key_id, &self.field, self.value.as_deref());
-        adopted.map_err(|source| Error::Replay { source })
     }
 }

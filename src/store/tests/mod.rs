@@ -1,12 +1,14 @@
 //! The store on real files.
 
 mod append_only;
+mod erasure;
 mod faults;
 mod find;
 mod history;
 mod hostile;
 mod locking;
 mod queries;
+mod retention;
 mod runs;
 mod views;
 
