@@ -6,9 +6,11 @@ mod config_check;
 mod demo;
 mod diff;
 mod events;
+mod forget;
 mod keys;
 mod log;
 mod man;
+mod prune;
 mod run;
 mod runs;
 mod show;
@@ -23,7 +25,7 @@ use crate::cli::{Command, Config, Global};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Environment, Inputs, Settings};
 use crate::output::Printer;
-use crate::store::{self, Reader};
+use crate::store::{self, Reader, Writer};
 use crate::sync::Error as SyncError;
 use crate::{daemon, openai, secret, when};
 
@@ -117,6 +119,8 @@ pub async fn run(context: &mut Context, command: Command) -> anyhow::Result<Exit
         Command::Status(arguments) => status::run(context, &arguments).await,
         Command::Verify(arguments) => verify::run(context, &arguments).await,
         Command::Backup(arguments) => backup::run(context, &arguments).await,
+        Command::Prune(arguments) => prune::run(context, &arguments).await,
+        Command::Forget(arguments) => forget::run(context, &arguments).await,
         Command::Config(Config::Check(arguments)) => config_check::run(context, &arguments),
         Command::Demo(arguments) => demo::run(context, &arguments).await,
         Command::Man(arguments) => man::run(&arguments),
@@ -167,6 +171,8 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
             error.hint()
         } else if cause.is::<sync::NoDirectory>() {
             Some(sync::NoDirectory::hint())
+        } else if cause.is::<forget::Unknown>() {
+            Some(forget::Unknown::hint())
         } else if cause.is::<NothingKnown>() {
             Some("`keydrift runs` tells why; run `keydrift sync`".to_owned())
         } else if let Some(error @ SyncError::NothingToAccept) = cause.downcast_ref() {
@@ -186,6 +192,31 @@ impl Context {
             database: self.global.database.as_deref(),
             environment: &self.environment,
         })
+    }
+
+    /// Opens a database that is there for writing.
+    async fn writer(&mut self, settings: &Settings) -> anyhow::Result<Writer> {
+        let path = &settings.database.path;
+        if !path.exists() {
+            return Err(store::Error::Missing { path: path.clone() }.into());
+        }
+        let printer = &mut self.printer;
+        let waiting = |holder: &str| printer.note(&format!("waiting for {holder}"));
+        Ok(Writer::open(path, settings.database.lock_timeout, waiting).await?)
+    }
+
+    /// The organizations of the database, or the one asked for.
+    async fn organizations(
+        reader: &mut Reader,
+        wanted: Option<&str>,
+    ) -> anyhow::Result<Vec<String>> {
+        let mut known = reader.list_organizations().await?;
+        let Some(wanted) = wanted else { return Ok(known) };
+        if known.iter().any(|known| known == wanted) {
+            known.retain(|known| known == wanted);
+            return Ok(known);
+        }
+        Err(Misuse::UnknownOrganization { name: wanted.to_owned(), known }.into())
     }
 
     /// Opens the database for reading, and makes sure that it knows the organization asked for.
