@@ -30,4 +30,5 @@ mod messages;
 mod organizations;
 mod pitfalls;
 mod removals;
+mod retention;
 mod soak;
