@@ -98,6 +98,10 @@ pub enum Command {
     /// Make a key that signs checkpoints, or accept a restored backup
     #[command(subcommand, arg_required_else_help = true)]
     Checkpoint(Checkpoint),
+    /// Throw away what the retention policy no longer keeps
+    Prune(Prune),
+    /// Erase what is known of a person: name, e-mail and IP addresses
+    Forget(Forget),
     /// Show what is configured, or what is wrong with it
     #[command(subcommand, arg_required_else_help = true)]
     Config(Config),
@@ -393,6 +397,53 @@ pub struct Backup {
     /// The new file; one that is there already is an error
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+}
+
+const PRUNE_NOTES: &str = "\
+The settings retention.used_events and retention.events say how long events are kept. Neither is
+set by default, and then nothing is ever thrown away. The runs, the digests and the inventory at
+the horizon stay, so that `keydrift verify` still holds; an earlier time can no longer be asked
+for. It is a link of the chain. The daemon does the same by itself, once a day, and gives no space
+back: new events fill it. Backups and copies are not touched.
+
+Examples:
+  keydrift prune --dry-run                what would be thrown away
+  keydrift prune --vacuum                 and make the file smaller";
+
+#[derive(Debug, Args)]
+#[command(after_help = PRUNE_NOTES)]
+pub struct Prune {
+    /// Only tell what would be thrown away
+    #[arg(long, conflicts_with = "vacuum")]
+    pub dry_run: bool,
+    /// Write the file anew without what was thrown away: takes as much free space as it is large
+    #[arg(long)]
+    pub vacuum: bool,
+    #[command(flatten)]
+    pub organization: OrganizationArg,
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+const FORGET_NOTES: &str = "\
+It cannot be undone. The owner's name, e-mail and IP addresses are replaced by `erased` in the
+inventory and in the whole history; id, type and role stay, and so do the names of keys. The
+person stays forgotten: later syncs record none of it. It is a link of the chain, which still
+holds. The file is written anew, which takes as much free space as it is large. Backups, copies
+and what was printed or exported before are not touched.
+
+Examples:
+  keydrift forget user-abc123
+  keydrift forget user-abc123 --organization acme";
+
+#[derive(Debug, Args)]
+#[command(after_help = FORGET_NOTES)]
+pub struct Forget {
+    /// The owner's id (`owner_id` in `keydrift keys --format json`)
+    #[arg(value_name = "OWNER_ID")]
+    pub owner_id: String,
+    #[command(flatten)]
+    pub organization: OrganizationArg,
 }
 
 #[derive(Debug, Subcommand)]

@@ -18,6 +18,7 @@
 //! - [`commands`] has one file a subcommand; [`output`] is the only place that prints.
 //! - [`sim`] is a simulated organization that speaks the provider's HTTP on loopback.
 
+pub mod actor;
 pub mod audit;
 pub mod checkpoint;
 pub mod cli;

@@ -9,6 +9,8 @@ use chrono::NaiveDateTime;
 use crate::clock::Timestamp;
 
 const DAY: i64 = 24 * 60 * 60;
+/// Of 365 days.
+const YEAR: u64 = 365 * 24 * 60 * 60;
 
 /// Longer texts are no durations that anybody means, and `humantime` can overflow on them.
 const MAX_DURATION_CHARS: usize = 24;
@@ -62,7 +64,7 @@ fn parse_without_zone(text: &str) -> Option<i64> {
     Some(time.ok()?.and_utc().timestamp())
 }
 
-/// Reads a duration: `30s`, `15m`, `12h`, `90d`, and sums of them such as `1d 12h`.
+/// Reads a duration: `30s`, `15m`, `12h`, `90d`, `7y` (of 365 days), and sums such as `1d 12h`.
 pub fn parse_duration(text: &str) -> Result<Duration, ParseDurationError> {
     // Capitals are refused because `M` would be a month, and who writes it means minutes.
     let plain = |c: char| c.is_ascii_digit() || c.is_ascii_lowercase() || c == '.' || c == ' ';
@@ -73,16 +75,50 @@ pub fn parse_duration(text: &str) -> Result<Duration, ParseDurationError> {
     {
         return Err(ParseDurationError);
     }
-    humantime::parse_duration(text).map_err(|_| ParseDurationError)
+    let (years, rest) = split_years(text);
+    if rest.replace("day", "").contains('y') {
+        return Err(ParseDurationError);
+    }
+    let rest = match (years, rest.trim()) {
+        (Some(_), "") => Ok(Duration::ZERO),
+        (_, rest) => humantime::parse_duration(rest),
+    };
+    let years =
+        Duration::from_secs(YEAR).checked_mul(years.unwrap_or(0)).ok_or(ParseDurationError)?;
+    rest.ok().and_then(|rest| rest.checked_add(years)).ok_or(ParseDurationError)
 }
 
-/// Writes a duration so that [`parse_duration`] reads it back: `30s`, `1h 30m`, `90days`.
+/// Whole years at the beginning of a duration. For `humantime` a year is 365.25 days, and `7y` no whole
+/// number of days.
+fn split_years(text: &str) -> (Option<u32>, &str) {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, rest) = text.split_at(digits);
+    let rest = ["years", "year", "yr", "y"].iter().find_map(|unit| rest.strip_prefix(unit));
+    match (number.parse(), rest) {
+        (Ok(years), Some(rest))
+            if !rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '.') =>
+        {
+            (Some(years), rest)
+        }
+        _ => (None, text),
+    }
+}
+
+/// Writes a duration so that [`parse_duration`] reads it back: `30s`, `1h 30m`, `90d`, `7y`.
 #[must_use]
 pub fn render_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
+    if seconds > 0 && seconds.is_multiple_of(YEAR) && duration.subsec_nanos() == 0 {
+        return format!("{}y", seconds / YEAR);
+    }
     let units = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
     match units.iter().find(|(unit, _)| seconds >= *unit && seconds.is_multiple_of(*unit)) {
         Some((unit, name)) if duration.subsec_nanos() == 0 => format!("{}{name}", seconds / unit),
+        // Its years and months are no whole days.
+        _ if seconds >= 86_400 => {
+            let rest = Duration::new(seconds % 86_400, duration.subsec_nanos());
+            format!("{}d {}", seconds / 86_400, humantime::format_duration(rest))
+        }
         _ => humantime::format_duration(duration).to_string(),
     }
 }
@@ -166,6 +202,20 @@ mod tests {
         let early = Timestamp::from_unix(-1).unwrap();
         assert_eq!(parse("today", early).unwrap().unix(), -DAY);
         assert_eq!(parse("yesterday", Timestamp::MIN), Err(ParseError));
+    }
+
+    #[test]
+    fn a_year_is_365_days() {
+        let days = |days: u64| Ok(Duration::from_hours(days * 24));
+        for text in ["7y", "7years", "2555d", "6y 365d", "6y365days"] {
+            assert_eq!(parse_duration(text), days(2_555), "{text}");
+        }
+        for text in ["1.5y", "1d 1y", "y", "1yd", "1y 2y", "1yy", "1day 1y"] {
+            assert_eq!(parse_duration(text), Err(ParseDurationError), "{text}");
+        }
+        assert_eq!(render_duration(Duration::from_secs(7 * YEAR)), "7y");
+        assert_eq!(render_duration(Duration::from_hours(9_600)), "400d");
+        assert_eq!(render_duration(Duration::from_hours(9_601)), "9601h");
     }
 
     proptest! {

@@ -114,7 +114,7 @@ const SORTED: [&str; 13] = [
 ];
 
 /// The same bytes as [`write_json`] of [`Key::to_json`], without making it.
-fn write_key(into: &mut Bytes, key: &Key, sealer: Sealer<'_>) {
+pub(super) fn write_key(into: &mut Bytes, key: &Key, sealer: Sealer<'_>) {
     into.map(SORTED.len());
     for name in SORTED {
         into.text(name);

@@ -332,6 +332,9 @@ pub struct InventoryLine {
     first_seen_at: String,
     last_seen_at: Option<String>,
     removed_at: Option<String>,
+    /// In evidence packs: missing then, and not believed gone.
+    #[serde(default)]
+    pub unconfirmed: i64,
 }
 
 impl InventoryLine {
@@ -348,8 +351,8 @@ impl InventoryLine {
         });
         let scope = Scope::parse(&self.scope).ok_or_else(|| bad("`scope`"))?;
         let key = Key::from_json(scope, &json.to_string()).map_err(|error| bad(&error.field))?;
-        if !matches!(self.own_key, 0 | 1) {
-            return Err(bad("`own_key`"));
+        if !matches!((self.own_key, self.unconfirmed), (0 | 1, 0 | 1)) {
+            return Err(bad("`own_key` or `unconfirmed`"));
         }
         Ok(InventoryRecord {
             key,
@@ -362,7 +365,7 @@ impl InventoryLine {
 
     /// The line that [`InventoryLine::read`] reads.
     #[must_use]
-    pub fn write(organization: &str, record: &InventoryRecord) -> String {
+    pub fn write(organization: &str, record: &InventoryRecord, unconfirmed: bool) -> String {
         let mut line = record.key.to_json();
         let other = line["other"].take().to_string();
         line["organization"] = organization.into();
@@ -372,6 +375,7 @@ impl InventoryLine {
         line["first_seen_at"] = record.first_seen_at.as_str().into();
         line["last_seen_at"] = record.last_seen_at.as_deref().into();
         line["removed_at"] = record.removed_at.as_deref().into();
+        line["unconfirmed"] = i64::from(unconfirmed).into();
         line.to_string()
     }
 }

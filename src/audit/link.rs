@@ -22,7 +22,7 @@ impl Digest {
         Self::from_ring(&digest(&SHA256, bytes.as_slice()))
     }
 
-    fn from_ring(digest: &ring::digest::Digest) -> Self {
+    pub(super) fn from_ring(digest: &ring::digest::Digest) -> Self {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest.as_ref());
         Self(bytes)
@@ -110,7 +110,8 @@ pub struct PartHasher {
 
 impl fmt::Debug for PartHasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PartHasher").field("part", &self.part).field("items", &self.items).finish()
+        let mut shown = f.debug_struct("PartHasher");
+        shown.field("part", &self.part).field("items", &self.items).finish_non_exhaustive()
     }
 }
 
@@ -216,7 +217,9 @@ impl RunHeader<'_> {
         into.text(self.started_at);
         into.text(self.finished_at);
         into.text(self.status);
-        self.counts.iter().for_each(|count| into.integer(*count));
+        for count in self.counts {
+            into.integer(count);
+        }
         into.optional(self.notice);
         into.optional(self.error);
         into.optional(self.missing);

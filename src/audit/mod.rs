@@ -15,6 +15,7 @@ mod bytes;
 mod checkpoint;
 mod feed;
 mod item;
+mod keyframe;
 pub mod lines;
 mod link;
 mod note;
@@ -27,6 +28,7 @@ pub use acceptance::Acceptance;
 pub use checkpoint::{Checkpoint, Note, NoteReader, Place, Standing, sign_note};
 pub use feed::Feed;
 pub use item::{Content, Event, NoticeItem, Placed};
+pub use keyframe::{Horizons, KeyframeRecord, Pruning, keyframe_digest};
 pub use link::{Act, ActKind, Digest, Link, Part, PartDigest, PartHasher, RunHeader};
 pub use note::{KeyFault, Signature, SigningKey, VerifyingKey};
 pub use record::{
@@ -34,4 +36,4 @@ pub use record::{
     RunRecord,
 };
 pub use seal::{ERASED, Salt, Seal, Sealer, is_personal};
-pub use verify::{Gap, Overdue, Problem, Start, StartOfChain, Verdict, Verifier};
+pub use verify::{Gap, Inventories, Overdue, Problem, Start, StartOfChain, Verdict, Verifier};

@@ -224,7 +224,7 @@ pub struct InventoryRecord {
     pub key: crate::inventory::Key,
     pub own_key: bool,
     pub first_seen_at: String,
-    /// Not known of keys that went before there was a chain.
+    /// `None`: not known, from before there was a chain.
     pub last_seen_at: Option<String>,
     pub removed_at: Option<String>,
 }

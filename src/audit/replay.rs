@@ -1,11 +1,14 @@
 //! The inventory that a history leads to, with what the views say of each key beside its fields.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::record::InventoryRecord;
-use crate::inventory::{Column, EventKind, Inventory, Key, KeyId, PastEvent, field_changes};
+use crate::inventory::{
+    Column, EventKind, FieldChange, Inventory, Key, KeyId, PastEvent, field_changes, is_erased,
+    is_personal, known_changes,
+};
 
 /// An inventory on the way through a history, keys that are gone included.
 #[derive(Debug, Default)]
@@ -16,6 +19,8 @@ pub(super) struct Replay {
     own_key: Option<KeyId>,
     /// When the last `ok` run ended.
     last_ok: Option<String>,
+    /// The ids of owners who were forgotten.
+    forgotten: BTreeSet<String>,
 }
 
 /// When a key was seen.
@@ -24,18 +29,41 @@ struct Seen {
     first: String,
     /// When the last run that saw it ended, where that is not the last one. `Some(None)`: not known, from
     /// before there was a chain.
+    #[expect(
+        clippy::option_option,
+        reason = "that it is another one is known where the time is not"
+    )]
     last: Option<Option<String>>,
     removed: Option<String>,
 }
 
 impl Replay {
-    /// Goes on from an inventory, as of the end of an `ok` run.
-    pub(super) fn resume(records: Vec<InventoryRecord>, last_ok: Option<String>) -> Self {
-        let mut replay = Self { last_ok, ..Self::default() };
-        for record in records {
+    /// Nobody can say any more what an erased value was: where two people have the same name, it may be
+    /// erased in what one event says, and not in the next.
+    fn may_differ(field: &str, before: Option<&str>, said: Option<&str>) -> bool {
+        is_personal(field) && (is_erased(before) || is_erased(said))
+    }
+
+    /// Owners who were forgotten, now or later.
+    pub(super) fn forget(&mut self, owner_ids: BTreeSet<String>) {
+        self.forgotten = owner_ids;
+    }
+
+    fn is_forgotten(&self, key: &Key) -> bool {
+        key.owner_id.as_deref().is_some_and(|owner_id| self.forgotten.contains(owner_id))
+    }
+
+    /// Goes on from an inventory as of the end of an `ok` run, each key with whether it was unconfirmed.
+    pub(super) fn resume(
+        records: impl IntoIterator<Item = (InventoryRecord, bool)>,
+        last_ok: Option<String>,
+        forgotten: BTreeSet<String>,
+    ) -> Self {
+        let mut replay = Self { last_ok, forgotten, ..Self::default() };
+        for (record, unconfirmed) in records {
             let InventoryRecord { key, own_key, first_seen_at, last_seen_at, removed_at } = record;
             let id = key.id.clone();
-            let is_late = removed_at.is_some() || replay.last_ok != last_seen_at;
+            let is_late = removed_at.is_some() || unconfirmed || last_seen_at.is_none();
             let last = is_late.then_some(last_seen_at);
             let seen = Seen { first: first_seen_at, last, removed: removed_at };
             if own_key {
@@ -51,13 +79,38 @@ impl Replay {
         replay
     }
 
+    /// All keys that it ever had, sorted, as [`Self::resume`] takes them.
+    pub(super) fn records(&self) -> Vec<(InventoryRecord, bool)> {
+        let keys = self.present.keys.iter().chain(&self.gone).collect::<BTreeMap<_, _>>();
+        let record = |(id, key): (&KeyId, &Key)| {
+            let seen = self.seen.get(id).cloned().unwrap_or_default();
+            let unconfirmed = seen.removed.is_none() && matches!(seen.last, Some(Some(_)));
+            let mut key = key.clone();
+            if self.is_forgotten(&key) {
+                key.erase_personal();
+            }
+            let record = InventoryRecord {
+                key,
+                own_key: self.is_own(id),
+                first_seen_at: seen.first,
+                last_seen_at: seen.last.unwrap_or_else(|| self.last_ok.clone()),
+                removed_at: seen.removed,
+            };
+            (record, unconfirmed)
+        };
+        keys.into_iter().map(record).collect()
+    }
+
     pub(super) fn event(&mut self, event: &PastEvent, finished_at: &str) -> Result<(), String> {
         let id = &event.key_id;
         match event.kind {
             EventKind::Used | EventKind::Changed => {
                 let field = event.field.as_deref().unwrap_or_default();
                 let before = self.present.keys.get(id).and_then(|key| key.shown_field(field));
-                if before != event.old_value && !(self.is_own(id) && field == "last_used_at") {
+                if before != event.old_value
+                    && !(self.is_own(id) && field == "last_used_at")
+                    && !Self::may_differ(field, before.as_deref(), event.old_value.as_deref())
+                {
                     let said = event.old_value.as_deref().unwrap_or("nothing");
                     let was = before.as_deref().unwrap_or("nothing");
                     return Err(format!("`{field}` was {was}, and it says {said}"));
@@ -92,10 +145,15 @@ impl Replay {
             gone.copy_field(&said, Column::LastUsedAt);
             self.own_key = None;
         }
-        if said != gone {
+        // Not as values are stored but as they are shown: an erased one may stand in either place.
+        let differ = field_changes(&gone, &said).into_iter().any(|change| {
+            !Self::may_differ(&change.field, change.old.as_deref(), change.new.as_deref())
+        });
+        if said.id != gone.id || differ {
             return Err(format!("key `{id}` was not as it says"));
         }
-        self.gone.insert(id.clone(), gone);
+        // It says more than the replay knows where another person's value was erased.
+        self.gone.insert(id.clone(), said);
         let last_ok = self.last_ok.clone();
         let seen = self.seen.entry(id.clone()).or_default();
         seen.last.get_or_insert(last_ok);
@@ -151,25 +209,15 @@ impl Replay {
         }
     }
 
-    /// The inventory, keys that are gone included, by their ids.
-    pub(super) fn records(&self) -> Vec<InventoryRecord> {
-        let mut keys: Vec<&Key> = self.present.keys.values().chain(self.gone.values()).collect();
-        keys.sort_by_key(|key| &key.id);
-        let record = |key: &Key| {
-            let seen = self.seen.get(&key.id).cloned().unwrap_or_default();
-            InventoryRecord {
-                key: key.clone(),
-                own_key: self.is_own(&key.id),
-                first_seen_at: seen.first,
-                last_seen_at: seen.last.unwrap_or_else(|| self.last_ok.clone()),
-                removed_at: seen.removed,
-            }
-        };
-        keys.into_iter().map(record).collect()
-    }
-
     pub(super) fn last_ok(&self) -> Option<&str> {
         self.last_ok.as_deref()
+    }
+
+    /// A history that no chain has adopted yet does not tell which keys are unconfirmed.
+    pub(super) fn overlook_last_seen(&mut self) {
+        for seen in self.seen.values_mut() {
+            seen.last = Some(None);
+        }
     }
 
     /// All keys that it ever had.
@@ -201,7 +249,11 @@ impl Replay {
         if own {
             expected.copy_field(&record.key, Column::LastUsedAt);
         }
-        if let Some(change) = field_changes(&expected, &record.key).into_iter().next() {
+        let forgotten = self.is_forgotten(&record.key);
+        let told = |change: &FieldChange| {
+            !(forgotten && is_personal(&change.field) && is_erased(change.new.as_deref()))
+        };
+        if let Some(change) = known_changes(&expected, &record.key).into_iter().find(told) {
             return Err(differs(&change.field, change.old.as_deref(), change.new.as_deref()));
         }
         if own != record.own_key {

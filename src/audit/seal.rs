@@ -7,9 +7,7 @@ use ring::hmac;
 use serde_json::Value;
 
 use super::bytes::Bytes;
-
-/// What stands in the place of an erased value.
-pub const ERASED: &str = "erased";
+pub use crate::inventory::{ERASED, is_personal};
 
 /// The random salt of one person.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,17 +22,6 @@ impl fmt::Debug for Salt {
 /// HMAC-SHA256 of a value's canonical bytes under a person's salt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seal(pub [u8; 32]);
-
-/// Whether a field holds the name or an address of a person: `owner_name`, and below `owner.` whatever is
-/// called a name, an e-mail or an IP address.
-#[must_use]
-pub fn is_personal(field: &str) -> bool {
-    let Some(path) = field.strip_prefix("owner.") else { return field == "owner_name" };
-    let last = path.rsplit('.').next().unwrap_or(path);
-    ["name", "email", "ip_address"].iter().any(|word| {
-        last == *word || last.strip_suffix(word).is_some_and(|rest| rest.ends_with('_'))
-    })
-}
 
 /// Seals the personal values of one key as one side of an event shows it.
 #[derive(Debug, Clone, Copy, Default)]

@@ -4,8 +4,11 @@
 //! show), the replay (each event must follow from the ones before it), and the inventory (it must be what the
 //! replay leads to). The first thing that does not hold ends the reading of its organization.
 
+mod retention;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::keyframe::{Horizons, KeyframeRecord};
 use super::link::{Digest, Link, Part, PartDigest, PartHasher};
 use super::record::{ActRecord, EventRecord, InventoryRecord, NoticeRecord, RunRecord};
 use super::replay::Replay;
@@ -41,6 +44,8 @@ pub struct Verdict {
     /// The newest link and its digest.
     pub head: Option<(Link, Digest)>,
     pub gaps: Vec<Gap>,
+    /// Whether something from before the chain is pruned, so that it cannot be held against what was adopted.
+    pub adopted_unchecked: bool,
     pub acts: Vec<ActRecord>,
     pub problem: Option<Problem>,
     /// The last run up to which everything holds.
@@ -81,6 +86,9 @@ pub struct StartOfChain {
     pub last_ok_at: Option<String>,
 }
 
+/// By the name of the organization, each key with whether it was missing then and not believed gone.
+pub type Inventories = BTreeMap<String, Vec<(InventoryRecord, bool)>>;
+
 /// Says until when the next success must have come, if an organization has a schedule.
 pub type Overdue<'a> = dyn Fn(&str, Timestamp) -> Option<Timestamp> + Send + Sync + 'a;
 
@@ -92,6 +100,8 @@ pub struct Verifier<'a> {
     next_run_id: i64,
     last_event_id: i64,
     current: Option<Current>,
+    /// How many erased values name each act.
+    erased: Option<BTreeMap<i64, i64>>,
 }
 
 impl std::fmt::Debug for Verifier<'_> {
@@ -103,10 +113,10 @@ impl std::fmt::Debug for Verifier<'_> {
 /// The run that is being read.
 struct Current {
     run: RunRecord,
-    first_event_id: i64,
+    horizons: Horizons,
+    next_event_id: i64,
     hashers: [PartHasher; 3],
-    /// The ids of events that came, and what is wrong with one.
-    events: i64,
+    /// What is wrong with an event.
     problem: Option<String>,
     notices: Vec<NoticeRecord>,
 }
@@ -125,6 +135,12 @@ struct Chain {
     unchained: Option<PartHasher>,
     last_success: Option<Timestamp>,
     checked: BTreeSet<KeyId>,
+    forgotten: BTreeSet<String>,
+    horizons: Horizons,
+    /// Where the replay begins, if not with the first run; or what is wrong there.
+    keyframe: Option<Result<Vec<KeyframeRecord>, String>>,
+    /// The run after which the inventory is wanted, and what it was.
+    wanted: Option<(i64, Vec<(InventoryRecord, bool)>)>,
 }
 
 impl<'a> Verifier<'a> {
@@ -146,15 +162,14 @@ impl<'a> Verifier<'a> {
             next_run_id: 1,
             last_event_id: 0,
             current: None,
+            erased: Some(BTreeMap::new()),
         }
     }
 
     /// Takes up a history where `start` says, with the inventories of then.
-    pub fn resume(
-        mut self,
-        start: &Start,
-        mut inventories: BTreeMap<String, Vec<InventoryRecord>>,
-    ) -> Result<Self, String> {
+    pub fn resume(mut self, start: &Start, mut inventories: Inventories) -> Result<Self, String> {
+        // Of values that were erased, only those of the period are known.
+        self.erased = None;
         self.next_run_id = start.run_id.saturating_add(1);
         self.last_event_id = start.event_id;
         let before = start.run_id;
@@ -165,14 +180,15 @@ impl<'a> Verifier<'a> {
             chain.resumed_after = before;
             chain.last_success = start.last_ok_at.as_deref().and_then(|at| at.parse().ok());
             let inventory = inventories.remove(name).unwrap_or_default();
-            chain.replay = Replay::resume(inventory, start.last_ok_at.clone());
+            let forgotten = chain.forgotten.clone();
+            chain.replay = Replay::resume(inventory, start.last_ok_at.clone(), forgotten);
         }
         Ok(self)
     }
 
     /// Where somebody else may take up the history, and the inventories there.
     #[must_use]
-    pub fn pause(&self) -> (Start, BTreeMap<String, Vec<InventoryRecord>>) {
+    pub fn pause(&self) -> (Start, Inventories) {
         let chains = self.chains.iter().map(|(name, chain)| {
             let start = StartOfChain {
                 digest: chain.head.map(|digest| digest.to_string()),
@@ -231,20 +247,23 @@ impl<'a> Verifier<'a> {
             }
         }
         self.next_run_id = run.run_id.saturating_add(1);
-        let first_event_id = self.last_event_id.saturating_add(1);
+        let next_event_id = self.last_event_id.saturating_add(1);
         self.last_event_id = self.last_event_id.saturating_add(run.events().max(0));
-        if run.digest.is_none()
-            && let Some(chain) = self.chains.get_mut(&run.organization)
-            && chain.head.is_none()
-        {
-            chain.unchained.get_or_insert_with(|| PartHasher::new(Part::Adopted));
+        let mut horizons = Horizons::default();
+        if let Some(chain) = self.chains.get_mut(&run.organization) {
+            horizons = chain.horizons;
+            if run.digest.is_none() && chain.head.is_none() {
+                chain.unchained.get_or_insert_with(|| PartHasher::new(Part::Adopted));
+                let gone = run.status == "ok" && run.run_id <= horizons.newest();
+                chain.verdict.adopted_unchecked |= gone;
+            }
         }
         let hashers = Part::ALL.map(PartHasher::new);
         self.current = Some(Current {
             run,
-            first_event_id,
+            horizons,
+            next_event_id,
             hashers,
-            events: 0,
             problem: None,
             notices: Vec::new(),
         });
@@ -258,22 +277,26 @@ impl<'a> Verifier<'a> {
         if chain.verdict.problem.is_some() {
             return;
         }
-        let id = event.event_id;
-        let expected = current.first_event_id + current.events;
-        current.events += 1;
         if current.problem.is_some() {
             return;
         }
-        current.problem = if event.run_id != current.run.run_id {
+        let (id, run_id) = (event.event_id, current.run.run_id);
+        let class = Part::of_event(&event.event);
+        let expected = current.next_event_id;
+        current.next_event_id = id.saturating_add(1);
+        // Where a part is pruned, the ids of the other have gaps; its number and digest tell.
+        let has_gaps = current.horizons.cover(Part::Used, run_id)
+            || current.horizons.cover(Part::Events, run_id);
+        current.problem = if event.run_id != run_id {
             Some(format!("event {id} was moved here from run {}", event.run_id))
-        } else if id < expected {
+        } else if id < expected || current.horizons.cover(class, run_id) {
             Some(format!("event {id} was inserted"))
-        } else if id > expected {
+        } else if id > expected && !has_gaps {
             Some(format!("event {expected} was dropped"))
         } else if event.organization != current.run.organization {
             Some(format!("event {id} was moved here from `{}`", event.organization))
         } else {
-            let at = usize::from(Part::of_event(&event.event) == Part::Used);
+            let at = usize::from(class == Part::Used);
             event.with_event(|event| {
                 current.hashers[at].event(event);
                 if let Some(adopting) = &mut chain.unchained {
@@ -283,6 +306,8 @@ impl<'a> Verifier<'a> {
             chain.verdict.events += 1;
             match event.past() {
                 None => Some(format!("event {id} cannot be read")),
+                // What it leads to is in the keyframe.
+                Some(_) if run_id <= current.horizons.newest() => None,
                 Some(past) => {
                     chain.replay.event(&past, &current.run.finished_at).err().map(|why| {
                         format!("event {id} does not follow from what was before: {why}")
@@ -309,10 +334,11 @@ impl<'a> Verifier<'a> {
 
     /// An act behind the newest run of its organization.
     pub fn act(&mut self, act: ActRecord) {
+        let places = self.erased.as_mut().map(|erased| erased.remove(&act.act_id).unwrap_or(0));
         if let Some(chain) = self.chains.get_mut(&act.organization)
             && chain.verdict.problem.is_none()
         {
-            chain.act(act);
+            chain.act(act, places);
         }
     }
 
@@ -338,6 +364,9 @@ impl<'a> Verifier<'a> {
             return;
         }
         let last = chain.verdict.last.as_ref().map(|(run_id, _)| *run_id);
+        if chain.unchained.take().is_some() {
+            chain.replay.overlook_last_seen();
+        }
         match record {
             Err(what) => chain.fail(last, &format!("the inventory cannot be read: {what}")),
             Ok(record) => {
@@ -363,7 +392,12 @@ impl<'a> Verifier<'a> {
 
     /// The verdicts, by organization.
     #[must_use]
-    pub fn finish(self) -> Vec<Verdict> {
+    pub fn finish(mut self) -> Vec<Verdict> {
+        let left = self.erased.as_ref().and_then(|erased| erased.keys().next().copied());
+        if let Some(act_id) = left {
+            let what = format!("erased values name act {act_id}, which is not there");
+            self.chains.values_mut().for_each(|chain| chain.fail(None, &what));
+        }
         self.chains.into_values().map(Chain::finish).collect()
     }
 }
@@ -379,6 +413,7 @@ impl Chain {
             chained_from: None,
             head: None,
             gaps: Vec::new(),
+            adopted_unchecked: false,
             acts: Vec::new(),
             problem,
             good_until: None,
@@ -393,6 +428,10 @@ impl Chain {
             unchained: None,
             last_success: None,
             checked: BTreeSet::new(),
+            forgotten: BTreeSet::new(),
+            horizons: Horizons::default(),
+            keyframe: None,
+            wanted: None,
         }
     }
 
@@ -403,17 +442,21 @@ impl Chain {
     }
 
     fn end_run(&mut self, current: Current, overdue: &Overdue<'_>) {
-        let Current { run, hashers, events, problem, notices, .. } = current;
-        let parts: Vec<PartDigest> = hashers.into_iter().filter_map(PartHasher::finish).collect();
+        let Current { run, hashers, problem, notices, .. } = current;
+        let found: Vec<PartDigest> = hashers.into_iter().filter_map(PartHasher::finish).collect();
+        let (parts, inserted) = self.put_back(&run, &found);
         let problem = problem
-            .or_else(|| self.check_counts(&run, events, &parts))
+            .or(inserted)
+            .or_else(|| self.check_counts(&run, &parts))
             .or_else(|| self.check_link(&run, &parts))
-            .or_else(|| self.replay_notices(&notices));
+            .or_else(|| self.replay_notices(&run, &notices))
+            .or_else(|| self.resume(&run));
         if let Some(what) = problem {
             self.fail(Some(run.run_id), &what);
             return;
         }
         self.replay.end_run(&run.finished_at, run.status == "ok");
+        self.keep_wanted(&run);
         let here = (run.run_id, run.finished_at.clone());
         self.last_run_id = run.run_id;
         self.verdict.runs += 1;
@@ -425,13 +468,8 @@ impl Chain {
         }
     }
 
-    fn check_counts(&self, run: &RunRecord, events: i64, parts: &[PartDigest]) -> Option<String> {
+    fn check_counts(&self, run: &RunRecord, parts: &[PartDigest]) -> Option<String> {
         let said = run.events();
-        if events < said {
-            return Some(format!(
-                "it should have {said} events and has {events}: some were dropped"
-            ));
-        }
         if run.status != "ok" && said > 0 {
             return Some(format!("it is `{}` and yet has events", run.status));
         }
@@ -439,12 +477,19 @@ impl Chain {
             let found = parts.iter().find(|found| found.part == part);
             found.map_or(0, |found| i64::try_from(found.items).unwrap_or(i64::MAX))
         };
-        [Part::Events, Part::Used].into_iter().find(|part| here(*part) != run.said(*part)).map(
-            |part| {
-                let (said, here) = (run.said(part), here(part));
-                format!("its `{}` should be {said} and are {here}", part.as_str())
-            },
-        )
+        let events = here(Part::Events).saturating_add(here(Part::Used));
+        if events < said && run.run_id > self.horizons.newest() {
+            return Some(format!(
+                "it should have {said} events and has {events}: some were dropped"
+            ));
+        }
+        // Of a run from before the chain no digests are kept.
+        let is_kept = |part: &Part| !self.horizons.cover(*part, run.run_id) || run.digest.is_some();
+        let kept = [Part::Events, Part::Used].into_iter().filter(is_kept);
+        kept.into_iter().find(|part| here(*part) != run.said(*part)).map(|part| {
+            let (said, here) = (run.said(part), here(part));
+            format!("its `{}` should be {said} and are {here}", part.as_str())
+        })
     }
 
     /// The link against its digest. Where a digest of a part is off, it says which.
@@ -458,7 +503,7 @@ impl Chain {
         }
         self.verdict.chained_from.get_or_insert(run.run_id);
         let header = run.header(&self.origin);
-        let previous = std::mem::replace(&mut self.head, Some(digest));
+        let previous = self.head.replace(digest);
         self.verdict.head = Some((Link::Run(run.run_id), digest));
         if header.digest(previous, parts) == digest {
             return (run.parts != parts).then(|| "the digests of its parts were edited".to_owned());
@@ -473,6 +518,10 @@ impl Chain {
                 Part::Notices => "a notice was edited, dropped or inserted".to_owned(),
                 part => format!("one of its `{}` was edited", part.as_str()),
             },
+            _ if run.run_id <= self.horizons.newest() => {
+                "the run itself was edited, or the digest of a pruned part, or the link before it"
+                    .to_owned()
+            }
             _ => "the run itself was edited, or the link before it".to_owned(),
         })
     }
@@ -490,10 +539,13 @@ impl Chain {
         None
     }
 
-    fn replay_notices(&mut self, notices: &[NoticeRecord]) -> Option<String> {
+    fn replay_notices(&mut self, run: &RunRecord, notices: &[NoticeRecord]) -> Option<String> {
         for notice in notices {
             if let Some(adopting) = &mut self.unchained {
                 notice.with_item(|item| adopting.notice(item));
+            }
+            if run.run_id <= self.horizons.newest() {
+                continue;
             }
             let changes = notice.changes.iter();
             let values: Vec<(&str, Option<&str>)> =
@@ -515,7 +567,7 @@ impl Chain {
         }
     }
 
-    fn act(&mut self, act: ActRecord) {
+    fn act(&mut self, act: ActRecord, places: Option<i64>) {
         let run_id = self.last_run_id;
         let is_unread = run_id == 0 && (0..=self.resumed_after).contains(&act.after_run_id);
         if act.after_run_id != run_id && !is_unread {
@@ -531,12 +583,24 @@ impl Chain {
         if act.kind == "adopted" {
             let found = self.unchained.take().and_then(PartHasher::finish);
             let said = act.detail()["digest"].as_str().and_then(|text| text.parse().ok());
-            if found.map(|found| found.digest) != said {
+            if !self.verdict.adopted_unchecked && found.map(|found| found.digest) != said {
                 let what = "something before the chain was edited, dropped or inserted";
                 self.fail(self.verdict.first.clone().map(|(run_id, _)| run_id), what);
                 return;
             }
             self.replay.adopt(&act.detail()["unconfirmed"]);
+        }
+        let said = if act.kind == "forgotten" { act.detail()["places"].as_i64() } else { Some(0) };
+        if let Some(places) = places
+            && said != Some(places)
+        {
+            let said = said.unwrap_or(0);
+            let what = format!(
+                "act {} erased {said} values, and {places} are marked as erased by it",
+                act.act_id
+            );
+            self.fail(Some(run_id), &what);
+            return;
         }
         self.head = Some(digest);
         self.verdict.head = Some((Link::Act(act.act_id), digest));
@@ -545,6 +609,9 @@ impl Chain {
 
     fn finish(mut self) -> Verdict {
         let last = self.verdict.last.as_ref().map(|(run_id, _)| *run_id);
+        if self.keyframe.is_some() {
+            self.fail(last, "a keyframe was inserted");
+        }
         let unchecked = self.replay.known().find(|id| !self.checked.contains(*id)).cloned();
         if let Some(key_id) = unchecked {
             let what = format!(

@@ -1,6 +1,7 @@
 //! `keydrift checkpoint`: the key that signs checkpoints, and what to do when a backup was restored.
 
-use super::{Context, Exit, Misuse, actor};
+use super::{Context, Exit, Misuse};
+use crate::actor;
 use crate::checkpoint;
 use crate::cli::{Checkpoint, CheckpointAccept, CheckpointKeygen};
 

@@ -1,6 +1,5 @@
 //! One file a subcommand, and what they share: the context, the exit codes, the advice.
 
-mod actor;
 mod backup;
 mod checkpoint;
 mod completions;
@@ -9,10 +8,12 @@ mod demo;
 mod diff;
 mod events;
 mod evidence;
+mod forget;
 mod held;
 mod keys;
 mod log;
 mod man;
+mod prune;
 mod run;
 mod runs;
 mod show;
@@ -29,7 +30,7 @@ use crate::cli::{Command, Config, Global};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Environment, Inputs, Settings};
 use crate::output::Printer;
-use crate::store::{self, Reader};
+use crate::store::{self, Reader, Writer};
 use crate::sync::Error as SyncError;
 use crate::{daemon, openai, secret, when};
 
@@ -136,6 +137,8 @@ pub async fn run(context: &mut Context, command: Command) -> anyhow::Result<Exit
         Command::Evidence(arguments) => evidence::run(context, &arguments).await,
         Command::Backup(arguments) => backup::run(context, &arguments).await,
         Command::Checkpoint(arguments) => checkpoint::run(context, &arguments).await,
+        Command::Prune(arguments) => prune::run(context, &arguments).await,
+        Command::Forget(arguments) => forget::run(context, &arguments).await,
         Command::Config(Config::Check(arguments)) => config_check::run(context, &arguments),
         Command::Demo(arguments) => demo::run(context, &arguments).await,
         Command::Man(arguments) => man::run(&arguments),
@@ -206,6 +209,8 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
             error.hint()
         } else if cause.is::<sync::NoDirectory>() {
             Some(sync::NoDirectory::hint())
+        } else if cause.is::<forget::Unknown>() {
+            Some(forget::Unknown::hint())
         } else if cause.is::<NothingKnown>() {
             Some("`keydrift runs` tells why; run `keydrift sync`".to_owned())
         } else if let Some(error @ SyncError::NothingToAccept) = cause.downcast_ref() {
@@ -225,6 +230,38 @@ impl Context {
             database: self.global.database.as_deref(),
             environment: &self.environment,
         })
+    }
+
+    /// Opens a database that is there for writing, unless it departs from its checkpoints.
+    async fn writer(
+        &mut self,
+        settings: &Settings,
+    ) -> anyhow::Result<(Writer, checkpoints::Checkpoints)> {
+        let path = &settings.database.path;
+        if !path.exists() {
+            return Err(store::Error::Missing { path: path.clone() }.into());
+        }
+        let printer = &mut self.printer;
+        let waiting = |holder: &str| printer.note(&format!("waiting for {holder}"));
+        let opened = checkpoints::open(settings, settings.database.lock_timeout, waiting).await?;
+        if let Some(mending) = opened.1.mending() {
+            printer.note(&mending);
+        }
+        Ok(opened)
+    }
+
+    /// The organizations of the database, or the one asked for.
+    async fn organizations(
+        reader: &mut Reader,
+        wanted: Option<&str>,
+    ) -> anyhow::Result<Vec<String>> {
+        let mut known = reader.list_organizations().await?;
+        let Some(wanted) = wanted else { return Ok(known) };
+        if known.iter().any(|known| known == wanted) {
+            known.retain(|known| known == wanted);
+            return Ok(known);
+        }
+        Err(Misuse::UnknownOrganization { name: wanted.to_owned(), known }.into())
     }
 
     /// Opens the database for reading, and makes sure that it knows the organization asked for.

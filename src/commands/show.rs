@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::events::{EventListing, Of, event_json, object};
 use super::{Context, Exit, keys};
 use crate::cli::Show;
+use crate::clock::Timestamp;
 use crate::inventory::render_value;
 use crate::output::{Cell, Format};
 use crate::store::{EventFilter, EventRow, KeyRow, Reader};
@@ -63,9 +64,10 @@ pub(super) async fn run(context: &mut Context, arguments: &Show) -> anyhow::Resu
     let mut reader = context.reader(organization).await?;
     let key = the_key(&mut reader, organization, &arguments.key).await?;
     let story = load_story(&mut reader, &key).await?;
+    let missing = tell_missing(&mut reader, &key).await?;
     reader.close().await?;
     match arguments.format.format {
-        Format::Table => print_for_people(context, key, story)?,
+        Format::Table => print_for_people(context, key, story, missing.as_deref())?,
         Format::Json => {
             let events = story.into_iter().map(event_json).collect::<Vec<_>>();
             context.printer.json(&json!({ "key": key_json(key), "history": events }))?;
@@ -75,6 +77,11 @@ pub(super) async fn run(context: &mut Context, arguments: &Show) -> anyhow::Resu
             story.into_iter().try_for_each(|event| listing.row(event))?;
             listing.finish()?;
         }
+    }
+    if arguments.format.format != Format::Table
+        && let Some(missing) = missing
+    {
+        context.printer.note(&missing);
     }
     Ok(Exit::Done)
 }
@@ -86,7 +93,28 @@ pub(super) async fn tell(
     key: KeyRow,
 ) -> anyhow::Result<()> {
     let story = load_story(reader, &key).await?;
-    print_for_people(context, key, story)
+    let missing = tell_missing(reader, &key).await?;
+    print_for_people(context, key, story, missing.as_deref())
+}
+
+/// That the beginning of a key's story was thrown away, if it was.
+async fn tell_missing(reader: &mut Reader, key: &KeyRow) -> anyhow::Result<Option<String>> {
+    let Some(horizon) = reader.load_horizon(&key.organization).await? else { return Ok(None) };
+    let began =
+        |ended: &Option<Timestamp>| ended.filter(|ended| *key.first_seen_at <= *ended.to_string());
+    Ok(match (began(&horizon.events), began(&horizon.used)) {
+        (None, None) => None,
+        (Some(events), Some(used)) if events >= used => {
+            Some(format!("what was observed of it up to {events} was pruned"))
+        }
+        (Some(events), Some(used)) => {
+            Some(format!("what was observed of it up to {events} was pruned, its use up to {used}"))
+        }
+        (Some(events), None) => {
+            Some(format!("what was observed of it up to {events} was pruned, but not its use"))
+        }
+        (None, Some(used)) => Some(format!("its use up to {used} was pruned")),
+    })
 }
 
 async fn load_story(reader: &mut Reader, key: &KeyRow) -> anyhow::Result<Vec<EventRow>> {
@@ -109,6 +137,7 @@ fn print_for_people(
     context: &mut Context,
     key: KeyRow,
     story: Vec<EventRow>,
+    missing: Option<&str>,
 ) -> anyhow::Result<()> {
     let printer = &mut context.printer;
     let state = match &key.removed_at {
@@ -135,6 +164,9 @@ fn print_for_people(
     printer.details(&rows)?;
     printer.line("")?;
     printer.heading("history")?;
+    if let Some(missing) = missing {
+        printer.line(missing)?;
+    }
     let mut listing = EventListing::begin(printer, Format::Table, Of::Key, "no events")?;
     story.into_iter().try_for_each(|event| listing.row(event))?;
     listing.finish()?;

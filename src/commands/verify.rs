@@ -124,7 +124,23 @@ fn explain(verdict: &Verdict) -> Vec<String> {
     if gaps > MOST_GAPS {
         lines.push(format!("{name}: and {} more such times", gaps - MOST_GAPS));
     }
-    lines.extend(verdict.acts.iter().filter_map(|act| Some(format!("{name}: {}", tell(act)?))));
+    if verdict.adopted_unchecked {
+        lines.push(format!(
+            "{name}: what was before the chain is pruned in part, so that its digest cannot be checked any more"
+        ));
+    }
+    let pruned = verdict.acts.iter().filter(|act| act.kind == "pruned").count();
+    let newest = verdict.acts.iter().rposition(|act| act.kind == "pruned");
+    for (place, act) in verdict.acts.iter().enumerate() {
+        if act.kind != "pruned" {
+            lines.extend(tell(act).map(|told| format!("{name}: {told}")));
+        } else if Some(place) == newest {
+            // The daemon prunes daily: the last one says what there is no more.
+            let before =
+                if pruned > 1 { format!(", the last of {pruned} times") } else { String::new() };
+            lines.extend(tell(act).map(|told| format!("{name}: {told}{before}")));
+        }
+    }
     lines
 }
 
@@ -139,7 +155,14 @@ fn tell(act: &ActRecord) -> Option<String> {
             "at {acted_at} `{actor}` accepted that it departs from an earlier checkpoint: {}",
             text("reason")
         ),
-        "pruned" => format!("at {acted_at} `{actor}` pruned {}", text("what")),
+        "pruned" => {
+            let policy = ["used_events", "events"].map(|name| {
+                let kept = detail["policy"][name].as_str()?;
+                Some(format!("`{name}` = {kept}"))
+            });
+            let policy = policy.into_iter().flatten().collect::<Vec<_>>().join(", ");
+            format!("at {acted_at} `{actor}` pruned {}, as {policy} said", text("what"))
+        }
         _ => format!("at {acted_at} `{actor}` erased what was known of `{}`", text("owner_id")),
     })
 }

@@ -58,6 +58,7 @@ pub struct Settings {
     pub checkpoint: CheckpointSettings,
     pub api: ApiSettings,
     pub removal: RemovalSettings,
+    pub retention: RetentionSettings,
     pub metrics: MetricsSettings,
     /// At least one, by name.
     pub organizations: Vec<OrganizationSettings>,
@@ -103,6 +104,14 @@ pub struct RemovalSettings {
     /// 0 to 100.
     pub guard_percent: u8,
     pub confirm_limit: u64,
+}
+
+/// How long the history is kept. Neither: for ever.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RetentionSettings {
+    pub used_events: Option<Duration>,
+    /// All other events, and the notices; not shorter.
+    pub events: Option<Duration>,
 }
 
 /// When an organization is synced.
@@ -256,6 +265,7 @@ fn validate<'a>(
         guard_percent: narrow(reader.integer(&settings::GUARD_PERCENT)),
         confirm_limit: reader.integer(&settings::CONFIRM_LIMIT),
     };
+    let retention = reader.retention();
     let schedule = reader.general_schedule();
     let metrics = MetricsSettings { listen: reader.listen(&settings::LISTEN) };
     let heartbeat = reader.general_heartbeat();
@@ -276,6 +286,7 @@ fn validate<'a>(
         checkpoint,
         api,
         removal,
+        retention,
         metrics,
         organizations,
         credentials,

@@ -13,7 +13,7 @@ use url::Url;
 use super::error::Problem;
 use super::settings::{self, Expects, ORGANIZATIONS, Setting};
 use super::url::{HeartbeatUrl, ProxyUrl, parse_base, parse_heartbeat, parse_proxy};
-use super::{EffectiveSetting, OrgName, ScheduleSettings};
+use super::{EffectiveSetting, OrgName, RetentionSettings, ScheduleSettings};
 use crate::schedule::{Cron, CronError};
 use crate::when::{parse_duration, render_duration};
 
@@ -170,6 +170,29 @@ impl<'a> Reader<'a> {
         };
         self.problems.push(problem);
         None
+    }
+
+    fn optional_duration(&mut self, setting: &Setting) -> Option<Duration> {
+        let Expects::Duration(range) = &setting.expects else { return None };
+        let parse = |text: &str| {
+            let duration = parse_duration(text).ok().filter(|duration| range.contains(duration));
+            duration.ok_or_else(|| format!("be {}", setting.expects))
+        };
+        self.optional(setting, parse, |duration| render_duration(*duration))
+    }
+
+    pub(super) fn retention(&mut self) -> RetentionSettings {
+        let used_events = self.optional_duration(&settings::KEEP_USED_EVENTS);
+        let events = self.optional_duration(&settings::KEEP_EVENTS);
+        if let (Some(used), Some(all)) = (used_events, events)
+            && all < used
+            && let Some(found) = self.find(&settings::KEEP_EVENTS)
+        {
+            let other = self.full_key(&settings::KEEP_USED_EVENTS);
+            let must = format!("not be shorter than `{other}`, which is {}", render_duration(used));
+            self.problems.push(found.must(must));
+        }
+        RetentionSettings { used_events, events }
     }
 
     fn credential_in_place_of(&mut self, found: Found) {

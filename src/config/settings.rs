@@ -35,8 +35,17 @@ pub(super) enum Expects {
 }
 
 pub(super) const ORGANIZATIONS: &str = "organizations";
-pub(super) const SECTIONS: [&str; 8] =
-    ["database", "checkpoint", "api", "removal", "schedule", "metrics", "heartbeat", ORGANIZATIONS];
+pub(super) const SECTIONS: [&str; 9] = [
+    "database",
+    "checkpoint",
+    "api",
+    "removal",
+    "retention",
+    "schedule",
+    "metrics",
+    "heartbeat",
+    ORGANIZATIONS,
+];
 /// Sections within an organization's: what they set goes before the section of the same name.
 pub(super) const INNER_SECTIONS: [&str; 2] = ["schedule", "heartbeat"];
 
@@ -68,6 +77,12 @@ const fn duration(
     Setting { section, key, default: Some(default), expects }
 }
 
+/// How long something is kept; unset, for ever.
+const fn kept(key: &'static str) -> Setting {
+    let range = RangeInclusive::new(HOUR, HOUR.saturating_mul(24 * 365 * 100));
+    Setting { section: "retention", key, default: None, expects: Expects::Duration(range) }
+}
+
 const TENTH: Duration = Duration::from_millis(100);
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -97,6 +112,9 @@ pub(super) const TLS_CA_FILE: Setting = path("api", "tls_ca_file");
 pub(super) const GUARD_KEYS: Setting = integer("removal", "guard_keys", "10", 0..=MANY);
 pub(super) const GUARD_PERCENT: Setting = integer("removal", "guard_percent", "30", 0..=100);
 pub(super) const CONFIRM_LIMIT: Setting = integer("removal", "confirm_limit", "5000", 0..=MANY);
+
+pub(super) const KEEP_USED_EVENTS: Setting = kept("used_events");
+pub(super) const KEEP_EVENTS: Setting = kept("events");
 
 pub(super) const CRON: Setting = Setting {
     section: "schedule",
@@ -138,7 +156,7 @@ pub(super) const OWN_RUN_AT_START: Setting =
     text(ORGANIZATIONS, "schedule.run_at_start", Expects::Bool);
 pub(super) const OWN_HEARTBEAT_URL: Setting = text(ORGANIZATIONS, "heartbeat.url", Expects::Url);
 
-pub(super) static SETTINGS: [Setting; 30] = [
+pub(super) static SETTINGS: [Setting; 32] = [
     DATABASE_PATH,
     LOCK_TIMEOUT,
     CHECKPOINT_PATH,
@@ -155,6 +173,8 @@ pub(super) static SETTINGS: [Setting; 30] = [
     GUARD_KEYS,
     GUARD_PERCENT,
     CONFIRM_LIMIT,
+    KEEP_USED_EVENTS,
+    KEEP_EVENTS,
     CRON,
     TIMEZONE,
     JITTER,

@@ -28,7 +28,7 @@ use tokio_cron_scheduler::JobSchedulerError;
 
 use crate::checkpoint;
 use crate::clock::{Clock, Timestamp};
-use crate::config::{self, Settings};
+use crate::config::{self, RetentionSettings, Settings};
 use crate::metrics::Metrics;
 use crate::metrics::ask::{Ask, Asked};
 use crate::metrics::server::{self, Source, State};
@@ -36,7 +36,7 @@ use crate::notify::heartbeat;
 use crate::run::Status;
 use crate::schedule::Schedule;
 use crate::stop::{Say, Stop};
-use crate::store::{self, Reader, Writer};
+use crate::store::{self, Policy, Reader, Writer};
 use crate::telemetry::message;
 use gauges::Gauges;
 use lifecycle::{Request, ServiceManager, Signals};
@@ -137,6 +137,8 @@ struct Daemon {
     run: Option<Running>,
     /// Runs that could not be recorded, nor noted.
     owed: Vec<Owed>,
+    /// When each organization's history was last pruned, in this life.
+    pruned_at: BTreeMap<String, Timestamp>,
     metrics: Metrics,
     gauges: Gauges,
     ask: Ask,
@@ -185,6 +187,7 @@ impl Daemon {
             run: None,
             owed: Vec::new(),
             gauges: Gauges::new(metrics.clone()),
+            pruned_at: BTreeMap::new(),
             metrics,
             ask,
             asked,
@@ -290,11 +293,26 @@ impl Daemon {
             skipped: start.skipped,
             gap,
             owed: std::mem::take(&mut self.owed),
+            policy: self.policy_due(&organization),
         };
         // On a thread of its own: comparing many keys must not keep the loop from giving signs of life.
         let runtime = tokio::runtime::Handle::current();
         let done = tokio::task::spawn_blocking(move || runtime.block_on(work::run(job)));
         self.run = Some(Running { organization, done });
+    }
+
+    /// What is to be kept of an organization's history, if older events are due to be thrown away: once a day.
+    fn policy_due(&mut self, organization: &str) -> Policy {
+        const EVERY: Duration = Duration::from_hours(24);
+        let RetentionSettings { used_events, events } = self.settings.retention;
+        let policy = Policy { used_events, events };
+        let now = self.clock.now();
+        let last = self.pruned_at.get(organization);
+        if !policy.is_set() || last.is_some_and(|last| *last > now.saturating_sub(EVERY)) {
+            return Policy::default();
+        }
+        self.pruned_at.insert(organization.to_owned(), now);
+        policy
     }
 
     /// Takes note of a run that has ended.

@@ -8,7 +8,7 @@ use crate::config::Settings;
 use crate::run::{Status, Tally, Trigger};
 use crate::schedule::Schedule;
 use crate::stop::Stop;
-use crate::store::{self, RunDraft, Writer};
+use crate::store::{self, Policy, RunDraft, Writer};
 use crate::sync::{self, Report, Request, Ticks};
 
 /// What a run needs; its own from beginning to end, whatever is configured meanwhile.
@@ -27,6 +27,8 @@ pub(super) struct Job {
     pub(super) gap: Option<String>,
     /// Earlier runs that could not even be noted.
     pub(super) owed: Vec<Owed>,
+    /// What is to be kept of the history: what is older is thrown away after the run.
+    pub(super) policy: Policy,
 }
 
 /// A run whose row could not be written, nor a note of it.
@@ -75,6 +77,7 @@ pub(super) async fn run(mut job: Job) -> Done {
         Ok((mut writer, mut checkpoints)) => {
             note_owed(&mut writer, &mut job.owed);
             let outcome = sync(&mut writer, &job).await;
+            prune(&mut writer, &job).await;
             checkpoints.keep(&mut writer).await;
             lacks_checkpoints = checkpoints.is_behind;
             if let Err(error) = writer.close().await {
@@ -146,6 +149,30 @@ async fn sync(writer: &mut Writer, job: &Job) -> Result<Report, sync::Error> {
         progress: &|_| {},
     };
     sync::run(writer, &job.clock, &request).await
+}
+
+/// Throws away what is no longer kept. Who wants to stop need not wait for it: nothing of it is done then.
+async fn prune(writer: &mut Writer, job: &Job) {
+    if !job.policy.is_set() {
+        return;
+    }
+    let (organization, actor) = (&job.organization, crate::actor::system_user());
+    let pruned = tokio::select! {
+        biased;
+        _ = job.stop.requested() => return,
+        pruned = writer.prune(organization, job.policy, job.clock.now(), &actor) => pruned,
+    };
+    match pruned {
+        Ok(None) => {}
+        Ok(Some(pruned)) => tracing::info!(
+            org.label = organization,
+            events.pruned = pruned.used + pruned.events,
+            "what the retention policy no longer keeps was thrown away"
+        ),
+        Err(error) => {
+            tracing::warn!(org.label = organization, %error, "nothing was thrown away");
+        }
+    }
 }
 
 fn give_up(job: &mut Job, started_at: Timestamp, error: sync::Error) -> Outcome {

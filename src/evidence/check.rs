@@ -7,8 +7,8 @@ use crate::audit::lines::{
     NoticeSalts, PartLine, RunLine, SaltsLine, Unreadable, read_lines,
 };
 use crate::audit::{
-    ActRecord, Digest, Erased, Feed, InventoryRecord, NoticeRecord, PartDigest, Place, RunRecord,
-    Salt, Start, Verdict, Verifier,
+    ActRecord, Digest, Erased, Feed, Inventories, NoticeRecord, PartDigest, Place, RunRecord, Salt,
+    Start, Verdict, Verifier,
 };
 
 type Files = BTreeMap<String, Vec<u8>>;
@@ -33,10 +33,10 @@ pub fn verify(files: &Files) -> Result<Vec<Verdict>, Error> {
     })?;
     let start: Start = serde_json::from_slice(content(files, "start.json")?)
         .map_err(|error| Error::Start(error.to_string()))?;
-    let mut inventories: BTreeMap<String, Vec<InventoryRecord>> = BTreeMap::new();
+    let mut inventories = Inventories::new();
     each(files, "keys_before.ndjson", |line: InventoryLine| {
-        let name = line.organization.clone();
-        inventories.entry(name).or_default().push(line.read()?);
+        let (name, unconfirmed) = (line.organization.clone(), line.unconfirmed == 1);
+        inventories.entry(name).or_default().push((line.read()?, unconfirmed));
         Ok(())
     })?;
     let never_overdue = |_: &str, _| None;

@@ -25,6 +25,18 @@ pub struct Snapshot {
     pub unconfirmed: BTreeSet<KeyId>,
     /// Whether there was an `ok` run at all: without one, all keys are found, not new.
     pub exists: bool,
+    /// The ids of owners who were forgotten: what is personal of them is not seen.
+    pub forgotten: BTreeSet<String>,
+}
+
+impl Snapshot {
+    /// Overlooks what is personal of an owner who was forgotten.
+    pub(super) fn overlook(&self, key: &mut Key) {
+        let owner_id = key.owner_id.as_deref();
+        if owner_id.is_some_and(|owner_id| self.forgotten.contains(owner_id)) {
+            key.erase_personal();
+        }
+    }
 }
 
 /// Compares the keys of a scan, as they come in, with the snapshot before.
@@ -68,6 +80,7 @@ impl<'a> Comparison<'a> {
     /// Takes in one key of the scan. Each id may come once.
     pub fn observe(&mut self, mut sighting: Sighting) {
         self.census.count(&sighting.shape);
+        self.snapshot.overlook(&mut sighting.key);
         let Some((id, before)) = self.snapshot.keys.get_key_value(&sighting.key.id) else {
             if sighting.key.redacted_value.as_deref().is_some_and(&self.is_own) {
                 self.own.push(sighting.key.id.clone());
@@ -79,6 +92,7 @@ impl<'a> Comparison<'a> {
         for field in &self.stopped {
             keep_field(&mut sighting, before, field);
         }
+        self.snapshot.overlook(&mut sighting.key);
         if sighting.shape.lacks(Column::RedactedValue.name()) {
             if before.redacted_value.as_deref().is_some_and(&self.is_own) {
                 self.own_before.push(id.clone());

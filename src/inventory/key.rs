@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::field::{Column, render_value};
+use super::personal::ERASED;
 use crate::clock::Timestamp;
 
 /// The id of a key: a non-empty text, unique within its organization.
@@ -202,7 +203,11 @@ impl Key {
                 Some(format!("{MISFIT}{}", Value::from(text.as_ref())))
             }
             Some(text) => Some(text.as_ref().to_owned()),
-            None => self.other.get(column.api_path()).map(|value| format!("{MISFIT}{value}")),
+            None => self.other.get(column.api_path()).map(|value| match value {
+                // A text that fits is here only in the place of an erased value that did not.
+                Value::String(text) if text == ERASED && !column.is_time() => text.clone(),
+                value => format!("{MISFIT}{value}"),
+            }),
         }
     }
 

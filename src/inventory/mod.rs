@@ -9,6 +9,7 @@ mod field;
 mod judge;
 mod key;
 mod mask;
+mod personal;
 mod replay;
 mod sighting;
 mod telling;
@@ -24,6 +25,7 @@ pub use judge::{
 };
 pub use key::{InvalidKey, Key, KeyId, Other, Scope};
 pub use mask::{looks_like_secret, mask_secrets};
+pub use personal::{ERASED, is_erased, is_personal, known_changes};
 pub use replay::{EventKind, FieldChange, Inventory, PastEvent, ReplayError};
 pub use sighting::Sighting;
 

@@ -76,6 +76,7 @@ impl<'a> Telling<'a> {
             keep_field(&mut sighting, before, field);
         }
         let mut key = sighting.key;
+        self.snapshot.overlook(&mut key);
         if self.redacted_format.is_some() {
             key.scope = before.scope;
         }

@@ -53,6 +53,14 @@ pub enum Error {
     Replay { source: crate::inventory::ReplayError },
     #[error("nothing is known of the time before {first}")]
     BeforeHistory { first: Timestamp },
+    #[error("what `{organization}` had before {since} is not kept: it was pruned")]
+    NotKept { organization: String, since: Timestamp },
+    #[error(
+        "the history of `{organization}` does not hold, so that nothing of it is pruned: {what}"
+    )]
+    Broken { organization: String, what: String },
+    #[error("what was erased may still be read from the files of the database `{path}`: {why}")]
+    NotScrubbed { path: PathBuf, why: String },
     #[error("the database `{path}` could not be used")]
     Sqlite { path: PathBuf, source: sqlx::Error },
     #[error("the schema of the database `{path}` could not be brought up to date")]
@@ -115,12 +123,28 @@ impl Error {
             Self::Inconsistent { .. } | Self::Replay { .. } => {
                 "the database was changed by something else than keydrift; restore a backup".to_owned()
             }
-            Self::BeforeHistory { .. } => "ask for a later time".to_owned(),
+            Self::BeforeHistory { .. } | Self::NotKept { .. } | Self::Broken { .. }
+            | Self::NotScrubbed { .. } => self.hint_on_the_past()?,
             Self::Sqlite { path, .. } if !is_text(path) => {
                 "SQLite takes UTF-8 paths only: name another with `--database` or the setting `database.path`"
                     .to_owned()
             }
             Self::Sqlite { .. } | Self::Migrate { .. } => return None,
+        })
+    }
+
+    fn hint_on_the_past(&self) -> Option<String> {
+        Some(match self {
+            Self::BeforeHistory { .. } => "ask for a later time".to_owned(),
+            Self::NotKept { since, .. } => {
+                format!("ask for {since} or later, or a backup from before it was pruned")
+            }
+            Self::Broken { .. } => "`keydrift verify` says more".to_owned(),
+            Self::NotScrubbed { .. } => {
+                "close what reads the database (`sqlite3`, Datasette, Grafana), and run the same command again"
+                    .to_owned()
+            }
+            _ => return None,
         })
     }
 

@@ -13,7 +13,7 @@ use crate::audit::{
 };
 
 /// The first, if it is text: a row that is not what it must be.
-fn unreadable(what: &str) -> sqlx::Error {
+pub(super) fn unreadable(what: &str) -> sqlx::Error {
     sqlx::Error::Decode(format!("{what} is not what it must be").into())
 }
 
@@ -21,7 +21,7 @@ fn parse_digest(text: Option<String>) -> Result<Option<Digest>, sqlx::Error> {
     text.map(|text| text.parse().map_err(|()| unreadable("a digest"))).transpose()
 }
 
-fn parse_salt(text: Option<&str>) -> Result<Option<Salt>, sqlx::Error> {
+pub(super) fn parse_salt(text: Option<&str>) -> Result<Option<Salt>, sqlx::Error> {
     let parse = |text: &str| {
         let bytes = HEXLOWER.decode(text.as_bytes()).ok()?;
         bytes.try_into().ok().map(Salt)
@@ -30,6 +30,7 @@ fn parse_salt(text: Option<&str>) -> Result<Option<Salt>, sqlx::Error> {
 }
 
 row! {
+    #[expect(clippy::struct_field_names, reason = "they are columns of the view")]
     struct Run {
         run_id: i64,
         organization: String,
@@ -133,6 +134,7 @@ pub(super) async fn load_runs(
 }
 
 row! {
+    #[expect(clippy::struct_field_names, reason = "they are columns of the view")]
     struct Event {
         event_id: i64,
         run_id: i64,
@@ -176,7 +178,7 @@ impl Event {
     }
 }
 
-fn seals(
+pub(super) fn seals(
     erased: Option<&Vec<ErasedValue>>,
     wanted: impl Fn(&ErasedValue) -> bool,
 ) -> BTreeMap<String, Seal> {
@@ -210,6 +212,7 @@ pub(super) async fn stream_events(
 }
 
 row! {
+    #[expect(clippy::struct_field_names, reason = "they are columns of the view")]
     struct Notice {
         notice_id: i64,
         run_id: i64,
@@ -269,6 +272,7 @@ pub(super) async fn load_notices(
 }
 
 row! {
+    #[expect(clippy::struct_field_names, reason = "they are columns of the view")]
     struct Act {
         act_id: i64,
         organization: String,

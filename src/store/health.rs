@@ -127,10 +127,19 @@ impl Reader {
             ),
             (
                 "the events up to {} are not all there",
-                "select last_event_id from runs
+                // What is pruned is left out.
+                "with horizons as (
+                     select organization, max(detail ->> '$.horizons.used') as used,
+                            max(detail ->> '$.horizons.events') as events
+                     from acts where kind = 'pruned' group by organization)
+                 select last_event_id from runs
                  where run_id = (select max(run_id) from runs)
-                   and (last_event_id <> (select ifnull(max(event_id), 0) from audit)
-                        or last_event_id <> (select count(*) from audit))",
+                   and (last_event_id < (select ifnull(max(event_id), 0) from audit)
+                        or (select count(*) from audit) <> (
+                            select sum(iif(r.run_id > ifnull(h.used, 0), r.used, 0)
+                                + iif(r.run_id > ifnull(h.events, 0),
+                                      r.baseline + r.added + r.restored + r.removed + r.changed, 0))
+                            from runs r left join horizons h on h.organization = r.organization))",
             ),
             (
                 "the inventory does not have as many keys as run {} left in it",

@@ -28,7 +28,7 @@ const WAL_BYTES: &str = "16777216";
 
 /// Every step of the schema, oldest first.
 fn migrations() -> Vec<Migration> {
-    let steps: [(i64, &str, &'static str); 3] = [
+    let steps: [(i64, &str, &'static str); 4] = [
         (
             1,
             "inventory and history",
@@ -40,6 +40,7 @@ fn migrations() -> Vec<Migration> {
             include_str!("../../migrations/0002_what_a_daemon_remembers.sql"),
         ),
         (3, "the chain", include_str!("../../migrations/0003_the_chain.sql")),
+        (4, "retention", include_str!("../../migrations/0004_retention.sql")),
     ];
     let step = |(version, name, sql): (i64, &'static str, &'static str)| {
         let kind = MigrationType::Simple;

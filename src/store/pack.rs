@@ -1,15 +1,16 @@
 //! What an evidence pack has of the database: the views of a period as lines of JSON, and where it begins.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use sqlx::SqliteConnection;
 
 use super::Reader;
 use super::error::Error;
-use super::evidence::{load_acts, load_erased};
-use super::verify::read_span;
+use super::evidence::load_acts;
+use super::keyframe::newest_prunings;
+use super::verify::{Aside, load_origins, prepare, read_span};
 use crate::audit::lines::InventoryLine;
-use crate::audit::{ActRecord, InventoryRecord, Overdue, Start, Verdict, Verifier};
+use crate::audit::{ActRecord, Inventories, Overdue, Start, Verdict, Verifier};
 use crate::clock::Timestamp;
 
 /// A period of the history, as files.
@@ -21,8 +22,6 @@ pub struct Period {
     /// Names and contents.
     pub files: Vec<(&'static str, String)>,
 }
-
-type Inventories = BTreeMap<String, Vec<InventoryRecord>>;
 
 /// Rows that belong to runs after the first number, up to and with the second.
 const OF_RUNS: [(&str, &str); 4] = [
@@ -88,7 +87,11 @@ impl Reader {
         let path = self.path.clone();
         let failed = |source| Error::from_sqlx(&path, source);
         sqlx::raw_sql("begin").execute(&mut self.connection).await.map_err(failed)?;
-        let loaded = load(&mut self.connection, from, to, overdue).await.map_err(failed);
+        let loaded = load(&mut self.connection, from, to, overdue).await;
+        let loaded = loaded.map_err(|failure| match failure {
+            Failure::Sqlx(source) => failed(source),
+            Failure::NotKept { organization, since } => Error::NotKept { organization, since },
+        });
         let ended = sqlx::raw_sql("rollback").execute(&mut self.connection).await;
         let period = loaded?;
         ended.map_err(failed)?;
@@ -101,30 +104,27 @@ async fn load(
     from: Timestamp,
     to: Timestamp,
     overdue: &Overdue<'_>,
-) -> Result<Period, sqlx::Error> {
-    let origins: Vec<(String, String)> =
-        sqlx::query_as("select name, ifnull(origin, '') from organizations order by name")
-            .fetch_all(&mut *connection)
-            .await?;
-    let erased = load_erased(connection).await?;
-    let mut acts: VecDeque<ActRecord> = load_acts(connection).await?.into();
+) -> Result<Period, Failure> {
+    let origins = load_origins(connection).await?;
     let mut verifier = Verifier::new(origins, overdue);
+    let mut aside = prepare(connection, &mut verifier).await?;
     let until = last_run(connection, from).await?;
-    let at = read_span(connection, &mut verifier, &erased, &mut acts, (0, 0), until).await?;
-    feed_acts(&mut verifier, &mut acts, until, from);
+    refuse_pruned(connection, &aside, until).await?;
+    let at = read_span(connection, &mut verifier, &mut aside, (0, 0), until).await?;
+    feed_acts(&mut verifier, &mut aside.acts, until, from);
     // Of what was there before the chain, only all of it together has a digest.
     let (start, before, pending) = if verifier.is_unchained() {
         (Start::default(), Inventories::new(), load_acts(connection).await?.into())
     } else {
         let (start, before) = verifier.pause();
-        (start, before, acts.clone())
+        (start, before, aside.acts.clone())
     };
     let pending: BTreeSet<i64> = pending.iter().map(|act| act.act_id).collect();
     verifier.begin_coverage();
     let until = last_run(connection, to).await?;
-    let at = read_span(connection, &mut verifier, &erased, &mut acts, at, until).await?;
-    feed_acts(&mut verifier, &mut acts, until, to);
-    let left: BTreeSet<i64> = acts.iter().map(|act| act.act_id).collect();
+    let at = read_span(connection, &mut verifier, &mut aside, at, until).await?;
+    feed_acts(&mut verifier, &mut aside.acts, until, to);
+    let left: BTreeSet<i64> = aside.acts.iter().map(|act| act.act_id).collect();
     verifier.end_coverage(to);
     let (_, after) = verifier.pause();
     let mut files = vec![
@@ -141,6 +141,40 @@ async fn load(
         files.push((name, lines(connection, sql, (start.event_id, at.1)).await?));
     }
     Ok(Period { start, verdicts: verifier.verdicts(), files })
+}
+
+/// What is no longer kept is no evidence.
+async fn refuse_pruned(
+    connection: &mut SqliteConnection,
+    aside: &Aside,
+    until: i64,
+) -> Result<(), Failure> {
+    let acts: Vec<ActRecord> = aside.acts.iter().cloned().collect();
+    for (organization, pruning) in newest_prunings(&acts) {
+        let run_id = pruning.horizons.newest();
+        if until < run_id {
+            let since: Option<i64> =
+                sqlx::query_scalar("select finished_at from runs where run_id = ?1")
+                    .bind(run_id)
+                    .fetch_optional(&mut *connection)
+                    .await?;
+            let since = since.and_then(Timestamp::from_unix).unwrap_or(Timestamp::MIN);
+            return Err(Failure::NotKept { organization, since });
+        }
+    }
+    Ok(())
+}
+
+/// Why a period could not be loaded.
+enum Failure {
+    Sqlx(sqlx::Error),
+    NotKept { organization: String, since: Timestamp },
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sqlx(error)
+    }
 }
 
 const CHAINS: &str = "select json_object('organization', organization, 'origin', origin,
@@ -217,7 +251,9 @@ async fn act_lines(
 
 fn inventory_lines(inventories: &Inventories) -> String {
     let lines = inventories.iter().flat_map(|(name, records)| {
-        records.iter().map(move |record| InventoryLine::write(name, record))
+        records
+            .iter()
+            .map(move |(record, unconfirmed)| InventoryLine::write(name, record, *unconfirmed))
     });
     joined(lines)
 }

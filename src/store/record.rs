@@ -144,7 +144,7 @@ impl Writer {
 
     /// Begins anew with a connection that is in no transaction. Where the disk is full, `SQLite` may have
     /// ended the transaction by itself, and then sqlx never gets out of it.
-    async fn reconnect(&mut self) {
+    pub(super) async fn reconnect(&mut self) {
         match open::connect(&self.path).await {
             Ok(fresh) => drop(std::mem::replace(&mut self.connection, fresh).close().await),
             Err(error) => tracing::warn!(%error, "the database could not be opened again"),
@@ -208,9 +208,13 @@ async fn number(
             .fetch_one(&mut *connection)
             .await?;
     let row: (i64, i64, i64, i64, i64, i64, i64, Option<i64>) = sqlx::query_as(
+        // The newest ones may be pruned: no number comes twice.
         "select (select ifnull(max(run_id), 0) from runs) + 1,
-                (select ifnull(max(event_id), 0) from audit) + 1,
-                (select ifnull(max(notice_id), 0) from notices) + 1,
+                max((select ifnull(max(event_id), 0) from audit),
+                    ifnull((select last_event_id from runs order by run_id desc limit 1), 0)) + 1,
+                max((select ifnull(max(notice_id), 0) from notices),
+                    ifnull((select detail ->> 'last_notice_id' from acts where kind = 'pruned'
+                            order by act_id desc limit 1), 0)) + 1,
                 (select ifnull(max(key), 0) from keys) + 1,
                 (select ifnull(max(version), 0) from key_versions) + 1,
                 (select ifnull(max(owner), 0) from owners) + 1,

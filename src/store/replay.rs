@@ -29,6 +29,20 @@ impl Reader {
         organization: Option<&str>,
         as_of: Timestamp,
     ) -> Result<BTreeMap<String, Inventory>, Error> {
+        // One state of the file: it may be pruned meanwhile.
+        let begun = sqlx::raw_sql("begin").execute(&mut self.connection).await;
+        begun.map_err(|source| self.failed(source))?;
+        let inventories = self.replay_all(organization, as_of).await;
+        let ended = sqlx::raw_sql("rollback").execute(&mut self.connection).await;
+        ended.map_err(|source| self.failed(source))?;
+        inventories
+    }
+
+    async fn replay_all(
+        &mut self,
+        organization: Option<&str>,
+        as_of: Timestamp,
+    ) -> Result<BTreeMap<String, Inventory>, Error> {
         let states: Vec<(i64, String, i64)> = sqlx::query_as(
             "select o.organization, o.name, max(r.run_id) from runs r
              join organizations o on o.organization = r.organization
@@ -47,7 +61,12 @@ impl Reader {
         }
         let mut inventories = BTreeMap::new();
         for (id, name, run_id) in states {
-            inventories.insert(name, self.load_as_of(id, run_id).await?);
+            let inventory = match self.load_horizon(&name).await? {
+                None => self.load_as_of(id, run_id).await?,
+                // The state there is kept, and what was before it is not.
+                Some(_) => self.replay_one(id, &name, run_id).await?,
+            };
+            inventories.insert(name, inventory);
         }
         Ok(inventories)
     }

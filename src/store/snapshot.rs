@@ -6,6 +6,7 @@ use futures_util::TryStreamExt;
 use sqlx::SqliteConnection;
 
 use super::Writer;
+use super::chain::load_forgotten;
 use super::error::Error;
 use super::rows::{KeyReader, StoredKey};
 use crate::inventory::{Acceptance, FieldStates, KeyId, Sent, Snapshot};
@@ -45,6 +46,11 @@ impl Writer {
                 .await
                 .map_err(|source| self.failed(source))?
                 .is_some(),
+            forgotten: load_forgotten(&mut self.connection, organization)
+                .await
+                .map_err(|source| self.failed(source))?
+                .into_keys()
+                .collect(),
         };
         Ok((snapshot, header))
     }

@@ -1,6 +1,6 @@
 //! The whole history, read from its beginning by a [`Verifier`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::json;
 use sqlx::SqliteConnection;
@@ -8,6 +8,7 @@ use sqlx::SqliteConnection;
 use super::Reader;
 use super::error::Error;
 use super::evidence::{load_acts, load_erased, load_notices, load_runs, stream_events};
+use super::keyframe::{load_keyframe, newest_prunings};
 use super::read::{KeyFilter, KeyRow};
 use crate::audit::{ActRecord, Erased, Feed, InventoryRecord, Overdue, Verdict, Verifier};
 use crate::inventory::{Key, Scope};
@@ -42,34 +43,13 @@ impl Reader {
     }
 
     async fn read_all(&mut self, overdue: &Overdue<'_>) -> Result<Vec<Verdict>, Error> {
-        let origins: Result<Vec<(String, Option<String>)>, sqlx::Error> =
-            sqlx::query_as("select name, origin from organizations order by name")
-                .fetch_all(&mut self.connection)
-                .await;
-        let origins = origins.map_err(|source| self.failed(source))?;
-        let origins = origins.into_iter().map(|(name, origin)| (name, origin.unwrap_or_default()));
+        let origins =
+            load_origins(&mut self.connection).await.map_err(|source| self.failed(source))?;
         let mut verifier = Verifier::new(origins, overdue);
-        self.read_history(&mut verifier).await.map_err(|source| self.failed(source))?;
+        let read = read_history(&mut self.connection, &mut verifier, i64::MAX).await;
+        read.map_err(|source| self.failed(source))?;
         self.read_inventory(&mut verifier).await?;
         Ok(verifier.finish())
-    }
-
-    async fn read_history(&mut self, verifier: &mut Verifier<'_>) -> Result<(), sqlx::Error> {
-        let erased = load_erased(&mut self.connection).await?;
-        let mut acts: VecDeque<ActRecord> = load_acts(&mut self.connection).await?.into();
-        let (run_id, event_id) =
-            read_span(&mut self.connection, verifier, &erased, &mut acts, (0, 0), i64::MAX).await?;
-        // What belongs to no run.
-        let rest = (event_id + 1, i64::MAX);
-        let each = |event| verifier.stray_event(&event);
-        stream_events(&mut self.connection, None, rest, &erased, each).await?;
-        for (organization, notice) in
-            load_notices(&mut self.connection, (run_id, i64::MAX), &erased).await?
-        {
-            verifier.stray_notice(&organization, &notice);
-        }
-        acts.into_iter().for_each(|act| verifier.act(act));
-        Ok(())
     }
 
     async fn read_inventory(&mut self, verifier: &mut Verifier<'_>) -> Result<(), Error> {
@@ -84,32 +64,121 @@ impl Reader {
     }
 }
 
+/// The names of the organizations, and those under which their chains began.
+pub(super) async fn load_origins(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<(String, String)>, sqlx::Error> {
+    sqlx::query_as("select name, ifnull(origin, '') from organizations order by name")
+        .fetch_all(connection)
+        .await
+}
+
+/// What a verifier reads beside runs and events.
+pub(super) struct Aside {
+    pub(super) erased: Erased,
+    /// Those that were not read yet.
+    pub(super) acts: VecDeque<ActRecord>,
+}
+
+/// Loads what there is beside runs and events, and tells the verifier what it has to know before the first run.
+pub(super) async fn prepare(
+    connection: &mut SqliteConnection,
+    verifier: &mut Verifier<'_>,
+) -> Result<Aside, sqlx::Error> {
+    let erased = load_erased(connection).await?;
+    let acts = load_acts(connection).await?;
+    for (organization, _) in load_origins(connection).await? {
+        let pruning = newest_prunings(&acts).remove(&organization);
+        let run_id = pruning.map_or(0, |pruning| pruning.horizons.newest());
+        let keyframe = load_keyframe(connection, &organization, run_id, &erased).await?;
+        verifier.pruned(&organization, pruning, keyframe);
+        let forgotten =
+            acts.iter().filter(|act| act.kind == "forgotten" && act.organization == organization);
+        let owner_id = |act: &ActRecord| act.detail()["owner_id"].as_str().map(str::to_owned);
+        verifier.forgotten(&organization, forgotten.filter_map(owner_id).collect());
+    }
+    let mut places: BTreeMap<i64, i64> = BTreeMap::new();
+    erased.values().flatten().for_each(|value| *places.entry(value.act_id).or_default() += 1);
+    verifier.erased(places);
+    Ok(Aside { erased, acts: acts.into() })
+}
+
 /// Reads the runs behind the place `at` (a run and an event), up to and with `until`, with the acts between
 /// them. Gives the place behind them.
 pub(super) async fn read_span(
     connection: &mut SqliteConnection,
     verifier: &mut Verifier<'_>,
-    erased: &Erased,
-    acts: &mut VecDeque<ActRecord>,
+    aside: &mut Aside,
     mut at: (i64, i64),
     until: i64,
 ) -> Result<(i64, i64), sqlx::Error> {
-    loop {
+    while at.0 < until {
         let mut runs = load_runs(connection, None, at.0, RUNS).await?;
         runs.retain(|run| run.run_id <= until);
-        let Some(last) = runs.last().map(|run| run.run_id) else { return Ok(at) };
-        let told = load_notices(connection, (at.0, last), erased).await?;
+        let Some(last) = runs.last().map(|run| run.run_id) else { break };
+        let told = load_notices(connection, (at.0, last), &aside.erased).await?;
         let span = (at.1 + 1, runs.iter().fold(at.1, |id, run| id.saturating_add(run.events())));
-        let mut feed = Feed::new(verifier, runs, told, acts);
+        let mut feed = Feed::new(verifier, runs, told, &mut aside.acts);
         let each = |event| feed.event(&event);
-        stream_events(connection, None, span, erased, each).await?;
+        stream_events(connection, None, span, &aside.erased, each).await?;
         feed.end();
         at = (last, span.1);
     }
+    Ok(at)
+}
+
+/// Reads the runs up to and with `until`, and what belongs to them.
+pub(super) async fn read_history(
+    connection: &mut SqliteConnection,
+    verifier: &mut Verifier<'_>,
+    until: i64,
+) -> Result<(), sqlx::Error> {
+    let mut aside = prepare(connection, verifier).await?;
+    let (run_id, event_id) = read_span(connection, verifier, &mut aside, (0, 0), until).await?;
+    let Aside { erased, mut acts } = aside;
+    while let Some(act) = acts.pop_front_if(|act| act.after_run_id <= until) {
+        verifier.act(act);
+    }
+    if until < i64::MAX {
+        return Ok(());
+    }
+    for (organization, act_id) in find_misplaced(connection).await? {
+        verifier.misplaced(&organization, act_id);
+    }
+    // What belongs to no run.
+    let rest = (event_id + 1, i64::MAX);
+    stream_events(connection, None, rest, &erased, |event| verifier.stray_event(&event)).await?;
+    for (organization, notice) in load_notices(connection, (run_id, i64::MAX), &erased).await? {
+        verifier.stray_notice(&organization, &notice);
+    }
+    Ok(())
+}
+
+/// Erased values of one organization that name an act of another.
+async fn find_misplaced(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    sqlx::query_as(
+        "with placed as (
+             select e.act_id, r.organization from erased e
+             join audit a on e.place = 'event' and a.event_id = e.id join runs r on r.run_id = a.run_id
+             union
+             select e.act_id, r.organization from erased e
+             join notices n on e.place = 'notice' and n.notice_id = e.id join runs r on r.run_id = n.run_id
+             union
+             select e.act_id, r.organization from erased e
+             join runs r on e.place = 'keyframe' and r.run_id = e.id)
+         select o.name, p.act_id from placed p
+         join organizations o on o.organization = p.organization
+         join acts a on a.act_id = p.act_id
+         where a.organization <> p.organization",
+    )
+    .fetch_all(connection)
+    .await
 }
 
 /// `None` if a value is not what its column must hold.
-fn into_record(row: KeyRow) -> Option<InventoryRecord> {
+pub(super) fn into_record(row: KeyRow) -> Option<InventoryRecord> {
     let other: serde_json::Value = serde_json::from_str(&row.other).ok()?;
     let json = json!({
         "key_id": row.key_id, "name": row.name, "redacted_value": row.redacted_value,
@@ -122,7 +191,7 @@ fn into_record(row: KeyRow) -> Option<InventoryRecord> {
         key: Key::from_json(Scope::parse(&row.scope)?, &json.to_string()).ok()?,
         own_key: row.own_key == 1,
         first_seen_at: row.first_seen_at,
-        last_seen_at: Some(row.last_seen_at),
+        last_seen_at: (!row.last_seen_at.is_empty()).then_some(row.last_seen_at),
         removed_at: row.removed_at,
     })
 }

@@ -148,7 +148,7 @@ impl Error {
                 "check which organization the credential of `{organization}` belongs to; if the list is right, run `keydrift sync --accept {organization}`"
             )),
             Self::Held(_) => Some(format!(
-                "`keydrift runs --limit 1 --format json` names the keys (`missing`); if they are gone, run `keydrift sync --accept {organization}`"
+                "`keydrift runs --organization {organization} --limit 1 --format json` names the keys (`missing`); if they are gone, run `keydrift sync --accept {organization}`"
             )),
             Self::Stopped { .. } => Some("nothing was changed; run it again".to_owned()),
             Self::NothingToAccept => Some("run `keydrift sync` without `--accept`".to_owned()),

@@ -32,4 +32,5 @@ mod messages;
 mod organizations;
 mod pitfalls;
 mod removals;
+mod retention;
 mod soak;

@@ -141,6 +141,8 @@ fn the_effective_configuration_names_every_setting_and_its_origin() {
     removal.guard_keys = 10 (default)
     removal.guard_percent = 30 (default)
     removal.confirm_limit = 5000 (default)
+    retention.used_events = (none) (default)
+    retention.events = (none) (default)
     schedule.cron = 0 * * * * (default)
     schedule.timezone = UTC (default)
     schedule.jitter = 1m (default)
@@ -304,4 +306,17 @@ fn endpoints_are_appended_with_each_segment_encoded() {
     assert_eq!(endpoint("https://host/v1"), expected);
     assert_eq!(endpoint("https://host/v1/"), expected);
     assert_eq!(endpoint("https://host"), expected.replace("/v1", ""));
+}
+
+#[test]
+fn events_are_kept_as_long_as_their_uses_at_least() {
+    let settings =
+        Setup::file("[retention]\nused_events = \"400d\"\nevents = \"7y\"").load().unwrap();
+    let day = Duration::from_hours(24);
+    assert_eq!(settings.retention.used_events, Some(day * 400));
+    assert_eq!(settings.retention.events, Some(day * 2_555));
+    let problem = Setup::file("[retention]\nused_events = \"400d\"\nevents = \"1y\"").problems();
+    insta::assert_snapshot!(problem, @"`retention.events` must not be shorter than `retention.used_events`, which is 400d (set by `DIR/keydrift.toml:3`)");
+    let problem = Setup::file("[retention]\nevents = \"10m\"").problems();
+    insta::assert_snapshot!(problem, @r#"`retention.events` must be a duration from 1h to 100y, such as "30s" or "15m" (set by `DIR/keydrift.toml:2`)"#);
 }

@@ -93,6 +93,7 @@ pub(crate) fn advance(before: &Snapshot, changes: &Changes) -> Snapshot {
         fields: changes.fields.clone(),
         unconfirmed: changes.unconfirmed.iter().cloned().collect(),
         exists: true,
+        forgotten: before.forgotten.clone(),
     }
 }
 
@@ -103,6 +104,7 @@ pub(crate) fn copy(snapshot: &Snapshot) -> Snapshot {
         fields: snapshot.fields.clone(),
         unconfirmed: snapshot.unconfirmed.clone(),
         exists: snapshot.exists,
+        forgotten: snapshot.forgotten.clone(),
     }
 }
 

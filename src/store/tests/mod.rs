@@ -2,12 +2,14 @@
 
 mod append_only;
 mod backup;
+mod erasure;
 mod faults;
 mod find;
 mod history;
 mod hostile;
 mod locking;
 mod queries;
+mod retention;
 mod runs;
 mod views;
 

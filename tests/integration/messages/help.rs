@@ -28,8 +28,11 @@ fn help_of_keydrift() {
       runs         List the runs: when keydrift looked, and what came of it
       status       Tell whether all is well: exit code 3 if not
       verify       Prove that the history is whole and unedited: exit code 3 if not
+      evidence     Put a period of the history into one file for an auditor, or check such a file
       backup       Copy the database, whole and checked, while it is in use
       checkpoint   Make a key that signs checkpoints, or accept a restored backup
+      prune        Throw away what the retention policy no longer keeps
+      forget       Erase what is known of a person: name, e-mail and IP addresses
       config       Show what is configured, or what is wrong with it
       demo         Play a fortnight of a simulated organization, with no account and no network
       completions  Print a shell's completion script
@@ -613,5 +616,79 @@ fn help_of_checkpoint_accept() {
 
     Examples:
       keydrift checkpoint accept --reason 'disk failed on 3 October, backup of the night before'
+    ");
+}
+
+#[test]
+fn help_of_prune() {
+    insta::assert_snapshot!(help(&["prune"]), @"
+    Throw away what the retention policy no longer keeps
+
+    Usage: keydrift prune [OPTIONS]
+
+    Options:
+          --dry-run              Only tell what would be thrown away
+          --vacuum               Write the file anew without what was thrown away: takes as much free
+                                 space as it is large
+          --organization <NAME>  Only this organization
+          --format <FORMAT>      How to print: for people, or for programs [default: table] [possible
+                                 values: table, json, ndjson, csv]
+      -h, --help                 Print help
+
+    Global options:
+          --config <FILE>        Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                                 /etc/keydrift/keydrift.toml]
+          --database <FILE>      Use this database file [setting: database.path]
+      -v, --verbose...           Log more to stderr: what is done, with -vv also how, with -vvv
+                                 everything (RUST_LOG wins)
+          --log-format <FORMAT>  How log lines look; given, they go to stderr also where they would go
+                                 to the journal [possible values: text, json]
+      -q, --quiet                Say nothing on stderr but warnings and errors
+
+    The settings retention.used_events and retention.events say how long events are kept. Neither is
+    set by default, and then nothing is ever thrown away. The runs, the digests and the inventory at
+    the horizon stay, so that `keydrift verify` still holds; an earlier time can no longer be asked
+    for. It is a link of the chain. The daemon does the same by itself, once a day, and gives no space
+    back: new events fill it. Backups and copies are not touched.
+
+    Examples:
+      keydrift prune --dry-run                what would be thrown away
+      keydrift prune --vacuum                 and make the file smaller
+    ");
+}
+
+#[test]
+fn help_of_forget() {
+    insta::assert_snapshot!(help(&["forget"]), @"
+    Erase what is known of a person: name, e-mail and IP addresses
+
+    Usage: keydrift forget [OPTIONS] <OWNER_ID>
+
+    Arguments:
+      <OWNER_ID>  The owner's id (`owner_id` in `keydrift keys --format json`)
+
+    Options:
+          --organization <NAME>  Only this organization
+      -h, --help                 Print help
+
+    Global options:
+          --config <FILE>        Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                                 /etc/keydrift/keydrift.toml]
+          --database <FILE>      Use this database file [setting: database.path]
+      -v, --verbose...           Log more to stderr: what is done, with -vv also how, with -vvv
+                                 everything (RUST_LOG wins)
+          --log-format <FORMAT>  How log lines look; given, they go to stderr also where they would go
+                                 to the journal [possible values: text, json]
+      -q, --quiet                Say nothing on stderr but warnings and errors
+
+    It cannot be undone. The owner's name, e-mail and IP addresses are replaced by `erased` in the
+    inventory and in the whole history; id, type and role stay, and so do the names of keys. The
+    person stays forgotten: later syncs record none of it. It is a link of the chain, which still
+    holds. The file is written anew, which takes as much free space as it is large. Backups, copies
+    and what was printed or exported before are not touched.
+
+    Examples:
+      keydrift forget user-abc123
+      keydrift forget user-abc123 --organization acme
     ");
 }

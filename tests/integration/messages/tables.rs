@@ -269,6 +269,8 @@ fn table_of_the_configuration() {
     removal.guard_keys                           10                                   default
     removal.guard_percent                        30                                   default
     removal.confirm_limit                        5000                                 default
+    retention.used_events                        (none)                               default
+    retention.events                             (none)                               default
     schedule.cron                                0 * * * *                            default
     schedule.timezone                            UTC                                  default
     schedule.jitter                              1m                                   default

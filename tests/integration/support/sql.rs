@@ -55,6 +55,7 @@ fn object(row: &SqliteRow) -> serde_json::Map<String, Value> {
             _ if raw.is_null() => Value::Null,
             "INTEGER" => row.get_unchecked::<i64, _>(at).into(),
             "REAL" => row.get_unchecked::<f64, _>(at).into(),
+            "BLOB" => data_encoding::HEXLOWER.encode(row.get_unchecked::<&[u8], _>(at)).into(),
             _ => row.get_unchecked::<String, _>(at).into(),
         }
     };
