@@ -82,7 +82,9 @@ impl Bytes {
             Value::String(text) => self.text(text),
             Value::Array(items) => {
                 self.list(items.len());
-                items.iter().for_each(|item| self.json(item));
+                for item in items {
+                    self.json(item);
+                }
             }
             Value::Object(members) => {
                 let mut members: Vec<(&String, &Value)> = members.iter().collect();

@@ -110,7 +110,8 @@ pub struct PartHasher {
 
 impl fmt::Debug for PartHasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PartHasher").field("part", &self.part).field("items", &self.items).finish()
+        let mut shown = f.debug_struct("PartHasher");
+        shown.field("part", &self.part).field("items", &self.items).finish_non_exhaustive()
     }
 }
 

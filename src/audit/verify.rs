@@ -97,6 +97,8 @@ struct Chain {
     unchained: Option<PartHasher>,
     last_success: Option<Timestamp>,
     checked: BTreeSet<KeyId>,
+    /// What was inserted without a place in the chain, by its run.
+    strays: BTreeMap<i64, String>,
 }
 
 impl<'a> Verifier<'a> {
@@ -217,18 +219,18 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// An event that no run has room for.
+    /// An event that no run has room for. Those are to come before all runs.
     pub fn stray_event(&mut self, event: &EventRecord) {
         if let Some(chain) = self.chains.get_mut(&event.organization) {
-            chain.fail(Some(event.run_id), &format!("event {} was inserted", event.event_id));
+            let what = format!("event {} was inserted", event.event_id);
+            chain.strays.entry(event.run_id).or_insert(what);
         }
     }
 
-    /// A notice of a run that is not there.
-    pub fn stray_notice(&mut self, organization: &str, notice: &NoticeRecord) {
-        if let Some(chain) = self.chains.get_mut(organization) {
-            let what = format!("notice {} was inserted", notice.notice_id);
-            chain.fail(Some(notice.run_id), &what);
+    /// A run that is numbered before the first.
+    pub fn stray_run(&mut self, run: &RunRecord) {
+        if let Some(chain) = self.chains.get_mut(&run.organization) {
+            chain.fail(Some(run.run_id), "it was inserted");
         }
     }
 
@@ -240,12 +242,13 @@ impl<'a> Verifier<'a> {
         }
         let last = chain.verdict.last.as_ref().map(|(run_id, _)| *run_id);
         match record {
-            Err(what) => chain.fail(last, &format!("the inventory cannot be read: {what}")),
+            Err(what) => chain.fail_here(last, &format!("the inventory cannot be read: {what}")),
             Ok(record) => {
                 chain.checked.insert(record.key.id.clone());
+                chain.replay.tells_no_absence = chain.unchained.is_some();
                 if let Err(what) = chain.replay.holds(&record) {
                     let key_id = &record.key.id;
-                    chain.fail(
+                    chain.fail_here(
                         last,
                         &format!(
                             "the inventory does not follow from the history: key `{key_id}`: {what}"
@@ -286,6 +289,7 @@ impl Chain {
             unchained: None,
             last_success: None,
             checked: BTreeSet::new(),
+            strays: BTreeMap::new(),
         }
     }
 
@@ -295,15 +299,32 @@ impl Chain {
         }
     }
 
+    /// As [`Chain::fail`], but before anything is adopted: then it is the whole history up to there that
+    /// nothing vouches for.
+    fn fail_here(&mut self, run_id: Option<i64>, what: &str) {
+        let first = self.verdict.first.as_ref().map(|(run_id, _)| *run_id);
+        match first.filter(|_| self.unchained.is_some()) {
+            Some(first) => {
+                self.verdict.good_until = None;
+                self.fail(Some(first), what);
+            }
+            None => self.fail(run_id, what),
+        }
+    }
+
     fn end_run(&mut self, current: Current, overdue: &Overdue<'_>) {
         let Current { run, hashers, events, problem, notices, .. } = current;
         let parts: Vec<PartDigest> = hashers.into_iter().filter_map(PartHasher::finish).collect();
+        if let Some(what) = self.strays.remove(&run.run_id) {
+            self.fail(Some(run.run_id), &what);
+            return;
+        }
         let problem = problem
-            .or_else(|| self.check_counts(&run, events, &parts))
+            .or_else(|| Self::check_counts(&run, events, &parts))
             .or_else(|| self.check_link(&run, &parts))
             .or_else(|| self.replay_notices(&notices));
         if let Some(what) = problem {
-            self.fail(Some(run.run_id), &what);
+            self.fail_here(Some(run.run_id), &what);
             return;
         }
         self.replay.end_run(&run.finished_at, run.status == "ok");
@@ -317,7 +338,7 @@ impl Chain {
         }
     }
 
-    fn check_counts(&self, run: &RunRecord, events: i64, parts: &[PartDigest]) -> Option<String> {
+    fn check_counts(run: &RunRecord, events: i64, parts: &[PartDigest]) -> Option<String> {
         let said = run.events();
         if events < said {
             return Some(format!(
@@ -341,16 +362,13 @@ impl Chain {
 
     /// The link against its digest. Where a digest of a part is off, it says which.
     fn check_link(&mut self, run: &RunRecord, parts: &[PartDigest]) -> Option<String> {
-        let Some(digest) = run.digest else { return self.check_unchained(run, parts) };
+        let Some(digest) = run.digest else { return self.check_unchained(run) };
         if self.unchained.is_some() {
-            return Some("the history before it was not adopted by the chain".to_owned());
-        }
-        if self.head.is_none() && self.verdict.runs > 0 && self.verdict.chained_from.is_none() {
-            return Some("the history before it was not adopted by the chain".to_owned());
+            return Some("what was before the chain was not adopted by it".to_owned());
         }
         self.verdict.chained_from.get_or_insert(run.run_id);
         let header = run.header(&self.origin);
-        let previous = std::mem::replace(&mut self.head, Some(digest));
+        let previous = self.head.replace(digest);
         self.verdict.head = Some((Link::Run(run.run_id), digest));
         if header.digest(previous, parts) == digest {
             return (run.parts != parts).then(|| "the digests of its parts were edited".to_owned());
@@ -369,12 +387,10 @@ impl Chain {
         })
     }
 
-    fn check_unchained(&mut self, run: &RunRecord, parts: &[PartDigest]) -> Option<String> {
-        if self.head.is_some() {
+    fn check_unchained(&mut self, run: &RunRecord) -> Option<String> {
+        // Runs from before the chain have no digests of parts either.
+        if self.head.is_some() || !run.parts.is_empty() {
             return Some("it has no digest, though the chain had begun".to_owned());
-        }
-        if !run.parts.is_empty() && run.parts != parts {
-            return Some("the digests of its parts were edited".to_owned());
         }
         if let Some(adopting) = &mut self.unchained {
             adopting.run(&run.header(&self.origin));
@@ -416,7 +432,7 @@ impl Chain {
         let digest = act.link(&self.origin).digest(self.head);
         if act.digest != Some(digest) {
             let what = format!("act {} was edited, or the link before it", act.act_id);
-            self.fail(Some(run_id), &what);
+            self.fail_here(Some(run_id), &what);
             return;
         }
         if act.kind == "adopted" {
@@ -424,6 +440,7 @@ impl Chain {
             let said = act.detail()["digest"].as_str().and_then(|text| text.parse().ok());
             if found.map(|found| found.digest) != said {
                 let what = "something before the chain was edited, dropped or inserted";
+                self.verdict.good_until = None;
                 self.fail(self.verdict.first.clone().map(|(run_id, _)| run_id), what);
                 return;
             }
@@ -441,7 +458,7 @@ impl Chain {
             let what = format!(
                 "the inventory does not follow from the history: key `{key_id}` is not in it"
             );
-            self.fail(last, &what);
+            self.fail_here(last, &what);
         }
         self.verdict
     }

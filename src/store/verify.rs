@@ -3,13 +3,15 @@
 use std::collections::VecDeque;
 
 use serde_json::json;
+use sqlx::SqliteConnection;
 
 use super::Reader;
 use super::error::Error;
 use super::evidence::{load_acts, load_erased, load_notices, load_runs, stream_events};
 use super::read::{KeyFilter, KeyRow};
 use crate::audit::{
-    ActRecord, EventRecord, InventoryRecord, NoticeRecord, Overdue, RunRecord, Verdict, Verifier,
+    ActRecord, Erased, EventRecord, InventoryRecord, NoticeRecord, Overdue, RunRecord, Verdict,
+    Verifier,
 };
 use crate::inventory::{Key, Scope};
 
@@ -22,11 +24,22 @@ impl Reader {
         let checked: Result<Vec<String>, sqlx::Error> =
             sqlx::query_scalar("pragma integrity_check(1)").fetch_all(&mut self.connection).await;
         match checked.map_err(|source| self.failed(source)) {
-            Ok(said) if said == ["ok"] => Ok(None),
+            Ok(said) if said == ["ok"] => self.find_lost_row().await,
             Ok(said) => Ok(Some(said.join("; "))),
             Err(Error::Corrupt { source, .. }) => Ok(Some(source.to_string())),
             Err(error) => Err(error),
         }
+    }
+
+    /// A row that refers to one that is not there: the views may show neither.
+    async fn find_lost_row(&mut self) -> Result<Option<String>, Error> {
+        let lost: Option<(String, String)> =
+            sqlx::query_as("select \"table\", parent from pragma_foreign_key_check limit 1")
+                .fetch_optional(&mut self.connection)
+                .await
+                .map_err(|source| self.failed(source))?;
+        let say = |(table, parent)| format!("`{table}` refers to a row of `{parent}` that is lost");
+        Ok(lost.map(say))
     }
 
     /// Reads the history of all organizations, and says of each how far it holds.
@@ -58,16 +71,17 @@ impl Reader {
     async fn read_history(&mut self, verifier: &mut Verifier<'_>) -> Result<(), sqlx::Error> {
         let erased = load_erased(&mut self.connection).await?;
         let mut acts: VecDeque<ActRecord> = load_acts(&mut self.connection).await?.into();
+        read_strays(&mut self.connection, verifier, &erased).await?;
         let (mut run_id, mut event_id) = (0, 0);
         loop {
-            let runs = load_runs(&mut self.connection, None, run_id, RUNS).await?;
+            let runs = load_runs(&mut self.connection, None, run_id, RUNS, i64::MAX).await?;
             let Some(last) = runs.last().map(|run| run.run_id) else { break };
             let told = load_notices(&mut self.connection, (run_id, last), &erased).await?;
             let span = (event_id + 1, runs.iter().fold(event_id, |id, run| id + run.events()));
             let mut feed = Feed {
                 verifier,
                 runs: runs.into(),
-                told: told.into(),
+                told: told.into_iter().map(|(_, notice)| notice).collect(),
                 acts: &mut acts,
                 until: None,
             };
@@ -77,16 +91,9 @@ impl Reader {
             feed.end();
             (run_id, event_id) = (last, span.1);
         }
-        // What belongs to no run.
-        let rest = (event_id + 1, i64::MAX);
-        let each = |event| verifier.stray_event(&event);
-        stream_events(&mut self.connection, None, rest, &erased, each).await?;
-        for (organization, notice) in
-            load_notices(&mut self.connection, (run_id, i64::MAX), &erased).await?
-        {
-            verifier.stray_notice(&organization, &notice);
+        for act in acts {
+            verifier.act(act);
         }
-        acts.into_iter().for_each(|act| verifier.act(act));
         Ok(())
     }
 
@@ -102,11 +109,33 @@ impl Reader {
     }
 }
 
+/// What is numbered before or behind all that there may be. First, so that it is known at its run.
+async fn read_strays(
+    connection: &mut SqliteConnection,
+    verifier: &mut Verifier<'_>,
+    erased: &Erased,
+) -> Result<(), sqlx::Error> {
+    for run in load_runs(connection, None, i64::MIN, -1, 0).await? {
+        verifier.stray_run(&run);
+    }
+    let last: i64 = sqlx::query_scalar(
+        "select ifnull(sum(baseline + added + restored + removed + used + changed), 0)
+         from run_history where run_id > 0",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    for span in [(i64::MIN, 0), (last.saturating_add(1), i64::MAX)] {
+        let each = |event| verifier.stray_event(&event);
+        stream_events(connection, None, span, erased, each).await?;
+    }
+    Ok(())
+}
+
 /// Gives a verifier each run with what belongs to it, while events come in by their ids.
 struct Feed<'f, 'v> {
     verifier: &'f mut Verifier<'v>,
     runs: VecDeque<RunRecord>,
-    told: VecDeque<(String, NoticeRecord)>,
+    told: VecDeque<NoticeRecord>,
     acts: &'f mut VecDeque<ActRecord>,
     /// The last event that may be the current run's.
     until: Option<i64>,
@@ -131,14 +160,8 @@ impl Feed<'_, '_> {
             self.verifier.act(act);
         }
         self.until = Some(self.verifier.begin_run(run));
-        while let Some((organization, notice)) =
-            self.told.pop_front_if(|(_, notice)| notice.run_id <= run_id)
-        {
-            if notice.run_id == run_id {
-                self.verifier.notice(notice);
-            } else {
-                self.verifier.stray_notice(&organization, &notice);
-            }
+        while let Some(notice) = self.told.pop_front_if(|notice| notice.run_id <= run_id) {
+            self.verifier.notice(notice);
         }
     }
 
