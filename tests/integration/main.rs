@@ -31,3 +31,4 @@ mod organizations;
 mod pitfalls;
 mod removals;
 mod soak;
+mod verify;
