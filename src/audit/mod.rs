@@ -16,6 +16,8 @@ mod link;
 mod record;
 mod replay;
 mod seal;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use item::{Content, Event, NoticeItem, Placed};

@@ -1,6 +1,8 @@
 //! The store on real files.
 
 mod append_only;
+mod damage;
+mod evidence;
 mod faults;
 mod find;
 mod history;
@@ -8,6 +10,8 @@ mod hostile;
 mod locking;
 mod queries;
 mod runs;
+mod shown;
+mod upgrade;
 mod views;
 
 use std::collections::HashSet;
