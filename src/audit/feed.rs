@@ -49,14 +49,9 @@ impl<'f, 'v> Feed<'f, 'v> {
             self.verifier.act(act);
         }
         self.until = Some(self.verifier.begin_run(run));
-        while let Some((organization, notice)) =
-            self.told.pop_front_if(|(_, notice)| notice.run_id <= run_id)
+        while let Some((_, notice)) = self.told.pop_front_if(|(_, notice)| notice.run_id <= run_id)
         {
-            if notice.run_id == run_id {
-                self.verifier.notice(notice);
-            } else {
-                self.verifier.stray_notice(&organization, &notice);
-            }
+            self.verifier.notice(notice);
         }
     }
 
@@ -65,6 +60,9 @@ impl<'f, 'v> Feed<'f, 'v> {
         while self.until.is_some() {
             self.verifier.end_run();
             self.begin_next();
+        }
+        for (organization, notice) in &self.told {
+            self.verifier.stray_notice(organization, notice);
         }
     }
 }

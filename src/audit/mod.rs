@@ -22,6 +22,8 @@ mod note;
 mod record;
 mod replay;
 mod seal;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use acceptance::Acceptance;

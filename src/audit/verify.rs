@@ -141,6 +141,8 @@ struct Chain {
     keyframe: Option<Result<Vec<KeyframeRecord>, String>>,
     /// The run after which the inventory is wanted, and what it was.
     wanted: Option<(i64, Vec<(InventoryRecord, bool)>)>,
+    /// What was inserted without a place in the chain, by its run.
+    strays: BTreeMap<i64, String>,
 }
 
 impl<'a> Verifier<'a> {
@@ -342,10 +344,11 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// An event that no run has room for.
+    /// An event that no run has room for. Those are to come before all runs.
     pub fn stray_event(&mut self, event: &EventRecord) {
         if let Some(chain) = self.chains.get_mut(&event.organization) {
-            chain.fail(Some(event.run_id), &format!("event {} was inserted", event.event_id));
+            let what = format!("event {} was inserted", event.event_id);
+            chain.strays.entry(event.run_id).or_insert(what);
         }
     }
 
@@ -357,6 +360,13 @@ impl<'a> Verifier<'a> {
         }
     }
 
+    /// A run that is numbered before the first.
+    pub fn stray_run(&mut self, run: &RunRecord) {
+        if let Some(chain) = self.chains.get_mut(&run.organization) {
+            chain.fail(Some(run.run_id), "it was inserted");
+        }
+    }
+
     /// A key of the inventory, or why it cannot be read.
     pub fn inventory(&mut self, organization: &str, record: Result<InventoryRecord, String>) {
         let Some(chain) = self.chains.get_mut(organization) else { return };
@@ -364,16 +374,14 @@ impl<'a> Verifier<'a> {
             return;
         }
         let last = chain.verdict.last.as_ref().map(|(run_id, _)| *run_id);
-        if chain.unchained.take().is_some() {
-            chain.replay.overlook_last_seen();
-        }
         match record {
-            Err(what) => chain.fail(last, &format!("the inventory cannot be read: {what}")),
+            Err(what) => chain.fail_here(last, &format!("the inventory cannot be read: {what}")),
             Ok(record) => {
                 chain.checked.insert(record.key.id.clone());
+                chain.replay.tells_no_absence = chain.unchained.is_some();
                 if let Err(what) = chain.replay.holds(&record) {
                     let key_id = &record.key.id;
-                    chain.fail(
+                    chain.fail_here(
                         last,
                         &format!(
                             "the inventory does not follow from the history: key `{key_id}`: {what}"
@@ -432,6 +440,7 @@ impl Chain {
             horizons: Horizons::default(),
             keyframe: None,
             wanted: None,
+            strays: BTreeMap::new(),
         }
     }
 
@@ -441,10 +450,27 @@ impl Chain {
         }
     }
 
+    /// As [`Chain::fail`], but before anything is adopted: then it is the whole history up to there that
+    /// nothing vouches for.
+    fn fail_here(&mut self, run_id: Option<i64>, what: &str) {
+        let first = self.verdict.first.as_ref().map(|(run_id, _)| *run_id);
+        match first.filter(|_| self.unchained.is_some()) {
+            Some(first) => {
+                self.verdict.good_until = None;
+                self.fail(Some(first), what);
+            }
+            None => self.fail(run_id, what),
+        }
+    }
+
     fn end_run(&mut self, current: Current, overdue: &Overdue<'_>) {
         let Current { run, hashers, problem, notices, .. } = current;
         let found: Vec<PartDigest> = hashers.into_iter().filter_map(PartHasher::finish).collect();
         let (parts, inserted) = self.put_back(&run, &found);
+        if let Some(what) = self.strays.remove(&run.run_id) {
+            self.fail(Some(run.run_id), &what);
+            return;
+        }
         let problem = problem
             .or(inserted)
             .or_else(|| self.check_counts(&run, &parts))
@@ -452,7 +478,7 @@ impl Chain {
             .or_else(|| self.replay_notices(&run, &notices))
             .or_else(|| self.resume(&run));
         if let Some(what) = problem {
-            self.fail(Some(run.run_id), &what);
+            self.fail_here(Some(run.run_id), &what);
             return;
         }
         self.replay.end_run(&run.finished_at, run.status == "ok");
@@ -494,12 +520,12 @@ impl Chain {
 
     /// The link against its digest. Where a digest of a part is off, it says which.
     fn check_link(&mut self, run: &RunRecord, parts: &[PartDigest]) -> Option<String> {
-        let Some(digest) = run.digest else { return self.check_unchained(run, parts) };
+        let Some(digest) = run.digest else { return self.check_unchained(run) };
         if self.unchained.is_some() {
-            return Some("the history before it was not adopted by the chain".to_owned());
+            return Some("what was before the chain was not adopted by it".to_owned());
         }
         if self.head.is_none() && self.last_run_id > 0 {
-            return Some("the history before it was not adopted by the chain".to_owned());
+            return Some("what was before the chain was not adopted by it".to_owned());
         }
         self.verdict.chained_from.get_or_insert(run.run_id);
         let header = run.header(&self.origin);
@@ -526,12 +552,10 @@ impl Chain {
         })
     }
 
-    fn check_unchained(&mut self, run: &RunRecord, parts: &[PartDigest]) -> Option<String> {
-        if self.head.is_some() {
+    fn check_unchained(&mut self, run: &RunRecord) -> Option<String> {
+        // Runs from before the chain have no digests of parts either.
+        if self.head.is_some() || !run.parts.is_empty() {
             return Some("it has no digest, though the chain had begun".to_owned());
-        }
-        if !run.parts.is_empty() && run.parts != parts {
-            return Some("the digests of its parts were edited".to_owned());
         }
         if let Some(adopting) = &mut self.unchained {
             adopting.run(&run.header(&self.origin));
@@ -577,7 +601,7 @@ impl Chain {
         let digest = act.link(&self.origin).digest(self.head);
         if act.digest != Some(digest) {
             let what = format!("act {} was edited, or the link before it", act.act_id);
-            self.fail(Some(run_id), &what);
+            self.fail_here(Some(run_id), &what);
             return;
         }
         if act.kind == "adopted" {
@@ -585,6 +609,7 @@ impl Chain {
             let said = act.detail()["digest"].as_str().and_then(|text| text.parse().ok());
             if !self.verdict.adopted_unchecked && found.map(|found| found.digest) != said {
                 let what = "something before the chain was edited, dropped or inserted";
+                self.verdict.good_until = None;
                 self.fail(self.verdict.first.clone().map(|(run_id, _)| run_id), what);
                 return;
             }
@@ -609,6 +634,9 @@ impl Chain {
 
     fn finish(mut self) -> Verdict {
         let last = self.verdict.last.as_ref().map(|(run_id, _)| *run_id);
+        if let Some((run_id, what)) = self.strays.pop_first() {
+            self.fail(Some(run_id), &what);
+        }
         if self.keyframe.is_some() {
             self.fail(last, "a keyframe was inserted");
         }
@@ -617,7 +645,7 @@ impl Chain {
             let what = format!(
                 "the inventory does not follow from the history: key `{key_id}` is not in it"
             );
-            self.fail(last, &what);
+            self.fail_here(last, &what);
         }
         self.verdict
     }

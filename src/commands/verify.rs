@@ -65,9 +65,13 @@ pub(super) async fn run(context: &mut Context, arguments: &Verify) -> anyhow::Re
     };
     reader.close().await?;
     if let Some(damage) = damage {
+        let what = format!("the database file is damaged: {damage}");
+        if verdicts.is_empty() {
+            // No organization is left that it could be said of.
+            verdicts.push(Verdict::unread("database", &what));
+        }
         for verdict in &mut verdicts {
-            let what = format!("the database file is damaged: {damage}");
-            verdict.problem.get_or_insert(Problem { run_id: None, what });
+            verdict.problem.get_or_insert_with(|| Problem { run_id: None, what: what.clone() });
         }
     }
     // One history may not hold without another: run numbers are common to all.

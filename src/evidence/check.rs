@@ -127,23 +127,29 @@ fn feed(files: &Files, verifier: &mut Verifier<'_>) -> Result<(), Error> {
         Ok(())
     })?;
     let salts = read_salts(files)?;
-    let last = runs.iter().map(RunRecord::events).fold(0_i64, i64::saturating_add);
-    let last = verifier.last_event_id().saturating_add(last);
-    let mut stray = Vec::new();
+    let before = verifier.last_event_id();
+    let said = runs.iter().map(RunRecord::events).fold(0_i64, i64::saturating_add);
+    let room = before.saturating_add(1)..=before.saturating_add(said);
+    let event = |line: EventLine| {
+        let of_event = salts.get(&line.event_id).copied().unwrap_or_default();
+        line.read(of_event, &erased)
+    };
+    // What no run has room for is known before the runs.
+    each(files, "audit_history.ndjson", |line: EventLine| {
+        if !room.contains(&line.event_id) {
+            verifier.stray_event(&event(line));
+        }
+        Ok(())
+    })?;
     let mut acts: VecDeque<ActRecord> = acts;
     let mut feed = Feed::new(verifier, runs, told, &mut acts);
     each(files, "audit_history.ndjson", |line: EventLine| {
-        let of_event = salts.get(&line.event_id).copied().unwrap_or_default();
-        let event = line.read(of_event, &erased);
-        if event.event_id > last {
-            stray.push(event);
-        } else {
-            feed.event(&event);
+        if room.contains(&line.event_id) {
+            feed.event(&event(line));
         }
         Ok(())
     })?;
     feed.end();
-    stray.iter().for_each(|event| verifier.stray_event(event));
     acts.into_iter().for_each(|act| verifier.act(act));
     Ok(())
 }

@@ -37,7 +37,7 @@ async fn describe(
         .fetch_one(&mut *connection)
         .await?;
     let erased = load_erased(connection).await?;
-    let runs = load_runs(connection, Some(&name), 0, -1).await?;
+    let runs = load_runs(connection, Some(&name), 0, -1, i64::MAX).await?;
     let mut hasher = PartHasher::new(Part::Adopted);
     let (mut events, mut notices) = (0_u64, 0_u64);
     for run in &runs {

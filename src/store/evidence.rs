@@ -12,25 +12,24 @@ use crate::audit::{
     PartDigest, RunRecord, Salt, Seal,
 };
 
-/// The first, if it is text: a row that is not what it must be.
+/// A row that is not what it must be.
 pub(super) fn unreadable(what: &str) -> sqlx::Error {
     sqlx::Error::Decode(format!("{what} is not what it must be").into())
 }
 
-fn parse_digest(text: Option<String>) -> Result<Option<Digest>, sqlx::Error> {
-    text.map(|text| text.parse().map_err(|()| unreadable("a digest"))).transpose()
+/// What is no digest fits nothing either.
+fn parse_digest(text: &str) -> Digest {
+    text.parse().unwrap_or(Digest([0; 32]))
 }
 
-pub(super) fn parse_salt(text: Option<&str>) -> Result<Option<Salt>, sqlx::Error> {
-    let parse = |text: &str| {
-        let bytes = HEXLOWER.decode(text.as_bytes()).ok()?;
-        bytes.try_into().ok().map(Salt)
-    };
-    text.map(|text| parse(text).ok_or_else(|| unreadable("a salt"))).transpose()
+/// What is no salt seals nothing.
+pub(super) fn parse_salt(text: Option<&str>) -> Option<Salt> {
+    let bytes = HEXLOWER.decode(text?.as_bytes()).ok()?;
+    bytes.try_into().ok().map(Salt)
 }
 
 row! {
-    #[expect(clippy::struct_field_names, reason = "they are columns of the view")]
+    #[expect(clippy::struct_field_names, reason = "they are columns of a view")]
     struct Run {
         run_id: i64,
         organization: String,
@@ -59,8 +58,8 @@ row! {
 }
 
 impl Run {
-    fn into_record(self, parts: Vec<PartDigest>) -> Result<RunRecord, sqlx::Error> {
-        Ok(RunRecord {
+    fn into_record(self, parts: Vec<PartDigest>) -> RunRecord {
+        RunRecord {
             run_id: self.run_id,
             organization: self.organization,
             trigger: self.trigger,
@@ -85,29 +84,32 @@ impl Run {
             error: self.error,
             missing: self.missing,
             deferred_until: self.deferred_until,
-            digest: parse_digest(self.digest)?,
+            digest: self.digest.as_deref().map(parse_digest),
             parts,
-        })
+        }
     }
 }
 
-/// Runs after `after`, at most `limit`, of one organization or all.
+/// Runs after `after` and up to `last`, at most `limit`, of one organization or all.
 pub(super) async fn load_runs(
     connection: &mut SqliteConnection,
     organization: Option<&str>,
     after: i64,
     limit: i64,
+    last: i64,
 ) -> Result<Vec<RunRecord>, sqlx::Error> {
     let runs: Vec<Run> = sqlx::query_as(
         "select run_id, organization, trigger, started_at, finished_at, status, keys_seen, baseline,
                 added, restored, removed, used, changed, unconfirmed, skipped, pages, requests, retries,
                 notice, error, missing, deferred_until, digest
          from run_history
-         where run_id > ?1 and (?2 is null or organization = ?2) order by run_id limit ?3",
+         where run_id > ?1 and run_id <= ?4 and (?2 is null or organization = ?2)
+         order by run_id limit ?3",
     )
     .bind(after)
     .bind(organization)
     .bind(limit)
+    .bind(last)
     .fetch_all(&mut *connection)
     .await?;
     let last = runs.last().map_or(after, |run| run.run_id);
@@ -120,9 +122,9 @@ pub(super) async fn load_runs(
     .await?;
     let mut parts: HashMap<i64, Vec<PartDigest>> = HashMap::new();
     for (run_id, part, items, digest) in rows {
-        let part = Part::parse(&part).ok_or_else(|| unreadable("a part of a run"))?;
-        let items = u64::try_from(items).map_err(|_| unreadable("a part of a run"))?;
-        let digest = digest.parse().map_err(|()| unreadable("a digest"))?;
+        // What is none of a run's parts fits none.
+        let part = Part::parse(&part).unwrap_or(Part::Adopted);
+        let (items, digest) = (u64::try_from(items).unwrap_or(0), parse_digest(&digest));
         parts.entry(run_id).or_default().push(PartDigest { part, items, digest });
     }
     let take = |run: Run| {
@@ -130,11 +132,11 @@ pub(super) async fn load_runs(
         parts.sort_by_key(|part| part.part);
         run.into_record(parts)
     };
-    runs.into_iter().map(take).collect()
+    Ok(runs.into_iter().map(take).collect())
 }
 
 row! {
-    #[expect(clippy::struct_field_names, reason = "they are columns of the view")]
+    #[expect(clippy::struct_field_names, reason = "they are columns of a view")]
     struct Event {
         event_id: i64,
         run_id: i64,
@@ -154,12 +156,12 @@ row! {
 }
 
 impl Event {
-    fn into_record(self, erased: &Erased) -> Result<EventRecord, sqlx::Error> {
+    fn into_record(self, erased: &Erased) -> EventRecord {
         let erased = erased.get(&("event".to_owned(), self.event_id));
         let on = |side: &str| seals(erased, |value| value.side.as_deref() == Some(side));
-        Ok(EventRecord {
-            old_salt: parse_salt(self.old_salt.as_deref())?,
-            new_salt: parse_salt(self.new_salt.as_deref())?,
+        EventRecord {
+            old_salt: parse_salt(self.old_salt.as_deref()),
+            new_salt: parse_salt(self.new_salt.as_deref()),
             old_erased: on("old"),
             new_erased: on("new"),
             event_id: self.event_id,
@@ -174,7 +176,7 @@ impl Event {
             field: self.field,
             old_value: self.old_value,
             new_value: self.new_value,
-        })
+        }
     }
 }
 
@@ -186,7 +188,8 @@ pub(super) fn seals(
     values.map(|value| (value.field.clone(), value.seal)).collect()
 }
 
-/// Calls `each` with the events from `first` to `last`, of one organization or all.
+/// Calls `each` with the events from `first` to `last`, of one organization or all. One whose values are not
+/// texts is of no kind that there is.
 pub(super) async fn stream_events(
     connection: &mut SqliteConnection,
     organization: Option<&str>,
@@ -196,7 +199,10 @@ pub(super) async fn stream_events(
 ) -> Result<(), sqlx::Error> {
     let mut rows = sqlx::query_as::<_, Event>(
         "select e.event_id, e.run_id, e.observed_at, e.previous_observed_at, e.organization, e.scope,
-                e.key_id, e.key_name, e.event, e.field, e.old_value, e.new_value, s.old_salt, s.new_salt
+                e.key_id, e.key_name, iif(typeof(e.old_value) in ('text', 'null')
+                    and typeof(e.new_value) in ('text', 'null'), e.event, 'unreadable') as event,
+                e.field, cast(e.old_value as text) as old_value, cast(e.new_value as text) as new_value,
+                s.old_salt, s.new_salt
          from audit_history e left join audit_salts s on s.event_id = e.event_id
          where e.event_id >= ?1 and e.event_id <= ?2 and (?3 is null or e.organization = ?3)
          order by e.event_id",
@@ -206,13 +212,13 @@ pub(super) async fn stream_events(
     .bind(organization)
     .fetch(connection);
     while let Some(row) = rows.try_next().await? {
-        each(row.into_record(erased)?);
+        each(row.into_record(erased));
     }
     Ok(())
 }
 
 row! {
-    #[expect(clippy::struct_field_names, reason = "they are columns of the view")]
+    #[expect(clippy::struct_field_names, reason = "they are columns of a view")]
     struct Notice {
         notice_id: i64,
         run_id: i64,
@@ -231,7 +237,7 @@ pub(super) async fn load_notices(
 ) -> Result<Vec<(String, NoticeRecord)>, sqlx::Error> {
     let rows: Vec<Notice> = sqlx::query_as(
         "select notice_id, run_id, organization, kind, field, changes from notice_history
-         where run_id > ?1 and run_id <= ?2 order by notice_id",
+         where run_id > ?1 and run_id <= ?2 order by run_id, notice_id",
     )
     .bind(after)
     .bind(last)
@@ -259,7 +265,7 @@ pub(super) async fn load_notices(
             let salt = salt_of.get(&(row.notice_id, key_id.clone())).cloned().flatten();
             Ok(NoticeChange {
                 value: text(1).map(str::to_owned),
-                salt: parse_salt(salt.as_deref())?,
+                salt: parse_salt(salt.as_deref()),
                 erased: seals(erased, |value| value.key_id.as_ref() == Some(&key_id)),
                 key_id,
             })
@@ -272,7 +278,7 @@ pub(super) async fn load_notices(
 }
 
 row! {
-    #[expect(clippy::struct_field_names, reason = "they are columns of the view")]
+    #[expect(clippy::struct_field_names, reason = "they are columns of a view")]
     struct Act {
         act_id: i64,
         organization: String,
@@ -296,11 +302,11 @@ pub(super) async fn load_acts(
     .fetch_all(connection)
     .await?;
     let read = |row: Act| {
-        let digest = parse_digest(row.digest)?;
+        let digest = row.digest.as_deref().map(parse_digest);
         let Act { act_id, organization, after_run_id, kind, acted_at, actor, detail, .. } = row;
-        Ok(ActRecord { act_id, organization, after_run_id, kind, acted_at, actor, detail, digest })
+        ActRecord { act_id, organization, after_run_id, kind, acted_at, actor, detail, digest }
     };
-    rows.into_iter().map(read).collect()
+    Ok(rows.into_iter().map(read).collect())
 }
 
 /// The seals of what was erased, by where it was.
@@ -312,8 +318,7 @@ pub(super) async fn load_erased(connection: &mut SqliteConnection) -> Result<Era
             .await?;
     let mut erased = Erased::new();
     for (act_id, place, id, key_id, side, field, seal) in rows {
-        let seal = seal.parse::<Digest>().map_err(|()| unreadable("a seal"))?;
-        let value = ErasedValue { act_id, key_id, side, field, seal: Seal(seal.0) };
+        let value = ErasedValue { act_id, key_id, side, field, seal: Seal(parse_digest(&seal).0) };
         erased.entry((place, id)).or_default().push(value);
     }
     Ok(erased)

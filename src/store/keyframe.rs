@@ -63,7 +63,7 @@ pub(super) async fn load_keyframe(
         let unconfirmed: bool = row.try_get("unconfirmed")?;
         let row = KeyRow::from_row(&row)?;
         let erased = seals(erased_of.get(row.key_id.as_str()), |_| true);
-        let salt = parse_salt(salts.remove(&row.key_id).flatten().as_deref())?;
+        let salt = parse_salt(salts.remove(&row.key_id).flatten().as_deref());
         let record = into_record(row).ok_or_else(|| unreadable("a key of a keyframe"))?;
         records.push(KeyframeRecord { record, unconfirmed, salt, erased });
     }

@@ -22,11 +22,22 @@ impl Reader {
         let checked: Result<Vec<String>, sqlx::Error> =
             sqlx::query_scalar("pragma integrity_check(1)").fetch_all(&mut self.connection).await;
         match checked.map_err(|source| self.failed(source)) {
-            Ok(said) if said == ["ok"] => Ok(None),
+            Ok(said) if said == ["ok"] => self.find_lost_row().await,
             Ok(said) => Ok(Some(said.join("; "))),
             Err(Error::Corrupt { source, .. }) => Ok(Some(source.to_string())),
             Err(error) => Err(error),
         }
+    }
+
+    /// A row that refers to one that is not there: the views may show neither.
+    async fn find_lost_row(&mut self) -> Result<Option<String>, Error> {
+        let lost: Option<(String, String)> =
+            sqlx::query_as("select \"table\", parent from pragma_foreign_key_check limit 1")
+                .fetch_optional(&mut self.connection)
+                .await
+                .map_err(|source| self.failed(source))?;
+        let say = |(table, parent)| format!("`{table}` refers to a row of `{parent}` that is lost");
+        Ok(lost.map(say))
     }
 
     /// Reads the history of all organizations, and says of each how far it holds.
@@ -113,8 +124,7 @@ pub(super) async fn read_span(
     until: i64,
 ) -> Result<(i64, i64), sqlx::Error> {
     while at.0 < until {
-        let mut runs = load_runs(connection, None, at.0, RUNS).await?;
-        runs.retain(|run| run.run_id <= until);
+        let runs = load_runs(connection, None, at.0, RUNS, until).await?;
         let Some(last) = runs.last().map(|run| run.run_id) else { break };
         let told = load_notices(connection, (at.0, last), &aside.erased).await?;
         let span = (at.1 + 1, runs.iter().fold(at.1, |id, run| id.saturating_add(run.events())));
@@ -134,8 +144,11 @@ pub(super) async fn read_history(
     until: i64,
 ) -> Result<(), sqlx::Error> {
     let mut aside = prepare(connection, verifier).await?;
-    let (run_id, event_id) = read_span(connection, verifier, &mut aside, (0, 0), until).await?;
-    let Aside { erased, mut acts } = aside;
+    if until == i64::MAX {
+        read_strays(connection, verifier, &aside.erased).await?;
+    }
+    read_span(connection, verifier, &mut aside, (0, 0), until).await?;
+    let mut acts = aside.acts;
     while let Some(act) = acts.pop_front_if(|act| act.after_run_id <= until) {
         verifier.act(act);
     }
@@ -145,11 +158,27 @@ pub(super) async fn read_history(
     for (organization, act_id) in find_misplaced(connection).await? {
         verifier.misplaced(&organization, act_id);
     }
-    // What belongs to no run.
-    let rest = (event_id + 1, i64::MAX);
-    stream_events(connection, None, rest, &erased, |event| verifier.stray_event(&event)).await?;
-    for (organization, notice) in load_notices(connection, (run_id, i64::MAX), &erased).await? {
-        verifier.stray_notice(&organization, &notice);
+    Ok(())
+}
+
+/// What is numbered before or behind all that there may be. First, so that it is known at its run.
+async fn read_strays(
+    connection: &mut SqliteConnection,
+    verifier: &mut Verifier<'_>,
+    erased: &Erased,
+) -> Result<(), sqlx::Error> {
+    for run in load_runs(connection, None, i64::MIN, -1, 0).await? {
+        verifier.stray_run(&run);
+    }
+    let last: i64 = sqlx::query_scalar(
+        "select ifnull(sum(baseline + added + restored + removed + used + changed), 0)
+         from run_history where run_id > 0",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    for span in [(i64::MIN, 0), (last.saturating_add(1), i64::MAX)] {
+        let each = |event| verifier.stray_event(&event);
+        stream_events(connection, None, span, erased, each).await?;
     }
     Ok(())
 }

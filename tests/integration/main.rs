@@ -34,3 +34,4 @@ mod pitfalls;
 mod removals;
 mod retention;
 mod soak;
+mod verify;

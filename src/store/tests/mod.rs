@@ -2,7 +2,9 @@
 
 mod append_only;
 mod backup;
+mod damage;
 mod erasure;
+mod evidence;
 mod faults;
 mod find;
 mod history;
@@ -11,6 +13,8 @@ mod locking;
 mod queries;
 mod retention;
 mod runs;
+mod shown;
+mod upgrade;
 mod views;
 
 use std::collections::HashSet;
