@@ -55,7 +55,7 @@ def notice_item(notice, salts, erased):
 def fields(key):  # by name: what is in a column as it is, any other value as the one item of a list
     found = {name: key[name] for name in ("scope", *COLUMNS.values()) if key[name] is not None}
     for path, value in key["other"].items():
-        found[path if COLUMNS.get(path, path) in found else COLUMNS.get(path, path)] = [value]
+        found[COLUMNS.get(path, path) + " twice" * (COLUMNS.get(path, path) in found)] = [value]
     return found
 def meaning(field, text):
     column = field in COLUMNS.values()

@@ -90,8 +90,8 @@ impl Shown {
         let sealed = |side: &str| {
             let value = event.and_then(|event| event[side].as_str()).unwrap_or_default();
             let key: serde_json::Value = serde_json::from_str(value).unwrap_or_default();
-            if event.is_some_and(|event| !event["field"].is_null()) {
-                return !value.is_empty();
+            if let Some(field) = event.and_then(|event| event["field"].as_str()) {
+                return crate::audit::is_personal(field) && !value.is_empty();
             }
             key["owner_name"].is_string() || key["other"].get("owner.name").is_some()
         };
@@ -122,7 +122,7 @@ pub(super) fn expect(before: &Shown, after: &Shown) -> Option<Expected> {
     let mut expected = Expected::default();
     let text = |row: &Row| row["organization"].as_str().unwrap().to_owned();
     expected.shown = after.rows("chains").map(text).collect();
-    let mut differs = false;
+    let (mut differs, mut inventories) = (false, BTreeMap::new());
     for key in before.0.keys().chain(after.0.keys()) {
         let (was, is) = (before.0.get(key), after.0.get(key));
         if was == is || matches!((was, is), (Some(was), Some(is)) if is_exempt(key.0, was, is)) {
@@ -155,9 +155,15 @@ pub(super) fn expect(before: &Shown, after: &Shown) -> Option<Expected> {
             {
                 span.0 = span.0.min(first);
             }
-            let known = expected.spans.entry(organization).or_insert(span);
+            let spans = if inventory { &mut inventories } else { &mut expected.spans };
+            let known = spans.entry(organization).or_insert(span);
             *known = (known.0.min(span.0), known.1.min(span.1));
         }
+    }
+    // The inventory is looked at last, if at all.
+    for (organization, span) in inventories {
+        let known = expected.spans.entry(organization).or_insert(span);
+        known.0 = known.0.min(span.0);
     }
     differs.then_some(expected)
 }
