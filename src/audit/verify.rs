@@ -102,6 +102,7 @@ pub struct Verifier<'a> {
     current: Option<Current>,
     /// How many erased values name each act.
     erased: Option<BTreeMap<i64, i64>>,
+    wrong_versions: Vec<(String, i64)>,
 }
 
 impl std::fmt::Debug for Verifier<'_> {
@@ -165,6 +166,7 @@ impl<'a> Verifier<'a> {
             last_event_id: 0,
             current: None,
             erased: Some(BTreeMap::new()),
+            wrong_versions: Vec::new(),
         }
     }
 
@@ -360,6 +362,11 @@ impl<'a> Verifier<'a> {
         }
     }
 
+    /// A run of which the past cannot be asked: an index into the versions of keys is off.
+    pub fn wrong_version(&mut self, organization: &str, run_id: i64) {
+        self.wrong_versions.push((organization.to_owned(), run_id));
+    }
+
     /// A run that is numbered before the first.
     pub fn stray_run(&mut self, run: &RunRecord) {
         if let Some(chain) = self.chains.get_mut(&run.organization) {
@@ -406,7 +413,18 @@ impl<'a> Verifier<'a> {
             let what = format!("erased values name act {act_id}, which is not there");
             self.chains.values_mut().for_each(|chain| chain.fail(None, &what));
         }
-        self.chains.into_values().map(Chain::finish).collect()
+        let mut verdicts: Vec<Verdict> = self.chains.into_values().map(Chain::finish).collect();
+        // Whatever else is damaged may be the reason, and is what is to be said.
+        if verdicts.iter().all(|verdict| verdict.problem.is_none()) {
+            for (organization, run_id) in self.wrong_versions {
+                let what = "the number of its last version is not what its events say".to_owned();
+                let verdict = verdicts.iter_mut().find(|of| of.organization == organization);
+                if let Some(verdict) = verdict {
+                    verdict.problem.get_or_insert(Problem { run_id: Some(run_id), what });
+                }
+            }
+        }
+        verdicts
     }
 }
 

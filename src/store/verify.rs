@@ -155,6 +155,9 @@ pub(super) async fn read_history(
     if until < i64::MAX {
         return Ok(());
     }
+    for (organization, run_id) in find_wrong_versions(connection).await? {
+        verifier.wrong_version(&organization, run_id);
+    }
     for (organization, act_id) in find_misplaced(connection).await? {
         verifier.misplaced(&organization, act_id);
     }
@@ -181,6 +184,28 @@ async fn read_strays(
         stream_events(connection, None, span, erased, each).await?;
     }
     Ok(())
+}
+
+/// Runs of which the number of their last version is not what their events say: the past is asked for by it.
+async fn find_wrong_versions(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    sqlx::query_as(
+        "with spans as (
+             select run_id, organization, last_version,
+                    ifnull(lag(last_version) over (order by run_id), 0) as before
+             from runs),
+         wrong as (
+             select run_id from spans where last_version is null or last_version < before
+             union
+             select s.run_id from audit a join spans s on s.run_id = a.run_id
+             where a.event in ('baseline', 'added', 'restored', 'changed')
+               and (a.version > s.last_version or a.version <= s.before))
+         select o.name, w.run_id from wrong w join runs r on r.run_id = w.run_id
+         join organizations o on o.organization = r.organization order by w.run_id",
+    )
+    .fetch_all(connection)
+    .await
 }
 
 /// Erased values of one organization that name an act of another.

@@ -121,7 +121,9 @@ async fn tables(connection: &mut SqliteConnection) -> BTreeMap<String, Vec<Row>>
     let columns = query(
         connection,
         "select m.name as tbl, c.name, c.type, c.pk from sqlite_schema m, pragma_table_info(m.name) c
-         where m.type = 'table' and m.name not like '\\_%' escape '\\' and m.name <> 'installation'",
+         where m.type = 'table' and m.name not like '\\_%' escape '\\' and m.name <> 'installation'
+           -- An index that no view shows: only our own verifier looks at it, in a test of its own.
+           and c.name <> 'last_version'",
     );
     let mut tables: BTreeMap<String, Vec<Row>> = BTreeMap::new();
     for column in columns.await.unwrap() {

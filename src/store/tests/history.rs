@@ -152,3 +152,36 @@ async fn notices_are_part_of_the_history() {
     assert_eq!(replayed[ORG].keys[&id("a")], sighting("a", &owned).key);
     assert_eq!(replayed[ORG].keys[&id("b")].expires_at, Some(at(5)));
 }
+
+#[tokio::test]
+async fn the_index_that_the_past_is_asked_by_is_held_against_the_events() {
+    let never = |_: &str, _: Timestamp| None;
+    for (run_id, edit) in [
+        (
+            1,
+            "drop trigger runs_no_update; update runs set last_version = last_version + 1 where run_id = 1",
+        ),
+        (
+            2,
+            "drop trigger runs_no_update; update runs set last_version = last_version - 1 where run_id = 2",
+        ),
+        (
+            4,
+            "drop trigger runs_no_update; update runs set last_version = last_version - 1 where run_id = 4",
+        ),
+    ] {
+        let mut books = Books::new().await;
+        let mut world = two_keys();
+        books.sync(&world, &[]).await;
+        for name in ["x", "y", "z"] {
+            world.get_mut("key_1").unwrap()["name"] = json!(name);
+            books.sync(&world, &[]).await;
+        }
+        let verdicts = books.reader().await.verify(&never).await.unwrap();
+        assert_eq!(verdicts[0].problem, None);
+        books.execute(edit).await.unwrap();
+        let problem = books.reader().await.verify(&never).await.unwrap().remove(0).problem.unwrap();
+        assert!(problem.what.contains("last version"), "{problem:?}");
+        assert!([run_id, run_id + 1].contains(&problem.run_id.unwrap()), "{problem:?}");
+    }
+}

@@ -147,7 +147,8 @@ pub(super) fn expect(before: &Shown, after: &Shown) -> Option<Expected> {
             differs = true;
             let run = if inventory { after.runs(&organization).max().unwrap_or(run) } else { run };
             // Without a link, or with an act too much, it may be the next that does not fit.
-            let next = before.runs(&organization).find(|next| *next > run).filter(|_| act || left);
+            let runs = before.runs(&organization).chain(after.runs(&organization));
+            let next = runs.filter(|next| *next > run).min().filter(|_| act || left);
             let later = is.as_ref().map_or(run, |is| is.1).max(next.unwrap_or(run));
             let mut span = (run, if act || left { later } else { run });
             if let Some((first, last)) = before.adopted(&organization).filter(|_| !inventory)
