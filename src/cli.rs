@@ -310,8 +310,8 @@ pub struct Status {
 
 const VERIFY_NOTES: &str = "\
 It computes every digest of the chain anew, replays the history, and holds the result against the
-inventory. Broken (exit code 3) is what was edited, dropped, inserted or moved: it names the first bad
-run, and up to where the record is good. docs/audit-log.md says what that proves, and what not.
+inventory. Broken (exit code 3) is what was edited, dropped, inserted or moved: it names the first
+bad run, and up to where the record is good. docs/audit-log.md says what that proves, and what not.
 Checkpoints are those in the checkpoint file, if it is there and can be read, and those given.
 
 Examples:
@@ -339,10 +339,10 @@ pub struct Verify {
 }
 
 const EVIDENCE_NOTES: &str = "\
-The file has the inventory at both ends, every event and run between them with the gaps, the settings
-without secrets, the chain with its checkpoints, and what it takes to check all of it anywhere:
-with keydrift, or with the Python program in it. The same database, period and settings give the same
-bytes.
+The file has the inventory at both ends, every event and run between them with the gaps, the
+settings without secrets, the chain with its checkpoints, and what it takes to check all of it
+anywhere: with keydrift, or with the Python program in it. The same database, period and settings
+give the same bytes.
 
 Examples:
   keydrift evidence --from 2026-07-01 --to 2026-10-01 -o q3.tar.gz

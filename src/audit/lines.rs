@@ -363,9 +363,14 @@ impl InventoryLine {
         })
     }
 
-    /// The line that [`InventoryLine::read`] reads.
+    /// The line that [`InventoryLine::read`] reads. Where a replay begins, it has to say which keys are
+    /// unconfirmed.
     #[must_use]
-    pub fn write(organization: &str, record: &InventoryRecord, unconfirmed: bool) -> String {
+    pub fn write(
+        organization: &str,
+        record: &InventoryRecord,
+        unconfirmed: Option<bool>,
+    ) -> String {
         let mut line = record.key.to_json();
         let other = line["other"].take().to_string();
         line["organization"] = organization.into();
@@ -375,7 +380,9 @@ impl InventoryLine {
         line["first_seen_at"] = record.first_seen_at.as_str().into();
         line["last_seen_at"] = record.last_seen_at.as_deref().into();
         line["removed_at"] = record.removed_at.as_deref().into();
-        line["unconfirmed"] = i64::from(unconfirmed).into();
+        if let Some(unconfirmed) = unconfirmed {
+            line["unconfirmed"] = i64::from(unconfirmed).into();
+        }
         line.to_string()
     }
 }

@@ -150,7 +150,9 @@ fn feed(files: &Files, verifier: &mut Verifier<'_>) -> Result<(), Error> {
         Ok(())
     })?;
     feed.end();
-    acts.into_iter().for_each(|act| verifier.act(act));
+    for act in acts {
+        verifier.act(act);
+    }
     Ok(())
 }
 
@@ -186,7 +188,10 @@ fn read_notices(files: &Files, erased: &Erased) -> Result<Vec<(String, NoticeRec
     Ok(told)
 }
 
-fn read_salts(files: &Files) -> Result<HashMap<i64, (Option<Salt>, Option<Salt>)>, Error> {
+/// Of events, by their ids: those of the old side and of the new one.
+type Salts = HashMap<i64, (Option<Salt>, Option<Salt>)>;
+
+fn read_salts(files: &Files) -> Result<Salts, Error> {
     let mut salts = HashMap::new();
     each(files, "audit_salts.ndjson", |line: SaltsLine| {
         salts.insert(line.event_id, line.read()?);

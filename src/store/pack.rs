@@ -128,8 +128,8 @@ async fn load(
     verifier.end_coverage(to);
     let (_, after) = verifier.pause();
     let mut files = vec![
-        ("keys_before.ndjson", inventory_lines(&before)),
-        ("all_keys.ndjson", inventory_lines(&after)),
+        ("keys_before.ndjson", inventory_lines(&before, true)),
+        ("all_keys.ndjson", inventory_lines(&after, false)),
         ("chains.ndjson", lines(connection, CHAINS, (0, 0)).await?),
         ("erased_values.ndjson", lines(connection, ERASED, (0, 0)).await?),
         ("act_history.ndjson", act_lines(connection, &(&pending - &left)).await?),
@@ -249,11 +249,11 @@ async fn act_lines(
     Ok(joined(rows.into_iter().filter(|(id, _)| wanted.contains(id)).map(|(_, line)| line)))
 }
 
-fn inventory_lines(inventories: &Inventories) -> String {
+fn inventory_lines(inventories: &Inventories, is_beginning: bool) -> String {
     let lines = inventories.iter().flat_map(|(name, records)| {
-        records
-            .iter()
-            .map(move |(record, unconfirmed)| InventoryLine::write(name, record, *unconfirmed))
+        records.iter().map(move |(record, unconfirmed)| {
+            InventoryLine::write(name, record, is_beginning.then_some(*unconfirmed))
+        })
     });
     joined(lines)
 }

@@ -564,7 +564,7 @@ const VIEWS: [(&str, &str); 14] = [
     ("chains", "organization origin database_id"),
     ("run_parts", "run_id organization part items digest"),
     ("act_history", "act_id organization origin after_run_id kind acted_at actor detail digest"),
-    ("notice_history", "notice_id run_id observed_at organization kind field changes"),
+    ("notice_history", "notice_id run_id organization kind field changes"),
     ("audit_salts", "event_id old_salt new_salt"),
     ("notice_salts", "notice_id key_id salt"),
     ("erased_values", "act_id place id key_id side field seal"),

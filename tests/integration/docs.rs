@@ -2,8 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::support::{Keydrift, World, sql};
+use keydrift::clock::{Clock, SystemClock};
+use keydrift::run::Status;
+use keydrift::sim::Organization;
+
+use crate::support::{History, Keydrift, World, sql};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -74,7 +79,11 @@ fn every_query_runs_against_the_demo() {
 fn every_command_line_of_the_readme_works() {
     let directory = tempfile::tempdir().unwrap();
     let database = demo(directory.path());
-    let world = World::new(12);
+    // As if keydrift had been used for a month: nothing is known of a week ago otherwise.
+    let history = History::of(Organization::generate(7, 12));
+    let past = SystemClock.now().saturating_sub(Duration::from_hours(30 * 24));
+    assert_eq!(history.sync(&past.to_string()), Status::Ok);
+    let world = history.world;
     std::fs::remove_file(&database).unwrap();
     let mut tried = BTreeSet::new();
     for block in blocks(&read("README.md"), "sh") {
@@ -87,27 +96,14 @@ fn every_command_line_of_the_readme_works() {
                 // Tried by the tests of the demo.
                 continue;
             }
-            // As if keydrift had been used for a month: nothing is known of a week ago otherwise.
-            if words.contains(&"7d") {
-                with_a_past(&world);
-            }
             world.keydrift(&words).succeeds();
         }
     }
-    let expected =
-        ["backup", "config", "demo", "diff", "keys", "log", "runs", "show", "status", "sync"];
+    let expected = [
+        "backup", "config", "demo", "diff", "evidence", "keys", "log", "runs", "show", "status",
+        "sync", "verify",
+    ];
     assert_eq!(tried.iter().map(String::as_str).collect::<Vec<_>>(), expected);
-}
-
-/// Moves the first run to a month ago, which the triggers would not let anybody do.
-fn with_a_past(world: &World) {
-    for statement in [
-        "drop trigger if exists runs_no_update",
-        "update runs set started_at = unixepoch() - 2592000, finished_at = unixepoch() - 2592000
-         where run_id = 1",
-    ] {
-        sql::rows(&world.database(), statement);
-    }
 }
 
 #[test]

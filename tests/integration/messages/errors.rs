@@ -468,7 +468,7 @@ fn runs_that_are_held_or_refused() {
     insta::assert_snapshot!(error(&world, &ran), @"
     error: the sync of organization `default` is held, nothing was changed
       caused by: 20 of 40 keys are missing and could not be confirmed gone; 12 would pass (`removal.guard_keys`, `removal.guard_percent`)
-    hint: `keydrift runs --limit 1 --format json` names the keys (`missing`); if they are gone, run `keydrift sync --accept default`
+    hint: `keydrift runs --organization default --limit 1 --format json` names the keys (`missing`); if they are gone, run `keydrift sync --accept default`
     ");
     world.organization().clear_faults();
     world.organization().with(|organization| {
@@ -481,7 +481,7 @@ fn runs_that_are_held_or_refused() {
     insta::assert_snapshot!(error(&world, &ran), @"
     error: the sync of organization `default` is held, nothing was changed
       caused by: 4 of 40 keys are missing, more than the 2 that may be looked up (`removal.confirm_limit`)
-    hint: `keydrift runs --limit 1 --format json` names the keys (`missing`); if they are gone, run `keydrift sync --accept default`
+    hint: `keydrift runs --organization default --limit 1 --format json` names the keys (`missing`); if they are gone, run `keydrift sync --accept default`
     ");
 
     let ours = world

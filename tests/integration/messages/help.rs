@@ -519,8 +519,7 @@ fn help_of_verify() {
 
     It computes every digest of the chain anew, replays the history, and holds the result against the
     inventory. Broken (exit code 3) is what was edited, dropped, inserted or moved: it names the first
-    bad
-    run, and up to where the record is good. docs/audit-log.md says what that proves, and what not.
+    bad run, and up to where the record is good. docs/audit-log.md says what that proves, and what not.
     Checkpoints are those in the checkpoint file, if it is there and can be read, and those given.
 
     Examples:
@@ -616,6 +615,75 @@ fn help_of_checkpoint_accept() {
 
     Examples:
       keydrift checkpoint accept --reason 'disk failed on 3 October, backup of the night before'
+    ");
+}
+
+#[test]
+fn help_of_evidence() {
+    insta::assert_snapshot!(help(&["evidence"]), @"
+    Put a period of the history into one file for an auditor, or check such a file
+
+    Usage: keydrift evidence [OPTIONS] --from <TIME> --to <TIME> --output <FILE>
+           keydrift evidence <COMMAND>
+
+    Commands:
+      verify  Check such a file, with no database: exit code 3 if it does not hold
+
+    Options:
+          --from <TIME>    The beginning: the first inventory is as of then
+          --to <TIME>      The end: the second inventory is as of then
+      -o, --output <FILE>  The new file; one that is there already is an error
+      -h, --help           Print help
+
+    Global options:
+          --config <FILE>        Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                                 /etc/keydrift/keydrift.toml]
+          --database <FILE>      Use this database file [setting: database.path]
+      -v, --verbose...           Log more to stderr: what is done, with -vv also how, with -vvv
+                                 everything (RUST_LOG wins)
+          --log-format <FORMAT>  How log lines look; given, they go to stderr also where they would go
+                                 to the journal [possible values: text, json]
+      -q, --quiet                Say nothing on stderr but warnings and errors
+
+    The file has the inventory at both ends, every event and run between them with the gaps, the
+    settings without secrets, the chain with its checkpoints, and what it takes to check all of it
+    anywhere: with keydrift, or with the Python program in it. The same database, period and settings
+    give the same bytes.
+
+    Examples:
+      keydrift evidence --from 2026-07-01 --to 2026-10-01 -o q3.tar.gz
+      keydrift evidence verify q3.tar.gz
+    ");
+}
+
+#[test]
+fn help_of_evidence_verify() {
+    insta::assert_snapshot!(help(&["evidence", "verify"]), @"
+    Check such a file, with no database: exit code 3 if it does not hold
+
+    Usage: keydrift evidence verify [OPTIONS] <FILE>
+
+    Arguments:
+      <FILE>  The file
+
+    Options:
+          --checkpoints <FILE>  Hold it against the checkpoints in this file too; may be given several
+                                times
+          --public-key <KEY>    Take nothing for signed but what is signed by this key; may be given
+                                several times
+          --format <FORMAT>     How to print: for people, or for programs [default: table] [possible
+                                values: table, json, ndjson, csv]
+      -h, --help                Print help
+
+    Global options:
+          --config <FILE>        Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                                 /etc/keydrift/keydrift.toml]
+          --database <FILE>      Use this database file [setting: database.path]
+      -v, --verbose...           Log more to stderr: what is done, with -vv also how, with -vvv
+                                 everything (RUST_LOG wins)
+          --log-format <FORMAT>  How log lines look; given, they go to stderr also where they would go
+                                 to the journal [possible values: text, json]
+      -q, --quiet                Say nothing on stderr but warnings and errors
     ");
 }
 

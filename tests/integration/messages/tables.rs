@@ -45,6 +45,8 @@ fn table_of_keys_as_of_a_time() {
     admin    key_own      keydrift        sk-admin-****47HX  Ada Lovelace  2025-10-01T00:00:00Z  -
     --- stderr
     4 keys as of 2026-10-02T00:00:00Z
+    as of 2026-10-02T00:00:00Z: what run 1 observed between 2026-10-01T08:00:00Z and 2026-10-01T08:00:00Z; the next good run began at 2026-10-02T08:00:00Z
+    warning: 2026-10-02T00:00:00Z lies in a gap: nothing was observed between 2026-10-01T08:00:00Z and 2026-10-02T08:00:00Z
     ");
 }
 
@@ -102,12 +104,12 @@ fn table_of_show() {
     last_seen_at    2026-10-07T08:00:00Z
 
     history
-    OBSERVED              EVENT     WHAT
-    2026-10-01T08:00:00Z  baseline  sk-admin-****Dply of ci
-    2026-10-02T08:00:00Z  changed   name: ci deploy → ci deploy (eu)
-    2026-10-06T08:00:00Z  changed   expires_at: - → 2027-01-01T00:00:00Z
-    2026-10-06T08:00:00Z  changed   permissions: - → ["a","b"]
-    2026-10-07T08:00:00Z  changed   permissions: ["a","b"] → -
+    BETWEEN               AND                   EVENT     WHAT
+    -                     2026-10-01T08:00:00Z  baseline  sk-admin-****Dply of ci
+    2026-10-01T08:00:00Z  2026-10-02T08:00:00Z  changed   name: ci deploy → ci deploy (eu)
+    2026-10-03T08:00:00Z  2026-10-06T08:00:00Z  changed   expires_at: - → 2027-01-01T00:00:00Z
+    2026-10-03T08:00:00Z  2026-10-06T08:00:00Z  changed   permissions: - → ["a","b"]
+    2026-10-06T08:00:00Z  2026-10-07T08:00:00Z  changed   permissions: ["a","b"] → -
     --- stderr
     "#);
 }
@@ -115,7 +117,7 @@ fn table_of_show() {
 #[test]
 fn table_of_show_a_removed_key() {
     let world = History::eventful().world;
-    insta::assert_snapshot!(table(&world, &["show", "billing export"]), @r#"
+    insta::assert_snapshot!(table(&world, &["show", "billing export"]), @"
     key key_billing
     state           removed, seen gone at 2026-10-07T08:00:00Z
     organization    default
@@ -132,17 +134,17 @@ fn table_of_show_a_removed_key() {
     last_seen_at    2026-10-06T08:00:00Z
 
     history
-    OBSERVED              EVENT     WHAT
-    2026-10-01T08:00:00Z  baseline  sk-proj-****Bill of ci
-    2026-10-07T08:00:00Z  removed   sk-proj-****Bill of ci
+    BETWEEN               AND                   EVENT     WHAT
+    -                     2026-10-01T08:00:00Z  baseline  sk-proj-****Bill of ci
+    2026-10-06T08:00:00Z  2026-10-07T08:00:00Z  removed   sk-proj-****Bill of ci
     --- stderr
-    "#);
+    ");
 }
 
 #[test]
 fn table_of_show_our_own_key() {
     let world = History::eventful().world;
-    insta::assert_snapshot!(table(&world, &["show", "key_own"]), @r#"
+    insta::assert_snapshot!(table(&world, &["show", "key_own"]), @"
     key key_own
     state           present; the credential that keydrift uses
     organization    default
@@ -159,10 +161,10 @@ fn table_of_show_our_own_key() {
     last_seen_at    2026-10-07T08:00:00Z
 
     history
-    OBSERVED              EVENT     WHAT
-    2026-10-01T08:00:00Z  baseline  sk-admin-****47HX of Ada Lovelace
+    BETWEEN  AND                   EVENT     WHAT
+    -        2026-10-01T08:00:00Z  baseline  sk-admin-****47HX of Ada Lovelace
     --- stderr
-    "#);
+    ");
 }
 
 #[test]
@@ -178,6 +180,10 @@ fn table_of_diff() {
     --- stderr
     1 added, 1 removed, 1 used, 2 changed between 2026-10-02T00:00:00Z and 2026-10-08T00:00:00Z
     the API now sends `tier`: 3 keys, left out
+    as of 2026-10-02T00:00:00Z: what run 1 observed between 2026-10-01T08:00:00Z and 2026-10-01T08:00:00Z; the next good run began at 2026-10-02T08:00:00Z
+    warning: 2026-10-02T00:00:00Z lies in a gap: nothing was observed between 2026-10-01T08:00:00Z and 2026-10-02T08:00:00Z
+    as of 2026-10-08T00:00:00Z: what run 7 observed between 2026-10-07T08:00:00Z and 2026-10-07T08:00:00Z; no good run followed
+    warning: 2026-10-08T00:00:00Z lies in a gap: nothing was observed since 2026-10-07T08:00:00Z
     ");
 }
 
@@ -187,6 +193,10 @@ fn table_of_diff_of_nothing() {
     insta::assert_snapshot!(table(&world, &["diff", "2026-10-04", "2026-10-05"]), @"
     --- stderr
     nothing differs between 2026-10-04T00:00:00Z and 2026-10-05T00:00:00Z
+    as of 2026-10-04T00:00:00Z: what run 3 observed between 2026-10-03T08:00:00Z and 2026-10-03T08:00:00Z; the next good run began at 2026-10-06T08:00:00Z
+    warning: 2026-10-04T00:00:00Z lies in a gap: nothing was observed between 2026-10-03T08:00:00Z and 2026-10-06T08:00:00Z
+    as of 2026-10-05T00:00:00Z: what run 3 observed between 2026-10-03T08:00:00Z and 2026-10-03T08:00:00Z; the next good run began at 2026-10-06T08:00:00Z
+    warning: 2026-10-05T00:00:00Z lies in a gap: nothing was observed between 2026-10-03T08:00:00Z and 2026-10-06T08:00:00Z
     ");
 }
 
