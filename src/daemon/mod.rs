@@ -8,6 +8,8 @@
 //! Nothing is remembered but in the database: what the next life needs to know of this one is in the run
 //! history and in the note beside the run lock.
 
+mod books;
+mod error;
 mod gauges;
 mod lifecycle;
 pub mod planner;
@@ -17,16 +19,13 @@ mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
-use tokio_cron_scheduler::JobSchedulerError;
 
-use crate::checkpoint;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, RetentionSettings, Settings};
 use crate::metrics::Metrics;
@@ -36,8 +35,11 @@ use crate::notify::heartbeat;
 use crate::run::Status;
 use crate::schedule::Schedule;
 use crate::stop::{Say, Stop};
-use crate::store::{self, Policy, Reader, Writer};
+use crate::store::{self, Policy, Reader};
 use crate::telemetry::message;
+pub use error::Error;
+
+use books::{prepare, tidy_up};
 use gauges::Gauges;
 use lifecycle::{Request, ServiceManager, Signals};
 use planner::{Ended, Plan, Planner, Start};
@@ -53,51 +55,6 @@ const NO_CHECKPOINTS: &str = "checkpoints cannot be made: see the log";
 
 /// Reads the configuration, at the start and at each reload.
 pub type Load = Box<dyn Fn() -> Result<Settings, config::Error> + Send + Sync>;
-
-/// Why the daemon ended, other than by being told to.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("could not listen for signals")]
-    Signals(#[source] std::io::Error),
-    #[error(transparent)]
-    Store(#[from] store::Error),
-    #[error(transparent)]
-    Checkpoint(checkpoint::Error),
-    #[error("cannot listen at {address} for those who ask for metrics")]
-    Listen { address: SocketAddr, source: std::io::Error },
-    #[error("the metrics could not be set up")]
-    Metrics(#[from] prometheus::Error),
-    #[error("the scheduler failed")]
-    Scheduler(#[from] JobSchedulerError),
-    #[error("a run died")]
-    Died(#[source] JoinError),
-    #[error("stopped at once by a second {by}, without waiting for the run in hand")]
-    StoppedAtOnce { by: &'static str },
-    #[error("stopped, without waiting any longer for the run in hand")]
-    Overtime,
-}
-
-impl Error {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Store(error) => error.hint(),
-            Self::Checkpoint(error) => error.hint(),
-            Self::Listen { .. } => {
-                Some("free the address, or set another `metrics.listen`".to_owned())
-            }
-            Self::Signals(_) | Self::Metrics(_) | Self::Scheduler(_) | Self::Died(_) => {
-                Some("this is a mistake in keydrift; the service manager starts it anew".to_owned())
-            }
-            // It may have been at its very end.
-            Self::StoppedAtOnce { .. } | Self::Overtime => Some(
-                "it is recorded as a whole, or not at all, which the next start tells in the run history"
-                    .to_owned(),
-            ),
-        }
-    }
-}
 
 /// Syncs on schedule until told to stop.
 pub async fn run(settings: Settings, load: Load, clock: Arc<dyn Clock>) -> Result<(), Error> {
@@ -537,68 +494,6 @@ async fn ended_server(server: &mut Option<(SocketAddr, JoinHandle<()>)>) -> Join
 /// The same, but where there is none it is over.
 async fn finished(run: &mut Option<Running>) -> Result<Option<Done>, JoinError> {
     if run.is_none() { Ok(None) } else { ended(run).await.map(Some) }
-}
-
-/// Brings the schema up to date, records what was cut short, and opens the database for reading.
-async fn prepare(
-    settings: &Settings,
-    clock: &dyn Clock,
-) -> Result<(Reader, BTreeMap<String, Timestamp>), Error> {
-    let database = &settings.database;
-    let opened = checkpoint::open(settings, database.lock_timeout, |holder| {
-        tracing::info!(holder, "waiting for the run lock");
-    });
-    let (mut writer, mut checkpoints) = match opened.await {
-        Ok(opened) => opened,
-        // Somebody syncs by hand, or reads. If the schema is as it should be, nothing has to be done before.
-        Err(checkpoint::Error::Store(
-            error @ (store::Error::Held { .. } | store::Error::Busy { .. }),
-        )) => {
-            tracing::warn!(%error, "the database cannot be written yet");
-            let reader = Reader::open(&database.path).await.map_err(|_| error)?;
-            return Ok((reader, BTreeMap::new()));
-        }
-        Err(checkpoint::Error::Store(error)) => return Err(error.into()),
-        // No run begins on it, and each says so, until somebody has looked.
-        Err(error) if error.is_departure() => {
-            tracing::error!(%error, "the database is not as it was left");
-            return Ok((Reader::open(&database.path).await?, BTreeMap::new()));
-        }
-        Err(error) => return Err(Error::Checkpoint(error)),
-    };
-    checkpoints.tell();
-    loop {
-        match writer.settle_run(clock.now()).await {
-            Ok(Some(run)) => {
-                let what = match run.owed {
-                    None => "an earlier run was cut short; it is recorded now",
-                    Some(_) => "an earlier run could not be recorded in its time; it is now",
-                };
-                tracing::warn!(org.label = run.organization, "{what}");
-            }
-            Ok(None) => break,
-            // The next run tries again, and fails if it can't.
-            Err(error) => {
-                tracing::warn!(%error, "an earlier run could not be recorded yet");
-                break;
-            }
-        }
-    }
-    let owed_until = writer.owed_until();
-    checkpoints.keep(&mut writer).await;
-    let reader = Reader::open(&database.path).await?;
-    if let Err(error) = writer.close().await {
-        tracing::info!(%error, "the database could not be tidied up");
-    }
-    Ok((reader, owed_until))
-}
-
-async fn tidy_up(reader: Reader, database: &Path) -> Result<(), store::Error> {
-    reader.close().await?;
-    if database.exists() {
-        Writer::open(database, Duration::ZERO, |_| {}).await?.retire().await?;
-    }
-    Ok(())
 }
 
 fn schedules(settings: &Settings, installation: &str) -> Vec<(String, Schedule, bool)> {
