@@ -56,14 +56,15 @@ drop table temp.salts;
 create trigger owners_no_update before update on owners
 begin select raise(abort, 'states of owners are append-only'); end;
 
--- Whose a personal value in a notice is: the third member of each change is a row of `owners`.
+-- Whose a personal value in a notice is: the third member of each change is a row of `owners`, that of the key
+-- after the run.
 drop trigger notices_no_update;
 update notices set changes = (
-    select json_group_array(json_array(j.value ->> 0, j.value ->> 1, ifnull(
-        (select min(w.owner) from owners w
-         where w.organization = r.organization and w.name = j.value ->> 1),
-        (select v.owner from keys k join key_versions v on v.version = k.version
-         where k.organization = r.organization and k.key_id = j.value ->> 0))))
+    select json_group_array(json_array(j.value ->> 0, j.value ->> 1, (
+        select v.owner from keys k join key_versions v on v.key = k.key
+        where k.organization = r.organization and k.key_id = j.value ->> 0
+          and v.version <= r.last_version
+        order by v.version desc limit 1)))
     from json_each(notices.changes) j, runs r where r.run_id = notices.run_id)
 where field = 'owner_name' or field like 'owner.%';
 create trigger notices_no_update before update on notices

@@ -106,7 +106,8 @@ fn parse(row: &str, adopted: &AdoptedUse) -> Result<StoredKey, Error> {
             let time = value.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
             time.map(Timestamp::unix)
         }
-        _ => value.as_i64(),
+        // Whoever edits the file may write a time as the view shows it.
+        _ => value.as_i64().or_else(|| Some(value.as_str()?.parse::<Timestamp>().ok()?.unix())),
     };
     Ok(key)
 }
