@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::Value;
 
+use super::evidence::{Script, verify};
 use super::*;
 use crate::audit::{Problem, Verdict};
 use crate::inventory::tests::any_world;
@@ -237,6 +238,14 @@ async fn live(older: Vec<(bool, World, u64)>, steps: Vec<(bool, Step)>) {
     drop(reader);
     let broken = "select count(*) from pragma_foreign_key_check";
     assert_eq!(books.number(broken).await, 0);
+    let path = books.path();
+    let ours = verify(&path).await;
+    let directory = books.close().await;
+    if let Some(mut script) = Script::start() {
+        let (theirs, said) = script.verify(&path);
+        assert_eq!(theirs, ours, "{said}");
+    }
+    drop(directory);
 }
 
 proptest! {
