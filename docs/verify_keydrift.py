@@ -178,6 +178,9 @@ class Chain:  # the history of one organization: its links, and the inventory th
             last = row["last_seen_at"] if unknown else seen["last_seen_at"] or self.last_ok
             expected = {**self.keys.get(key_id, {}), **seen, "last_seen_at": last, "own": key_id == self.own}
             found = {"own": row["own_key"] == 1, **{name: row[name] for name in seen}, **fields(row)}
+            if "unconfirmed" in row:  # as in packs
+                expected["unconfirmed"] = int(not seen.get("removed_at") and seen["last_seen_at"] not in (None, "?"))
+                found["unconfirmed"] = row["unconfirmed"]
             self.compare("the inventory", key_id, expected, found, row["owner_id"] in self.forgotten)
         lost = self.seen.keys() - {row["key_id"] for row in rows}
         refuse(lost, f"the inventory does not follow from the history: {lost} are not in it")
@@ -205,6 +208,9 @@ def read(rows, chains, start, pack):  # all histories from the first run to the 
     for name, said in start["chains"].items():
         chains[name].head = bytes.fromhex(said["digest"]) if said["digest"] else None
         chains[name].forgotten.update(said.get("forgotten", []))
+        for row in kept["keys_before", name]:  # all that are not late were seen by the last ok run
+            refuse(not row["removed_at"] and not row["unconfirmed"] and row["last_seen_at"] not in (None, said["last_ok_at"]),
+                   f"key `{row['key_id']}` was not seen at `last_ok_at`")
         chains[name].resume(map(whole, kept["keys_before", name]), said["last_ok_at"])
     for run in [run for run in runs if run["run_id"] < 1 and not pack]:
         chains[run["organization"]].fail(runs.pop(0)["run_id"], "it was inserted")

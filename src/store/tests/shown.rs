@@ -60,7 +60,8 @@ impl Shown {
     /// what they belong to.
     pub(super) fn must_be_seen(&self, after: &Self) -> bool {
         let keys = self.0.keys().chain(after.0.keys());
-        let mut told = keys.filter(|(view, _)| !view.ends_with("_salts") && *view != "erased_values");
+        let mut told =
+            keys.filter(|(view, _)| !view.ends_with("_salts") && *view != "erased_values");
         told.any(|key| match (self.0.get(key), after.0.get(key)) {
             (Some(was), Some(is)) => was != is && !is_exempt(key.0, was, is),
             _ => true,
