@@ -92,7 +92,9 @@ impl Proof {
         let mut proof = Self { keys, database: database.to_owned(), ..Self::default() };
         let (notes, damaged) = NoteReader::read(text);
         proof.damaged = damaged;
-        notes.into_iter().for_each(|note| proof.take(note));
+        for note in notes {
+            proof.take(note);
+        }
         proof
     }
 

@@ -73,16 +73,8 @@ pub(super) async fn run(context: &mut Context, arguments: &Diff) -> anyhow::Resu
             listing.row(&cells(name, difference)[..shown])?;
         }
     }
-    let count = |kind| counts.get(&kind).copied().unwrap_or(0);
-    let summary = format!(
-        "{} added, {} removed, {} used, {} changed between {from} and {to}",
-        output::grouped(count(EventKind::Added)),
-        output::grouped(count(EventKind::Removed)),
-        output::grouped(count(EventKind::Used)),
-        output::grouped(count(EventKind::Changed)),
-    );
     if listing.finish()? > 0 && format == Format::Table {
-        context.printer.note(&summary);
+        context.printer.note(&format!("{} between {from} and {to}", summary(&counts)));
     }
     for ((organization, kind, field), keys) in &untold.left_out {
         let of = if after.len() > 1 { format!("{organization}: ") } else { String::new() };
@@ -93,6 +85,17 @@ pub(super) async fn run(context: &mut Context, arguments: &Diff) -> anyhow::Resu
         end.tell(context, format);
     }
     Ok(Exit::Done)
+}
+
+fn summary(counts: &BTreeMap<EventKind, u64>) -> String {
+    let count = |kind| output::grouped(counts.get(&kind).copied().unwrap_or(0));
+    format!(
+        "{} added, {} removed, {} used, {} changed",
+        count(EventKind::Added),
+        count(EventKind::Removed),
+        count(EventKind::Used),
+        count(EventKind::Changed),
+    )
 }
 
 /// What only a notice told, which is news of the whole list rather than of each key.

@@ -95,6 +95,7 @@ pub fn read(archive: impl Read) -> io::Result<BTreeMap<String, Vec<u8>>> {
 }
 
 /// What is not as a list of files says.
+#[must_use]
 pub fn find_difference(files: &BTreeMap<String, Vec<u8>>, entries: &[Entry]) -> Option<String> {
     for entry in entries {
         match files.get(&entry.name) {

@@ -154,12 +154,18 @@ fn feed(files: &Files, verifier: &mut Verifier<'_>) -> Result<(), Error> {
     // What no run has room for is known before the runs.
     let (events, strays): (Vec<_>, Vec<_>) =
         events.into_iter().partition(|line| room.contains(&line.event_id));
-    strays.into_iter().for_each(|line| verifier.stray_event(&event(line)));
+    for line in strays {
+        verifier.stray_event(&event(line));
+    }
     let mut acts = VecDeque::from(acts);
     let mut feed = Feed::new(verifier, runs, told, &mut acts);
-    events.into_iter().for_each(|line| feed.event(&event(line)));
+    for line in events {
+        feed.event(&event(line));
+    }
     feed.end();
-    acts.into_iter().for_each(|act| verifier.act(act));
+    for act in acts {
+        verifier.act(act);
+    }
     Ok(())
 }
 
@@ -195,7 +201,10 @@ fn read_notices(files: &Files, erased: &Erased) -> Result<Vec<(String, NoticeRec
     Ok(told)
 }
 
-fn read_salts(files: &Files) -> Result<HashMap<i64, (Option<Salt>, Option<Salt>)>, Error> {
+/// Of both sides of each event.
+type Salts = HashMap<i64, (Option<Salt>, Option<Salt>)>;
+
+fn read_salts(files: &Files) -> Result<Salts, Error> {
     let mut salts = HashMap::new();
     each(files, "audit_salts.ndjson", |line: SaltsLine| {
         salts.insert(line.event_id, line.read()?);

@@ -22,7 +22,7 @@ fn make(history: &History, from: &str, to: &str, name: &str) -> PathBuf {
 /// With nothing but the file.
 fn verify(pack: &Path) -> Ran {
     let home = tempfile::tempdir().unwrap();
-    Keydrift::new(home.path()).args(&["evidence", "verify"]).arg(pack).run()
+    Keydrift::new(home.path()).args(["evidence", "verify"]).arg(pack).run()
 }
 
 /// What the script says of the unpacked files, held against what the binary said; loudly, where there is no Python.
@@ -92,7 +92,7 @@ fn a_period_gives_the_same_bytes_each_time_and_holds_anywhere() {
     // Nor does what happens later change it.
     let (from, to) = SOME;
     let before = make(&history, from, to, "before.tar.gz");
-    history.world.organization().with(|organization| organization.add());
+    history.world.organization().with(keydrift::sim::Organization::add);
     history.sync("2026-10-09T08:00:00Z");
     let after = make(&history, from, to, "after.tar.gz");
     assert!(std::fs::read(before).unwrap() == std::fs::read(after).unwrap());
@@ -193,7 +193,7 @@ fn whatever_is_edited_in_it_is_found() {
             let mut files = original.clone();
             files.insert(
                 name.to_owned(),
-                lines.iter().map(|line| format!("{line}\n")).collect::<String>().into(),
+                lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>().into(),
             );
             pack_again(&files, &edited);
             let ran = verify(&edited);
@@ -213,7 +213,9 @@ fn a_pack_that_is_not_as_it_was_packed_is_broken() {
     let edited = history.world.path().join("edited.tar.gz");
     let repack = |files: &Files| {
         let mut builder = Builder::new(std::fs::File::create(&edited).unwrap(), 0);
-        files.iter().for_each(|(name, content)| builder.add(name, content).unwrap());
+        for (name, content) in files {
+            builder.add(name, content).unwrap();
+        }
         builder.finish().unwrap();
         let ran = verify(&edited);
         if ran.code != Some(1) {
@@ -284,7 +286,7 @@ fn a_signed_pack_is_told_from_any_other_and_its_checkpoints_are_held_against_it(
     let keygen = world.keydrift(&["checkpoint", "keygen", key.to_str().unwrap()]);
     let public = keygen.succeeds().stdout.trim().to_owned();
     for _ in 0..3 {
-        world.organization().with(|organization| organization.add());
+        world.organization().with(keydrift::sim::Organization::add);
         let sync = world.keydrift(&["sync"]);
         sync.env("KEYDRIFT__CHECKPOINT__KEY_FILE", &key).succeeds();
     }
@@ -297,7 +299,7 @@ fn a_signed_pack_is_told_from_any_other_and_its_checkpoints_are_held_against_it(
     let with_key = |pack: &Path, key: &str| {
         let home = tempfile::tempdir().unwrap();
         let args = ["evidence", "verify", "--public-key", key];
-        let ran = Keydrift::new(home.path()).args(&args).arg(pack).run();
+        let ran = Keydrift::new(home.path()).args(args).arg(pack).run();
         script_agrees(pack, &ran, &[key]);
         ran
     };
@@ -374,7 +376,7 @@ fn packs_of_a_pruned_history_and_of_forgotten_people_hold_wherever_they_are_kept
     {
         let text = String::from_utf8(original[name].clone()).unwrap();
         let mut files = original.clone();
-        let less: String = text.lines().skip(1).map(|line| format!("{line}\n")).collect();
+        let less: String = text.lines().skip(1).flat_map(|line| [line, "\n"]).collect();
         files.insert(name.to_owned(), less.into_bytes());
         pack_again(&files, &edited);
         script_agrees(&edited, &verify(&edited), &[]);
