@@ -31,7 +31,9 @@ def encode(value):  # canonical bytes
     if value is None or isinstance(value, bool): return b"n" if value is None else b"b" + bytes([value])
     if isinstance(value, bytes): return (b"s" if isinstance(value, Seal) else b"d") + value
     if isinstance(value, float): return b"f" + struct.pack(">d", value)
-    if isinstance(value, (int, str)): return sized(b"ti"[isinstance(value, int):][:1], len(str(value).encode()), str(value).encode())
+    if isinstance(value, (int, str)):
+        text = str(value).encode()
+        return sized(b"i" if isinstance(value, int) else b"t", len(text), text)
     if isinstance(value, dict): return sized(b"m", len(value), *(encode(k) + encode(value[k]) for k in sorted(value)))
     return sized(b"l", len(value), *map(encode, value))
 def digest(*values): return hashlib.sha256(b"".join(map(encode, values))).digest()
@@ -85,17 +87,20 @@ class Chain:  # the history of one organization: its links, and the inventory th
         if (detail.get("keyframe") or {}).get("run") != max(used, events): return
         self.horizons, self.horizon = {"used": used, "events": events, "notices": events}, max(used, events)
         self.keyframe = detail["keyframe"]["digest"], []
-    def keep(self, keys, secrets):
-        if keys: self.keyframe = (self.keyframe or [""])[0], keys, *([sealed(
-            {name: key[name] for name in ("key_id", *COLUMNS.values(), "other")}, *secrets("keyframe", self.horizon, key["key_id"])),
-            *(key[column] for column in KEPT)] for key in keys)
+    def keep(self, keys, secrets):  # the keyframe that is there, and what enters its digest
+        def item(key):
+            shown = {name: key[name] for name in ("key_id", *COLUMNS.values(), "other")}
+            own = secrets("keyframe", self.horizon, key["key_id"])
+            return [sealed(shown, *own), *(key[column] for column in KEPT)]
+        if keys: self.keyframe = (self.keyframe or [""])[0], keys, *map(item, keys)
     def fail(self, run_id, what): self.bad = self.bad if self.bad and self.bad[0] <= run_id else (run_id, what)
     def hold(self, run_id, step, *what):
         try: return None if self.bad and self.bad[0] <= run_id else step(*what)
         except Exception as why:  # before anything is adopted, it is all up to there that nothing vouches for
             self.fail(self.runs[0][0] if self.adopting and self.runs else run_id, say(why))
     def run(self, run, span, events, notices, kept, secrets):
-        run_id, ok, header = run["run_id"], run["status"] == "ok", ["keydrift/run/1", self.origin, *(run[name] for name in RUN)]
+        run_id, ok = run["run_id"], run["status"] == "ok"
+        header = ["keydrift/run/1", self.origin, *(run[name] for name in RUN)]
         items = {"events": [], "used": [], "notices": [notice_item(notice, secrets) for notice in notices]}
         told = [event_item(event, secrets) for event in events]
         for item in told: items["used" if item[7] == "used" else "events"].append(item)
@@ -110,16 +115,18 @@ class Chain:  # the history of one organization: its links, and the inventory th
                or span and not ok, "an event of it was moved, dropped or inserted")
         if run["digest"] is None:  # from before the chain
             refuse(self.head or kept, "it has no digest")
-            self.adopting, self.unchecked = [*self.adopting, *told, header, *items["notices"]], self.unchecked or gone and ok
+            self.adopting += [*told, header, *items["notices"]]
+            self.unchecked |= bool(gone) and ok
         else:
             refuse(self.adopting, "what was before the chain was not adopted by it")
             self.head = digest([*header, self.head, [parts[part] for part in items if part in parts]])
             refuse(self.head.hex() != run["digest"] or parts != kept,
                    "it, an event, a notice or the link before it was edited, dropped or inserted")
             self.links[run_id, 0] = self.head
-        for event in events if run_id > self.horizon else (): self.event(event, run["finished_at"])
-        for notice in notices if run_id > self.horizon else (): self.notice(notice["kind"], notice["field"], notice["changes"])
-        if run_id == self.horizon:
+        if run_id > self.horizon:
+            for event in events: self.event(event, run["finished_at"])
+            for notice in notices: self.notice(notice["kind"], notice["field"], notice["changes"])
+        if run_id == self.horizon:  # the replay begins here, with the keyframe
             said, rows, *items = self.keyframe
             refuse(digest("keydrift/keyframe/1", *items).hex() != said, "the keyframe was edited")
             self.keyframe = self.resume(rows, run["finished_at"])
@@ -185,14 +192,16 @@ class Chain:  # the history of one organization: its links, and the inventory th
         lost = self.seen.keys() - {row["key_id"] for row in rows}
         refuse(lost, f"the inventory does not follow from the history: {lost} are not in it")
 def read(rows, chains, start, pack):  # all histories from the first run to the last, and what they lead to
-    parts, erased, salts, notices, behind, named, kept = map(collections.defaultdict, (dict, dict, str, list, list, list, list))
+    parts, erased, salts = map(collections.defaultdict, (dict, dict, str))
+    notices, behind, named, kept = map(collections.defaultdict, [list] * 4)
     def secrets(place, number, of): return salts[place, number, of.split("\0")[0]], erased[place, number, of]
     for row in rows("erased_values"):
         erased[row["place"], row["id"], row["side"] or row["key_id"]][row["field"]] = row["seal"]
         named[row["place"], row["id"]].append(row["act_id"])
-    for row in rows("run_parts"): parts[row["run_id"]][row["part"]] = [row["part"], row["items"], bytes.fromhex(row["digest"])]
+    for row in rows("run_parts"):
+        parts[row["run_id"]][row["part"]] = [row["part"], row["items"], bytes.fromhex(row["digest"])]
     for row in rows("audit_salts"):
-        salts["event", row["event_id"], "old"], salts["event", row["event_id"], "new"] = row["old_salt"], row["new_salt"]
+        salts.update({("event", row["event_id"], side): row[f"{side}_salt"] for side in ("old", "new")})
     for row in rows("notice_salts"): salts["notice", row["notice_id"], row["key_id"].split("\0")[0]] = row["salt"]
     for row in rows("notice_history", "notice_id"): notices[row["run_id"]].append(row)
     for name in ("all_keys", "keyframe_keys", *["keys_before"] * pack):
@@ -209,8 +218,8 @@ def read(rows, chains, start, pack):  # all histories from the first run to the 
         chains[name].head = bytes.fromhex(said["digest"]) if said["digest"] else None
         chains[name].forgotten.update(said.get("forgotten", []))
         for row in kept["keys_before", name]:  # all that are not late were seen by the last ok run
-            refuse(not row["removed_at"] and not row["unconfirmed"] and row["last_seen_at"] not in (None, said["last_ok_at"]),
-                   f"key `{row['key_id']}` was not seen at `last_ok_at`")
+            seen = row["removed_at"] or row["unconfirmed"] or row["last_seen_at"] in (None, said["last_ok_at"])
+            refuse(not seen, f"key `{row['key_id']}` was not seen at `last_ok_at`")
         chains[name].resume(map(whole, kept["keys_before", name]), said["last_ok_at"])
     for run in [run for run in runs if run["run_id"] < 1 and not pack]:
         chains[run["organization"]].fail(runs.pop(0)["run_id"], "it was inserted")
@@ -223,22 +232,24 @@ def read(rows, chains, start, pack):  # all histories from the first run to the 
     events, last = rows("audit_history", "event_id"), start["event_id"]
     event = next(events, None)
     for run in [last, *runs, math.inf]:  # events before and after those of all runs were inserted
-        mine, span = [], range(last + 1, last + 1 + (0 if run in (last, math.inf) else sum(run[name] for name in RUN[6:12])))
-        last = run if run == math.inf else last + len(span)
+        stray, mine = isinstance(run, (int, float)), []
+        span = range(last + 1, last + 1 + (0 if stray else sum(run[name] for name in RUN[6:12])))
+        last = run if stray else last + len(span)
         while event and event["event_id"] <= last: event = mine.append(event) or next(events, None)
-        if isinstance(run, (int, float)):
-            for one in mine: chains[one["organization"]].fail(one["run_id"], "an event of it was inserted")
-            continue
+        for one in mine if stray else (): chains[one["organization"]].fail(one["run_id"], "an event of it was inserted")
+        if stray: continue
         chain, run_id, told = chains[run["organization"]], run["run_id"], notices.pop(run["run_id"], [])
         chain.hold(run_id, chain.run, run, span, mine, told, parts[run_id], secrets)
         for act in behind.pop((chain.name, run_id), []): chain.hold(run_id, chain.act, act, said)
-        for item in [*(("event", one["event_id"]) for one in mine), *(("notice", one["notice_id"]) for one in told), ("keyframe", run_id)]:
-            chain.misplaced |= any(acts[number]["organization"] != chain.name for number in named.get(item, ()) if number in acts)
+        for item in [("event", one["event_id"]) for one in mine] + [("notice", one["notice_id"]) for one in told] + [
+                ("keyframe", run_id)]:
+            of = {acts[number]["organization"] for number in named.get(item, ()) if number in acts}
+            chain.misplaced |= bool(of - {chain.name})
     for name, run_id in behind: chains[name].fail(run_id, "there is an act behind it, and it is not there")
     for one in [notice for told in notices.values() for notice in told]:
         chains[one["organization"]].fail(max(one["run_id"], start["run_id"] + 1), "a notice of it was inserted")
     for chain in chains.values():
-        if chain.misplaced and not pack: chain.bad = chain.bad or (0, "an act of another organization erased values of it")
+        if chain.misplaced and not pack: chain.bad = chain.bad or (0, "another organization's act erased values of it")
         if not chain.bad: chain.hold((chain.runs or [(0,)])[-1][0], chain.inventory, kept["all_keys", chain.name])
         if said and said.keys() - acts: chain.bad = chain.bad or (0, "values are erased by acts that are not there")
 P, ORDER = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493  # Ed25519, by RFC 8032
@@ -263,16 +274,19 @@ def is_signed(text, line, vkey):
     terms = (0, 1), base, (-x, y), add(base, (-x, y))
     for bit in range(255, -1, -1):  # the number times the base, less the hash times the key
         total = add(add(total, total), terms[(number >> bit & 1) + 2 * (hashed >> bit & 1)])
-    return refuse(number >= ORDER or total != point(first), f"a signature names the key {name} and is not its own") or True
-def signed(text, note, vkeys): return any([is_signed(text, line, vkey) for line in note.splitlines() for vkey in vkeys])
+    if number < ORDER and total == point(first): return True
+    raise ValueError(f"a signature names the key {name} and is not its own")
+def signed(text, note, vkeys): return any(is_signed(text, line, vkey) for line in note.splitlines() for vkey in vkeys)
 def check_pack(path, manifest, vkeys):  # each file is as it was packed
-    found = {file.name: file.read_bytes() for file in path.iterdir() if file.name not in ("manifest.json", "manifest.note")}
-    found = {name: (len(content), hashlib.sha256(content).hexdigest()) for name, content in found.items()}
+    found = {file.name: file.read_bytes() for file in path.iterdir()}
+    found = {name: (len(content), hashlib.sha256(content).hexdigest()) for name, content in found.items()
+             if name not in ("manifest.json", "manifest.note")}
     listed = {file["name"]: (file["bytes"], file["sha256"]) for file in loads(manifest)["files"]}
     text = f"keydrift evidence v1\nmanifest {hashlib.sha256(manifest).hexdigest()}\n"
     said, _, note = (path / "manifest.note").read_text("utf-8").partition("\n\n") if vkeys else (text[:-1], "", "")
-    refuse(said != text[:-1] or vkeys and not signed(text, note, vkeys), "its manifest is not signed by a key that was given")
-    for name in found.keys() | listed: refuse(found.get(name) != listed.get(name), f"`{name}` is not what the manifest says")
+    refuse(said != text[:-1] or vkeys and not signed(text, note, vkeys), "no key that was given signed its manifest")
+    for name in found.keys() | listed:
+        refuse(found.get(name) != listed.get(name), f"`{name}` is not what the manifest says")
 def place(said): return int(said["run"]), int(said.get("act") or 0)
 def is_left(link, said, act):  # whether the act gave up the checkpoint
     if act["kind"] != "accepted" or said["time"] > act["acted_at"]: return False
@@ -292,8 +306,8 @@ def main(arguments=None):
         rows, manifest = open_source(source), (source / "manifest.json").read_bytes() if pack else b""
         refuse(pack and loads(manifest)["format"] != "keydrift/evidence/1", "its manifest is of another format")
         about = [] if pack else list(rows("chains"))
-        blocks = [block for file in [*asked.checkpoints, *[source / "checkpoints.txt"] * (pack and (source / "checkpoints.txt").exists())]
-                  for block in open(file, encoding="utf-8").read().split("\n\n")]
+        files = [*asked.checkpoints, *(path for path in source.glob("checkpoints.txt") if pack)]
+        blocks = [block for file in files for block in open(file, encoding="utf-8").read().split("\n\n")]
     except (OSError, sqlite3.Error, ValueError, TypeError, KeyError) as why:
         return print(f"{source} cannot be read: {why}", file=sys.stderr) or 2
     try:
@@ -307,25 +321,32 @@ def main(arguments=None):
         for text, after in zip(blocks, blocks[1:] + [""]):
             if not text.startswith("keydrift checkpoint v1\n"): continue
             said = dict(line.split(" ", 1) for line in text.splitlines()[1:])
-            link, name, ours = place(said), said["organization"], said["database"] in [row["database_id"] for row in about]
+            link, name = place(said), said["organization"]
+            ours = said["database"] in [row["database_id"] for row in about]
             chain = next((one for one in chains.values() if one.origin == name), None) or Chain(name, name)
             if pack and link not in chain.links and not start["run_id"] < link[0] <= newest - bool(link[1]): continue
+            agrees = chain.links.get(link, b"").hex() == said["digest"]
             if not ours or vkeys and not signed(text + "\n", after, vkeys): ignored += 1
-            elif chain.links.get(link, b"").hex() != said["digest"] and not any(is_left(link, said, act) for act in chain.acts):
-                chains.setdefault(chain.name, chain).fail(link[0], f"it is not what its checkpoint of {said['time']} says")
+            elif not agrees and not any(is_left(link, said, act) for act in chain.acts):
+                known = chain.name in chains
+                chains.setdefault(chain.name, chain).fail(
+                    known and link[0], f"it is not what its checkpoint of {said['time']} says")
     except Exception as why:
         damage.append(say(why))
         for chain in chains.values(): chain.bad = 0, damage[-1]
     if ignored: print(f"{ignored} checkpoints do not count: they are of other databases, or have no good signature")
-    if not vkeys: print("signatures of checkpoints were not checked: no public key was given" if blocks else "no checkpoints")
+    unsigned = "signatures of checkpoints were not checked: no public key was given"
+    if not vkeys: print(unsigned if blocks else "no checkpoints")
     for chain in chains.values() if chains or not damage else [Chain("database", "database")]:
         if damage and not chain.bad: chain.fail(0, damage[0])
-        for act in chain.acts: print(f"{chain.name}: {act['kind']} at {act['acted_at']} by {act['actor']}: {act['detail']}")
-        if chain.unchecked: print(f"{chain.name}: something from before the chain is pruned: what was adopted cannot be checked")
+        for act in chain.acts:
+            print(f"{chain.name}: {act['kind']} at {act['acted_at']} by {act['actor']}: {act['detail']}")
+        if chain.unchecked: print(f"{chain.name}: what was adopted cannot be checked, as something of it is pruned")
         run_id, what = chain.bad or (math.inf, None)
         good = [run for run in chain.runs if run[0] < run_id]
         until = f"good until run {good[-1][0]} ({good[-1][1]})" if good else "nothing before it is good"
         if chain.bad: print(f"{chain.name} broken: {f'run {run_id}: ' if run_id else ''}{what}; {until}")
-        else: print(f"{chain.name} whole:", f"runs {good[0][0]} to {good[-1][0]}, {chain.events} events" if good else "no runs")
+        runs = f"runs {good[0][0]} to {good[-1][0]}, {chain.events} events" if good else "no runs"
+        if not chain.bad: print(f"{chain.name} whole: {runs}")
     return 3 if damage or any(chain.bad for chain in chains.values()) else 0
 if __name__ == "__main__": sys.exit(main())
