@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::evidence::{Script, verify};
 use super::*;
 use crate::audit::{Problem, Verdict};
+use crate::evidence;
 use crate::inventory::tests::any_world;
 use crate::inventory::{Inventory, Key, field_changes, is_erased, is_personal};
 
@@ -239,13 +240,44 @@ async fn live(older: Vec<(bool, World, u64)>, steps: Vec<(bool, Step)>) {
     let broken = "select count(*) from pragma_foreign_key_check";
     assert_eq!(books.number(broken).await, 0);
     let path = books.path();
+    let mut packs = Vec::new();
+    for (from, to) in
+        [(0, books.runs), (books.runs / 2, books.runs), (books.runs / 2, books.runs - 1)]
+    {
+        packs.extend(pack(&books, from, to).await);
+    }
     let ours = verify(&path).await;
     let directory = books.close().await;
     if let Some(mut script) = Script::start() {
         let (theirs, said) = script.verify(&path);
         assert_eq!(theirs, ours, "{said}");
+        for pack in packs {
+            let (theirs, said) = script.verify(pack.path());
+            assert!(theirs.values().all(Option::is_none), "{said}");
+        }
     }
     drop(directory);
+}
+
+/// The history between two runs as a pack that was unpacked, if all of it is kept. It holds by itself.
+async fn pack(books: &Books, from: i64, to: i64) -> Option<TempDir> {
+    let (from, to) = (at(START + 60 * from), at(START + 60 * to));
+    let period = match books.reader().await.load_period(from, to, &|_, _| None).await {
+        Err(Error::NotKept { .. }) => return None,
+        period => period.unwrap(),
+    };
+    let (configuration, checkpoints) = (BTreeMap::new(), String::new());
+    let context = evidence::Context { from, to, configuration, checkpoints, key: None };
+    let bytes = evidence::write(Vec::new(), &context, &period).unwrap();
+    let files = evidence::archive::read(&bytes[..]).unwrap();
+    let verdicts = evidence::check::verify(&files).unwrap();
+    let problem = verdicts.into_iter().find_map(|verdict| verdict.problem);
+    assert_eq!(problem, None, "{from} to {to}");
+    let directory = super::evidence::directory();
+    for (name, content) in files {
+        std::fs::write(directory.path().join(name), content).unwrap();
+    }
+    Some(directory)
 }
 
 proptest! {
