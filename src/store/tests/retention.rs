@@ -291,3 +291,25 @@ proptest! {
         runtime.block_on(live(older, steps));
     }
 }
+
+#[tokio::test]
+async fn a_pack_holds_where_who_was_forgotten_since_had_the_name_of_somebody_else() {
+    let mut books = Books::new().await;
+    let owned = |owner_id: &str| {
+        let owner = json!({"id": owner_id, "type": "user", "name": "Bob"});
+        world([("k", json!({"name": "K", "created_at": 1_760_000_000, "owner": owner}))])
+    };
+    for owner_id in ["user-2", "user-1", "user-1"] {
+        books.sync(&owned(owner_id), &[]).await;
+    }
+    books.forget(ORG, "user-1").await;
+    let mut script = Script::start();
+    for (from, to) in [(0, 3), (1, 3), (2, 3), (1, 2)] {
+        let pack = pack(&books, from, to).await.unwrap();
+        if let Some(script) = &mut script {
+            let (theirs, said) = script.verify(pack.path());
+            assert!(theirs.values().all(Option::is_none), "{said}");
+        }
+    }
+    assert_eq!(books.problem().await, None);
+}
