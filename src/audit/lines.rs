@@ -315,7 +315,7 @@ impl NoticeLine {
 pub struct InventoryLine {
     pub organization: String,
     scope: String,
-    key_id: String,
+    pub key_id: String,
     name: Option<String>,
     redacted_value: Option<String>,
     project_id: Option<String>,

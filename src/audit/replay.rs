@@ -83,7 +83,7 @@ impl Replay {
         let keys = self.present.keys.iter().chain(&self.gone).collect::<BTreeMap<_, _>>();
         let record = |(id, key): (&KeyId, &Key)| {
             let seen = self.seen.get(id).cloned().unwrap_or_default();
-            let unconfirmed = seen.removed.is_none() && matches!(seen.last, Some(Some(_)));
+            let unconfirmed = self.is_unconfirmed(id);
             let mut key = key.clone();
             if self.is_forgotten(&key) {
                 key.erase_personal();
@@ -215,6 +215,12 @@ impl Replay {
     /// All keys that it ever had.
     pub(super) fn known(&self) -> impl Iterator<Item = &KeyId> {
         self.present.keys.keys().chain(self.gone.keys())
+    }
+
+    /// Whether a key was missing, and not believed gone.
+    pub(super) fn is_unconfirmed(&self, id: &KeyId) -> bool {
+        let seen = self.seen.get(id);
+        seen.is_some_and(|seen| seen.removed.is_none() && matches!(seen.last, Some(Some(_))))
     }
 
     fn is_own(&self, id: &KeyId) -> bool {

@@ -84,6 +84,9 @@ pub struct StartOfChain {
     pub digest: Option<String>,
     /// When the last `ok` run before ended.
     pub last_ok_at: Option<String>,
+    /// The ids of owners who were forgotten, before or since.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub forgotten: BTreeSet<String>,
 }
 
 /// By the name of the organization, each key with whether it was missing then and not believed gone.
@@ -184,7 +187,18 @@ impl<'a> Verifier<'a> {
             chain.resumed_after = before;
             chain.last_success = start.last_ok_at.as_deref().and_then(|at| at.parse().ok());
             let inventory = inventories.remove(name).unwrap_or_default();
-            let forgotten = chain.forgotten.clone();
+            // All others were seen by the last run that succeeded.
+            let is_late = |record: &InventoryRecord| {
+                record.last_seen_at.is_some() && record.last_seen_at != start.last_ok_at
+            };
+            let odd = inventory.iter().find(|(record, unconfirmed)| {
+                !unconfirmed && record.removed_at.is_none() && is_late(record)
+            });
+            if let Some((record, _)) = odd {
+                return Err(format!("key `{}` was not seen at `last_ok_at`", record.key.id));
+            }
+            let forgotten = start.forgotten.clone();
+            chain.forgotten.clone_from(&forgotten);
             chain.replay = Replay::resume(inventory, start.last_ok_at.clone(), forgotten);
         }
         Ok(self)
@@ -197,6 +211,7 @@ impl<'a> Verifier<'a> {
             let start = StartOfChain {
                 digest: chain.head.map(|digest| digest.to_string()),
                 last_ok_at: chain.replay.last_ok().map(str::to_owned),
+                forgotten: chain.forgotten.clone(),
             };
             (name.clone(), start)
         });
@@ -238,6 +253,12 @@ impl<'a> Verifier<'a> {
     #[must_use]
     pub fn is_unchained(&self) -> bool {
         self.chains.values().any(|chain| chain.unchained.is_some())
+    }
+
+    /// Whether it was told of the organization.
+    #[must_use]
+    pub fn knows(&self, organization: &str) -> bool {
+        self.chains.contains_key(organization)
     }
 
     /// Begins a run, and gives the id of the last event that may be its.
@@ -396,6 +417,19 @@ impl<'a> Verifier<'a> {
                     );
                 }
             }
+        }
+    }
+
+    /// Whether a key of the inventory is said to be unconfirmed, where that is said.
+    pub fn unconfirmed(&mut self, organization: &str, key_id: &str, said: bool) {
+        let Some(chain) = self.chains.get_mut(organization) else { return };
+        let expected = KeyId::new(key_id).is_some_and(|id| chain.replay.is_unconfirmed(&id));
+        if expected != said && chain.verdict.problem.is_none() {
+            let last = chain.verdict.last.as_ref().map(|(run_id, _)| *run_id);
+            let what = format!(
+                "the inventory does not follow from the history: key `{key_id}`: `unconfirmed` is another"
+            );
+            chain.fail_here(last, &what);
         }
     }
 
@@ -656,7 +690,7 @@ impl Chain {
             self.fail(Some(run_id), &what);
         }
         if self.keyframe.is_some() {
-            self.fail(last, "a keyframe was inserted");
+            self.fail_here(last, "a keyframe was inserted");
         }
         let unchecked = self.replay.known().find(|id| !self.checked.contains(*id)).cloned();
         if let Some(key_id) = unchecked {

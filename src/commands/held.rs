@@ -64,7 +64,7 @@ pub(super) fn hold_pack(
     arguments: &EvidenceVerify,
     files: &BTreeMap<String, Vec<u8>>,
     links: &Links,
-    verdicts: &mut [Verdict],
+    verdicts: &mut Vec<Verdict>,
     keys: Vec<VerifyingKey>,
 ) -> anyhow::Result<Held> {
     let by_keys = !keys.is_empty();
@@ -74,6 +74,11 @@ pub(super) fn hold_pack(
         proof.add_file(file)?;
     }
     proof.retain(|origin, place| links.covers(origin, place));
+    for origin in proof.origins() {
+        if !links.chains.values().any(|(name, _)| name == origin) {
+            verdicts.push(Verdict::unread(origin, "it is not in the pack"));
+        }
+    }
     let mut held = Held { by_keys, ..Held::default() };
     (held.ignored, held.damaged) = (proof.ignored, proof.damaged);
     for verdict in verdicts {

@@ -22,6 +22,8 @@ pub enum Error {
     Unreadable(#[from] Unreadable),
     #[error("`start.json` is not what it must be: {0}")]
     Start(String),
+    #[error("`{0}` is not in `chains.ndjson`")]
+    Stranger(String),
 }
 
 /// The verdicts on a pack's history and its inventories, by organization.
@@ -44,7 +46,8 @@ pub fn verify(files: &Files) -> Result<Vec<Verdict>, Error> {
     let mut verifier = verifier.resume(&start, inventories).map_err(Error::Start)?;
     feed(files, &mut verifier)?;
     each(files, "all_keys.ndjson", |line: InventoryLine| {
-        let name = line.organization.clone();
+        let (name, key_id) = (line.organization.clone(), line.key_id.clone());
+        verifier.unconfirmed(&name, &key_id, line.unconfirmed == 1);
         verifier.inventory(&name, line.read());
         Ok(())
     })?;
@@ -119,13 +122,21 @@ pub fn organizations(files: &Files) -> Vec<String> {
 
 fn feed(files: &Files, verifier: &mut Verifier<'_>) -> Result<(), Error> {
     let erased = read_erased(files)?;
-    let runs = read_runs(files)?;
-    let told = read_notices(files, &erased)?;
-    let mut acts = VecDeque::new();
+    let mut runs = read_runs(files)?;
+    runs.sort_by_key(|run| run.run_id);
+    let mut told = read_notices(files, &erased)?;
+    told.sort_by_key(|(_, notice)| (notice.run_id, notice.notice_id));
+    let mut acts = Vec::new();
     each(files, "act_history.ndjson", |line: ActLine| {
-        acts.push_back(line.read()?);
+        acts.push(line.read()?);
         Ok(())
     })?;
+    acts.sort_by_key(|act: &ActRecord| (act.after_run_id, act.act_id));
+    let of_acts = acts.iter().map(|act: &ActRecord| &act.organization);
+    let mut organizations = runs.iter().map(|run| &run.organization).chain(of_acts);
+    if let Some(stranger) = organizations.find(|name| !verifier.knows(name)) {
+        return Err(Error::Stranger(stranger.clone()));
+    }
     let salts = read_salts(files)?;
     let before = verifier.last_event_id();
     let said = runs.iter().map(RunRecord::events).fold(0_i64, i64::saturating_add);
@@ -134,21 +145,23 @@ fn feed(files: &Files, verifier: &mut Verifier<'_>) -> Result<(), Error> {
         let of_event = salts.get(&line.event_id).copied().unwrap_or_default();
         line.read(of_event, &erased)
     };
+    let mut events: Vec<EventLine> = Vec::new();
+    each(files, "audit_history.ndjson", |line| {
+        events.push(line);
+        Ok(())
+    })?;
+    events.sort_by_key(|line| line.event_id);
     // What no run has room for is known before the runs.
-    each(files, "audit_history.ndjson", |line: EventLine| {
-        if !room.contains(&line.event_id) {
-            verifier.stray_event(&event(line));
-        }
-        Ok(())
-    })?;
-    let mut acts: VecDeque<ActRecord> = acts;
+    let (events, strays): (Vec<_>, Vec<_>) =
+        events.into_iter().partition(|line| room.contains(&line.event_id));
+    for line in strays {
+        verifier.stray_event(&event(line));
+    }
+    let mut acts = VecDeque::from(acts);
     let mut feed = Feed::new(verifier, runs, told, &mut acts);
-    each(files, "audit_history.ndjson", |line: EventLine| {
-        if room.contains(&line.event_id) {
-            feed.event(&event(line));
-        }
-        Ok(())
-    })?;
+    for line in events {
+        feed.event(&event(line));
+    }
     feed.end();
     for act in acts {
         verifier.act(act);

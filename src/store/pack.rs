@@ -114,6 +114,7 @@ async fn load(
     feed_acts(&mut verifier, &mut aside.acts, until, from);
     // Of what was there before the chain, only all of it together has a digest.
     let (start, before, pending) = if verifier.is_unchained() {
+        refuse_before_chain(connection).await?;
         (Start::default(), Inventories::new(), load_acts(connection).await?.into())
     } else {
         let (start, before) = verifier.pause();
@@ -163,6 +164,18 @@ async fn refuse_pruned(
         }
     }
     Ok(())
+}
+
+/// Of what was there before the chain, only all of it together is evidence: if any is pruned, none is.
+async fn refuse_before_chain(connection: &mut SqliteConnection) -> Result<(), Failure> {
+    let acts = load_acts(connection).await?;
+    let Some((organization, _)) = newest_prunings(&acts).pop_first() else { return Ok(()) };
+    let last: Option<i64> =
+        sqlx::query_scalar("select max(finished_at) from runs where digest is null")
+            .fetch_one(&mut *connection)
+            .await?;
+    let since = last.and_then(Timestamp::from_unix).unwrap_or(Timestamp::MIN);
+    Err(Failure::NotKept { organization, since })
 }
 
 /// Why a period could not be loaded.

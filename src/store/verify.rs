@@ -101,7 +101,12 @@ pub(super) async fn prepare(
     for (organization, _) in load_origins(connection).await? {
         let pruning = newest_prunings(&acts).remove(&organization);
         let run_id = pruning.map_or(0, |pruning| pruning.horizons.newest());
-        let keyframe = load_keyframe(connection, &organization, run_id, &erased).await?;
+        let keyframe = match load_keyframe(connection, &organization, run_id, &erased).await {
+            Ok(keyframe) => Some(keyframe),
+            // It is this organization alone whose history cannot be held against it.
+            Err(sqlx::Error::Decode(_)) => None,
+            Err(error) => return Err(error),
+        };
         verifier.pruned(&organization, pruning, keyframe);
         let forgotten =
             acts.iter().filter(|act| act.kind == "forgotten" && act.organization == organization);

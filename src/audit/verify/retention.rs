@@ -9,21 +9,23 @@ use crate::audit::record::{InventoryRecord, RunRecord};
 use crate::audit::replay::Replay;
 
 impl Verifier<'_> {
-    /// What the newest act says that pruned an organization, if one did, and what is kept of it. To be told
-    /// before the first run.
+    /// What the newest act says that pruned an organization, if one did, and what is kept of it (none if it
+    /// cannot be read). To be told before the first run.
     pub fn pruned(
         &mut self,
         organization: &str,
         pruning: Option<Pruning>,
-        keyframe: Vec<KeyframeRecord>,
+        keyframe: Option<Vec<KeyframeRecord>>,
     ) {
         let Some(chain) = self.chains.get_mut(organization) else { return };
         chain.horizons = pruning.map(|pruning| pruning.horizons).unwrap_or_default();
-        chain.keyframe = match pruning {
-            Some(pruning) if keyframe_digest(&keyframe) == pruning.keyframe => Some(Ok(keyframe)),
-            Some(_) => Some(Err("the keyframe was edited".to_owned())),
-            None if keyframe.is_empty() => None,
-            None => Some(Err("a keyframe was inserted".to_owned())),
+        chain.keyframe = match (pruning, keyframe) {
+            (Some(pruning), Some(keyframe)) if keyframe_digest(&keyframe) == pruning.keyframe => {
+                Some(Ok(keyframe))
+            }
+            (Some(_), _) => Some(Err("the keyframe was edited".to_owned())),
+            (None, Some(keyframe)) if keyframe.is_empty() => None,
+            (None, _) => Some(Err("a keyframe was inserted".to_owned())),
         };
     }
 

@@ -42,6 +42,28 @@ async fn template(seed: u8) -> Template {
     books.act("a").await;
     books.live_randomly(seed + 100, 5).await;
     books.act("b").await;
+    strip(books).await
+}
+
+/// The same of a history that is pruned at random points, and has people who were forgotten.
+async fn pruned_template(seed: u8) -> Template {
+    let mut rng = fastrand::Rng::with_seed(u64::from(seed));
+    let mut books = Books::reopen(directory(), 0).await;
+    for round in 0..3 {
+        books.live_randomly(seed + round, 6).await;
+        for name in ["a", "b"] {
+            let used = rng.u64(0..5);
+            books.prune(name, Some(used), Some(used + rng.u64(0..5))).await;
+            if rng.bool() {
+                books.forget(name, ["user-1", "user-2"][rng.usize(0..2)]).await;
+            }
+        }
+    }
+    books.live_randomly(seed + 100, 4).await;
+    strip(books).await
+}
+
+async fn strip(books: Books) -> Template {
     let directory = books.close().await;
     let path = directory.path().join("keydrift.db");
     assert!(verify(&path).await.values().all(Option::is_none));
@@ -269,6 +291,61 @@ struct Found {
     tried: BTreeSet<(String, String)>,
     wrong: Vec<String>,
     count: usize,
+}
+
+/// What both verifiers say of a damage where they disagree, or see nothing of what is shown.
+async fn disagreement(
+    template: &Template,
+    path: &Path,
+    damage: &Damage,
+    script: &mut Script,
+) -> Option<String> {
+    std::fs::copy(template.directory.path().join("keydrift.db"), path).unwrap();
+    let mut connection = connect(path).await;
+    let done = sqlx::raw_sql(sqlx::AssertSqlSafe(damage.sql.as_str())).execute(&mut connection);
+    let done = done.await.is_ok();
+    let after = show(&mut connection).await;
+    connection.close().await.unwrap();
+    if !done {
+        return None;
+    }
+    let ours = verify(path).await;
+    let (theirs, said) = script.verify(path);
+    std::fs::remove_file(path).unwrap();
+    let unseen = after.is_ok_and(|after| template.before.must_be_seen(&after))
+        && ours.values().all(Option::is_none)
+        && !is_truncation(damage, template);
+    (unseen || theirs != ours).then(|| {
+        format!(
+            "{:?} {}: unseen: {unseen}, ours: {ours:?}, theirs: {said}",
+            damage.place, damage.sql
+        )
+    })
+}
+
+#[test]
+fn damage_of_what_pruning_and_forgetting_left_is_found_at_one_run_by_both_verifiers() {
+    let Some(mut script) = Script::start() else { return };
+    let (mut wrong, mut tried) = (Vec::new(), BTreeSet::new());
+    block_on(async {
+        let template = pruned_template(3).await;
+        let mut rng = fastrand::Rng::with_seed(3);
+        let mut connection = connect(&template.directory.path().join("keydrift.db")).await;
+        let mut damages = edits(&mut connection, &mut rng).await;
+        damages.extend(losses(&mut connection, &mut rng).await);
+        damages.extend(swaps(&mut connection, &mut rng).await);
+        connection.close().await.unwrap();
+        for (number, damage) in damages.into_iter().enumerate() {
+            let path = template.directory.path().join(format!("damaged-{number}.db"));
+            wrong.extend(disagreement(&template, &path, &damage, &mut script).await);
+            tried.insert(damage.place.0);
+        }
+    });
+    let count = wrong.len();
+    assert!(wrong.is_empty(), "{count}:\n{}", wrong.join("\n"));
+    for table in ["keyframes", "erased", "parts", "acts"] {
+        assert!(tried.contains(table), "{table} in {tried:?}");
+    }
 }
 
 async fn try_all(seed: u8, script: &mut Option<Script>) -> Found {

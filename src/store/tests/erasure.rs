@@ -8,6 +8,7 @@ use std::task::Poll;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 
+use super::evidence::{Script, verify};
 use super::*;
 use crate::audit::Problem;
 
@@ -179,6 +180,10 @@ async fn damaged(books: &Books, sql: &str) -> Option<Problem> {
     }
     connection.close().await.unwrap();
     let verdicts = Reader::open(&path).await.unwrap().verify(&|_, _| None).await.unwrap();
+    if let Some(mut script) = Script::start() {
+        let (theirs, said) = script.verify(&path);
+        assert_eq!(theirs, verify(&path).await, "{sql}: {said}");
+    }
     fs::remove_file(&path).unwrap();
     verdicts.into_iter().find_map(|verdict| verdict.problem)
 }

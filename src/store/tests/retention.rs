@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::Value;
 
+use super::evidence::{Script, verify};
 use super::*;
 use crate::audit::{Problem, Verdict};
+use crate::evidence;
 use crate::inventory::tests::any_world;
 use crate::inventory::{Inventory, Key, field_changes, is_erased, is_personal};
 
@@ -237,6 +239,45 @@ async fn live(older: Vec<(bool, World, u64)>, steps: Vec<(bool, Step)>) {
     drop(reader);
     let broken = "select count(*) from pragma_foreign_key_check";
     assert_eq!(books.number(broken).await, 0);
+    let path = books.path();
+    let mut packs = Vec::new();
+    for (from, to) in
+        [(0, books.runs), (books.runs / 2, books.runs), (books.runs / 2, books.runs - 1)]
+    {
+        packs.extend(pack(&books, from, to).await);
+    }
+    let ours = verify(&path).await;
+    let directory = books.close().await;
+    if let Some(mut script) = Script::start() {
+        let (theirs, said) = script.verify(&path);
+        assert_eq!(theirs, ours, "{said}");
+        for pack in packs {
+            let (theirs, said) = script.verify(pack.path());
+            assert!(theirs.values().all(Option::is_none), "{said}");
+        }
+    }
+    drop(directory);
+}
+
+/// The history between two runs as a pack that was unpacked, if all of it is kept. It holds by itself.
+async fn pack(books: &Books, from: i64, to: i64) -> Option<TempDir> {
+    let (from, to) = (at(START + 60 * from), at(START + 60 * to));
+    let period = match books.reader().await.load_period(from, to, &|_, _| None).await {
+        Err(Error::NotKept { .. }) => return None,
+        period => period.unwrap(),
+    };
+    let (configuration, checkpoints) = (BTreeMap::new(), String::new());
+    let context = evidence::Context { from, to, configuration, checkpoints, key: None };
+    let bytes = evidence::write(Vec::new(), &context, &period).unwrap();
+    let files = evidence::archive::read(&bytes[..]).unwrap();
+    let verdicts = evidence::check::verify(&files).unwrap();
+    let problem = verdicts.into_iter().find_map(|verdict| verdict.problem);
+    assert_eq!(problem, None, "{from} to {to}");
+    let directory = super::evidence::directory();
+    for (name, content) in files {
+        std::fs::write(directory.path().join(name), content).unwrap();
+    }
+    Some(directory)
 }
 
 proptest! {
@@ -249,4 +290,26 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(live(older, steps));
     }
+}
+
+#[tokio::test]
+async fn a_pack_holds_where_who_was_forgotten_since_had_the_name_of_somebody_else() {
+    let mut books = Books::new().await;
+    let owned = |owner_id: &str| {
+        let owner = json!({"id": owner_id, "type": "user", "name": "Bob"});
+        world([("k", json!({"name": "K", "created_at": 1_760_000_000, "owner": owner}))])
+    };
+    for owner_id in ["user-2", "user-1", "user-1"] {
+        books.sync(&owned(owner_id), &[]).await;
+    }
+    books.forget(ORG, "user-1").await;
+    let mut script = Script::start();
+    for (from, to) in [(0, 3), (1, 3), (2, 3), (1, 2)] {
+        let pack = pack(&books, from, to).await.unwrap();
+        if let Some(script) = &mut script {
+            let (theirs, said) = script.verify(pack.path());
+            assert!(theirs.values().all(Option::is_none), "{said}");
+        }
+    }
+    assert_eq!(books.problem().await, None);
 }

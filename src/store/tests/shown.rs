@@ -6,7 +6,7 @@ use super::evidence::{Accused, Row, query};
 use super::*;
 
 /// The views that are evidence, and what names a row of each.
-const VIEWS: [(&str, &[&str]); 10] = [
+const VIEWS: [(&str, &[&str]); 12] = [
     ("chains", &["organization", "origin"]),
     ("run_history", &["run_id"]),
     ("run_parts", &["run_id", "part"]),
@@ -17,6 +17,8 @@ const VIEWS: [(&str, &[&str]); 10] = [
     ("notice_salts", &["notice_id", "key_id"]),
     ("erased_values", &["act_id", "place", "id", "key_id", "side", "field"]),
     ("all_keys", &["organization", "key_id"]),
+    ("keyframe_keys", &["organization", "key_id"]),
+    ("keyframe_salts", &["organization", "key_id"]),
 ];
 
 pub(super) struct Shown(BTreeMap<(&'static str, String), Row>);
@@ -52,6 +54,18 @@ impl Shown {
     fn runs(&self, organization: &str) -> impl Iterator<Item = i64> {
         let runs = self.rows("run_history").filter(move |run| run["organization"] == organization);
         runs.map(|run| run["run_id"].as_i64().unwrap())
+    }
+
+    /// Whether something is another that no history may differ in. Of salts and of erased values it depends on
+    /// what they belong to.
+    pub(super) fn must_be_seen(&self, after: &Self) -> bool {
+        let keys = self.0.keys().chain(after.0.keys());
+        let mut told =
+            keys.filter(|(view, _)| !view.ends_with("_salts") && *view != "erased_values");
+        told.any(|key| match (self.0.get(key), after.0.get(key)) {
+            (Some(was), Some(is)) => was != is && !is_exempt(key.0, was, is),
+            _ => true,
+        })
     }
 
     pub(super) fn newest(&self, view: &str, id: &str) -> Option<i64> {

@@ -125,3 +125,24 @@ fn damage_before_the_chain_is_found_no_earlier_than_there_and_no_later() {
         }
     }
 }
+
+#[test]
+fn of_what_was_before_the_chain_there_is_no_evidence_once_some_of_it_is_pruned() {
+    block_on(async {
+        let mut books = upgraded(2).await;
+        let never = |_: &str, _: Timestamp| None;
+        let (before, end) = (at(START + 60 * 4 + 1), books.now());
+        let behind = at(START + 60 * 30);
+        books.reader().await.load_period(before, end, &never).await.unwrap();
+        let runs = books.runs;
+        books
+            .prune("a", Some(runs.unsigned_abs() - 3), Some(runs.unsigned_abs() - 3))
+            .await
+            .unwrap();
+        let loaded = books.reader().await.load_period(before, end, &never).await;
+        assert!(matches!(loaded, Err(Error::NotKept { .. })), "{loaded:?}");
+        let period = books.reader().await.load_period(behind, behind, &never).await.unwrap();
+        assert!(period.verdicts.iter().all(|verdict| verdict.problem.is_none()));
+        assert!(whole(&verify(&books.path()).await));
+    });
+}
