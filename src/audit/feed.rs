@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::record::{ActRecord, EventRecord, NoticeRecord, RunRecord};
+use super::record::{ActRecord, EventRecord, NoticeRecord, RunRecord, VersionRecord};
 use super::verify::Verifier;
 
 /// Gives a verifier each run with what belongs to it, while events come in by their ids.
@@ -12,6 +12,7 @@ pub struct Feed<'f, 'v> {
     runs: VecDeque<RunRecord>,
     told: VecDeque<(String, NoticeRecord)>,
     acts: &'f mut VecDeque<ActRecord>,
+    versions: Option<VecDeque<VersionRecord>>,
     /// The last event that may be the current run's.
     until: Option<i64>,
 }
@@ -19,13 +20,16 @@ pub struct Feed<'f, 'v> {
 impl<'f, 'v> Feed<'f, 'v> {
     /// `runs` and what was `told` by their number; `acts` in the order of the chains, of which those behind
     /// the runs are taken away.
+    /// `versions` are those of keys that the runs made, by run, where there are any to be read.
     pub fn new(
         verifier: &'f mut Verifier<'v>,
         runs: Vec<RunRecord>,
         told: Vec<(String, NoticeRecord)>,
         acts: &'f mut VecDeque<ActRecord>,
+        versions: Option<Vec<VersionRecord>>,
     ) -> Self {
-        let mut feed = Self { verifier, runs: runs.into(), told: told.into(), acts, until: None };
+        let (runs, told, versions) = (runs.into(), told.into(), versions.map(VecDeque::from));
+        let mut feed = Self { verifier, runs, told, acts, versions, until: None };
         feed.begin_next();
         feed
     }
@@ -49,6 +53,10 @@ impl<'f, 'v> Feed<'f, 'v> {
             self.verifier.act(act);
         }
         self.until = Some(self.verifier.begin_run(run));
+        if let Some(versions) = &mut self.versions {
+            let next = || versions.pop_front_if(|version| version.run_id <= run_id);
+            self.verifier.versions(std::iter::from_fn(next).collect());
+        }
         while let Some((_, notice)) = self.told.pop_front_if(|(_, notice)| notice.run_id <= run_id)
         {
             self.verifier.notice(notice);

@@ -35,7 +35,7 @@ pub use link::{Act, ActKind, Digest, Link, Part, PartDigest, PartHasher, RunHead
 pub use note::{KeyFault, Signature, SigningKey, VerifyingKey};
 pub use record::{
     ActRecord, Erased, ErasedValue, EventRecord, InventoryRecord, NoticeChange, NoticeRecord,
-    RunRecord,
+    RunRecord, VersionRecord,
 };
 pub use seal::{ERASED, Salt, Seal, Sealer, is_personal};
 pub use verify::{Gap, Inventories, Overdue, Problem, Start, StartOfChain, Verdict, Verifier};

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::item::{Content, Event, NoticeItem, Placed};
 use super::link::{Act, Digest, Part, PartDigest, RunHeader};
 use super::seal::{Salt, Seal, Sealer};
-use crate::inventory::{EventKind, KeyId, PastEvent, Scope};
+use crate::inventory::{EventKind, Key, KeyId, PastEvent, Scope};
 
 /// A run as the views show it.
 #[derive(Debug, Clone)]
@@ -240,4 +240,15 @@ pub struct ErasedValue {
     pub side: Option<String>,
     pub field: String,
     pub seal: Seal,
+}
+
+/// A key as a run found it, for whoever asks for the past.
+#[derive(Debug, Clone)]
+pub struct VersionRecord {
+    /// The run that made it.
+    pub run_id: i64,
+    pub organization: String,
+    pub key_id: String,
+    /// None if it cannot be read. Its last use is not kept here.
+    pub key: Option<Key>,
 }

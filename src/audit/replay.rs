@@ -227,6 +227,45 @@ impl Replay {
         self.own_key.as_ref() == Some(id)
     }
 
+    /// Whether a key is found as the history tells of it, its last use apart where nothing tells of that.
+    fn is_as_told(&self, told: &Key, found: &Key, no_use: bool) -> Result<(), String> {
+        let mut expected = told.clone();
+        if no_use {
+            expected.copy_field(found, Column::LastUsedAt);
+        }
+        let forgotten = self.is_forgotten(found);
+        let counts = |change: &FieldChange| {
+            !(forgotten && is_personal(&change.field) && is_erased(change.new.as_deref()))
+        };
+        if let Some(change) = known_changes(&expected, found).into_iter().find(counts) {
+            return Err(differs(&change.field, change.old.as_deref(), change.new.as_deref()));
+        }
+        // Two values for one column, of which one is never shown.
+        let hidden = |column: &Column| {
+            let erased = forgotten || is_erased(expected.owner_name.as_deref());
+            let path = column.api_path();
+            !(erased && is_personal(column.name()))
+                && expected.other.get(path) != found.other.get(path)
+        };
+        match Column::ALL.iter().find(|column| hidden(column)) {
+            Some(column) => {
+                Err(format!("`{}` in `other` is not what it should be", column.api_path()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a key is kept as it is now, without its last use.
+    pub(super) fn holds_version(&self, version: &Key) -> Result<(), String> {
+        let key = self.present.keys.get(&version.id).ok_or("it was not there")?;
+        self.is_as_told(key, version, true)
+    }
+
+    /// A key as it is now.
+    pub(super) fn present(&self, id: &KeyId) -> Option<&Key> {
+        self.present.keys.get(id)
+    }
+
     /// Whether a row of the inventory is what the history leads to.
     pub(super) fn holds(&self, record: &InventoryRecord) -> Result<(), String> {
         let id = &record.key.id;
@@ -239,31 +278,7 @@ impl Replay {
             let there = if record.removed_at.is_none() { "there" } else { "gone" };
             return Err(format!("it should not be {there}"));
         };
-        let differs = |field: &str, expected: Option<&str>, found: Option<&str>| {
-            let text = |value: Option<&str>| value.unwrap_or("nothing").to_owned();
-            format!("`{field}` should be {} and is {}", text(expected), text(found))
-        };
-        let mut expected = key.clone();
-        if own {
-            expected.copy_field(&record.key, Column::LastUsedAt);
-        }
-        let forgotten = self.is_forgotten(&record.key);
-        let told = |change: &FieldChange| {
-            !(forgotten && is_personal(&change.field) && is_erased(change.new.as_deref()))
-        };
-        if let Some(change) = known_changes(&expected, &record.key).into_iter().find(told) {
-            return Err(differs(&change.field, change.old.as_deref(), change.new.as_deref()));
-        }
-        // Two values for one column, of which one is never shown.
-        let hidden = |column: &Column| {
-            let erased = forgotten || is_erased(expected.owner_name.as_deref());
-            let path = column.api_path();
-            !(erased && is_personal(column.name()))
-                && expected.other.get(path) != record.key.other.get(path)
-        };
-        if let Some(column) = Column::ALL.iter().find(|column| hidden(column)) {
-            return Err(format!("`{}` in `other` is not what it should be", column.api_path()));
-        }
+        self.is_as_told(key, &record.key, own)?;
         if own != record.own_key {
             let said = |own: bool| Some(if own { "1" } else { "0" });
             return Err(differs("own_key", said(own), said(record.own_key)));
@@ -289,4 +304,9 @@ impl Replay {
         }
         Ok(())
     }
+}
+
+fn differs(field: &str, expected: Option<&str>, found: Option<&str>) -> String {
+    let text = |value: Option<&str>| value.unwrap_or("nothing").to_owned();
+    format!("`{field}` should be {} and is {}", text(expected), text(found))
 }

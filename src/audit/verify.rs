@@ -5,15 +5,19 @@
 //! replay leads to). The first thing that does not hold ends the reading of its organization.
 
 mod retention;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::keyframe::{Horizons, KeyframeRecord};
 use super::link::{Digest, Link, Part, PartDigest, PartHasher};
-use super::record::{ActRecord, EventRecord, InventoryRecord, NoticeRecord, RunRecord};
+use super::record::{
+    ActRecord, EventRecord, InventoryRecord, NoticeRecord, RunRecord, VersionRecord,
+};
 use super::replay::Replay;
 use crate::clock::Timestamp;
 use crate::inventory::KeyId;
+use versions::WrongIndex;
 
 /// The first thing of an organization's history that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,7 +109,9 @@ pub struct Verifier<'a> {
     current: Option<Current>,
     /// How many erased values name each act.
     erased: Option<BTreeMap<i64, i64>>,
-    wrong_versions: Vec<(String, i64)>,
+    /// What the past is asked for by, where it is not what the history says: by organization.
+    wrong_numbers: Vec<WrongIndex>,
+    wrong_versions: Vec<WrongIndex>,
 }
 
 impl std::fmt::Debug for Verifier<'_> {
@@ -123,6 +129,8 @@ struct Current {
     /// What is wrong with an event.
     problem: Option<String>,
     notices: Vec<NoticeRecord>,
+    /// The versions of keys that it made, where they are read as well.
+    versions: Option<Vec<VersionRecord>>,
 }
 
 /// One organization on the way.
@@ -147,6 +155,8 @@ struct Chain {
     wanted: Option<(i64, Vec<(InventoryRecord, bool)>)>,
     /// What was inserted without a place in the chain, by its run.
     strays: BTreeMap<i64, String>,
+    /// What is wrong with a version of a key that the newest run made.
+    wrong_version: Option<WrongIndex>,
 }
 
 impl<'a> Verifier<'a> {
@@ -169,6 +179,7 @@ impl<'a> Verifier<'a> {
             last_event_id: 0,
             current: None,
             erased: Some(BTreeMap::new()),
+            wrong_numbers: Vec::new(),
             wrong_versions: Vec::new(),
         }
     }
@@ -291,6 +302,7 @@ impl<'a> Verifier<'a> {
             hashers,
             problem: None,
             notices: Vec::new(),
+            versions: None,
         });
         self.last_event_id
     }
@@ -354,6 +366,7 @@ impl<'a> Verifier<'a> {
         let Some(chain) = self.chains.get_mut(&current.run.organization) else { return };
         if chain.verdict.problem.is_none() {
             chain.end_run(current, self.overdue);
+            self.wrong_versions.extend(chain.wrong_version.take());
         }
     }
 
@@ -381,11 +394,6 @@ impl<'a> Verifier<'a> {
             let what = format!("notice {} was inserted", notice.notice_id);
             chain.fail(Some(notice.run_id), &what);
         }
-    }
-
-    /// A run of which the past cannot be asked: an index into the versions of keys is off.
-    pub fn wrong_version(&mut self, organization: &str, run_id: i64) {
-        self.wrong_versions.push((organization.to_owned(), run_id));
     }
 
     /// A run that is numbered before the first.
@@ -420,19 +428,6 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// Whether a key of the inventory is said to be unconfirmed, where that is said.
-    pub fn unconfirmed(&mut self, organization: &str, key_id: &str, said: bool) {
-        let Some(chain) = self.chains.get_mut(organization) else { return };
-        let expected = KeyId::new(key_id).is_some_and(|id| chain.replay.is_unconfirmed(&id));
-        if expected != said && chain.verdict.problem.is_none() {
-            let last = chain.verdict.last.as_ref().map(|(run_id, _)| *run_id);
-            let what = format!(
-                "the inventory does not follow from the history: key `{key_id}`: `unconfirmed` is another"
-            );
-            chain.fail_here(last, &what);
-        }
-    }
-
     /// The verdicts so far, of the history alone.
     #[must_use]
     pub fn verdicts(self) -> Vec<Verdict> {
@@ -450,11 +445,11 @@ impl<'a> Verifier<'a> {
         let mut verdicts: Vec<Verdict> = self.chains.into_values().map(Chain::finish).collect();
         // Whatever else is damaged may be the reason, and is what is to be said.
         if verdicts.iter().all(|verdict| verdict.problem.is_none()) {
-            for (organization, run_id) in self.wrong_versions {
-                let what = "the number of its last version is not what its events say".to_owned();
-                let verdict = verdicts.iter_mut().find(|of| of.organization == organization);
-                if let Some(verdict) = verdict {
-                    verdict.problem.get_or_insert(Problem { run_id: Some(run_id), what });
+            // By a wrong number, right versions are looked for in the wrong place.
+            for wrong in self.wrong_numbers.into_iter().chain(self.wrong_versions) {
+                let verdict = verdicts.iter_mut().find(|of| of.organization == wrong.organization);
+                if let Some(verdict) = verdict.filter(|verdict| verdict.problem.is_none()) {
+                    (verdict.problem, verdict.good_until) = (Some(wrong.problem), wrong.good_until);
                 }
             }
         }
@@ -493,6 +488,7 @@ impl Chain {
             keyframe: None,
             wanted: None,
             strays: BTreeMap::new(),
+            wrong_version: None,
         }
     }
 
@@ -516,7 +512,8 @@ impl Chain {
     }
 
     fn end_run(&mut self, current: Current, overdue: &Overdue<'_>) {
-        let Current { run, hashers, problem, notices, .. } = current;
+        let Current { run, hashers, problem, notices, versions, .. } = current;
+        let before = self.before_notices(&notices);
         let found: Vec<PartDigest> = hashers.into_iter().filter_map(PartHasher::finish).collect();
         let (parts, inserted) = self.put_back(&run, &found);
         if let Some(what) = self.strays.remove(&run.run_id) {
@@ -533,6 +530,7 @@ impl Chain {
             self.fail_here(Some(run.run_id), &what);
             return;
         }
+        self.wrong_version = self.find_wrong_version(&run, versions, before);
         self.replay.end_run(&run.finished_at, run.status == "ok");
         self.keep_wanted(&run);
         let here = (run.run_id, run.finished_at.clone());

@@ -46,8 +46,7 @@ pub fn verify(files: &Files) -> Result<Vec<Verdict>, Error> {
     let mut verifier = verifier.resume(&start, inventories).map_err(Error::Start)?;
     feed(files, &mut verifier)?;
     each(files, "all_keys.ndjson", |line: InventoryLine| {
-        let (name, key_id) = (line.organization.clone(), line.key_id.clone());
-        verifier.unconfirmed(&name, &key_id, line.unconfirmed == 1);
+        let name = line.organization.clone();
         verifier.inventory(&name, line.read());
         Ok(())
     })?;
@@ -158,7 +157,7 @@ fn feed(files: &Files, verifier: &mut Verifier<'_>) -> Result<(), Error> {
         verifier.stray_event(&event(line));
     }
     let mut acts = VecDeque::from(acts);
-    let mut feed = Feed::new(verifier, runs, told, &mut acts);
+    let mut feed = Feed::new(verifier, runs, told, &mut acts, None);
     for line in events {
         feed.event(&event(line));
     }

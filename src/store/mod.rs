@@ -32,6 +32,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod versions;
 mod window;
 mod write;
 

@@ -61,14 +61,28 @@ impl Reader {
         }
         let mut inventories = BTreeMap::new();
         for (id, name, run_id) in states {
-            let inventory = match self.load_horizon(&name).await? {
-                None => self.load_as_of(id, run_id).await?,
-                // The state there is kept, and what was before it is not.
-                Some(_) => self.replay_one(id, &name, run_id).await?,
+            // From before the chain, and of what is pruned, nothing vouches for more than the events.
+            let is_indexed =
+                self.is_chained(id).await? && self.load_horizon(&name).await?.is_none();
+            let inventory = if is_indexed {
+                self.load_as_of(id, run_id).await?
+            } else {
+                self.replay_one(id, &name, run_id).await?
             };
             inventories.insert(name, inventory);
         }
         Ok(inventories)
+    }
+
+    /// Whether an organization has been in the chain from its beginning.
+    async fn is_chained(&mut self, organization: i64) -> Result<bool, Error> {
+        sqlx::query_scalar(
+            "select not exists (select 1 from runs where organization = ?1 and digest is null)",
+        )
+        .bind(organization)
+        .fetch_one(&mut self.connection)
+        .await
+        .map_err(|source| self.failed(source))
     }
 
     /// Whether a run has succeeded, so that there is an inventory.

@@ -10,6 +10,7 @@ use super::error::Error;
 use super::evidence::{load_acts, load_erased, load_notices, load_runs, stream_events};
 use super::keyframe::{load_keyframe, newest_prunings};
 use super::read::{KeyFilter, KeyRow};
+use super::versions::{find_wrong_numbers, load_versions};
 use crate::audit::{ActRecord, Erased, Feed, InventoryRecord, Overdue, Verdict, Verifier};
 use crate::inventory::{Key, Scope};
 
@@ -133,7 +134,8 @@ pub(super) async fn read_span(
         let Some(last) = runs.last().map(|run| run.run_id) else { break };
         let told = load_notices(connection, (at.0, last), &aside.erased).await?;
         let span = (at.1 + 1, runs.iter().fold(at.1, |id, run| id.saturating_add(run.events())));
-        let mut feed = Feed::new(verifier, runs, told, &mut aside.acts);
+        let versions = load_versions(connection, at.0, &runs).await?;
+        let mut feed = Feed::new(verifier, runs, told, &mut aside.acts, Some(versions));
         let each = |event| feed.event(&event);
         stream_events(connection, None, span, &aside.erased, each).await?;
         feed.end();
@@ -160,8 +162,9 @@ pub(super) async fn read_history(
     if until < i64::MAX {
         return Ok(());
     }
-    for (organization, run_id) in find_wrong_versions(connection).await? {
-        verifier.wrong_version(&organization, run_id);
+    for wrong in find_wrong_numbers(connection).await? {
+        let good_until = wrong.good_run.zip(wrong.good_time);
+        verifier.wrong_number(wrong.organization, wrong.run_id, &wrong.number, good_until);
     }
     for (organization, act_id) in find_misplaced(connection).await? {
         verifier.misplaced(&organization, act_id);
@@ -189,28 +192,6 @@ async fn read_strays(
         stream_events(connection, None, span, erased, each).await?;
     }
     Ok(())
-}
-
-/// Runs of which the number of their last version is not what their events say: the past is asked for by it.
-async fn find_wrong_versions(
-    connection: &mut SqliteConnection,
-) -> Result<Vec<(String, i64)>, sqlx::Error> {
-    sqlx::query_as(
-        "with spans as (
-             select run_id, organization, last_version,
-                    ifnull(lag(last_version) over (order by run_id), 0) as before
-             from runs),
-         wrong as (
-             select run_id from spans where last_version is null or last_version < before
-             union
-             select s.run_id from audit a join spans s on s.run_id = a.run_id
-             where a.event in ('baseline', 'added', 'restored', 'changed')
-               and (a.version > s.last_version or a.version <= s.before))
-         select o.name, w.run_id from wrong w join runs r on r.run_id = w.run_id
-         join organizations o on o.organization = r.organization order by w.run_id",
-    )
-    .fetch_all(connection)
-    .await
 }
 
 /// Erased values of one organization that name an act of another.

@@ -181,7 +181,63 @@ async fn the_index_that_the_past_is_asked_by_is_held_against_the_events() {
         assert_eq!(verdicts[0].problem, None);
         books.execute(edit).await.unwrap();
         let problem = books.reader().await.verify(&never).await.unwrap().remove(0).problem.unwrap();
-        assert!(problem.what.contains("last version"), "{problem:?}");
+        assert!(problem.what.contains("`last_version`"), "{problem:?}");
         assert!([run_id, run_id + 1].contains(&problem.run_id.unwrap()), "{problem:?}");
+    }
+}
+
+/// What is said of the past comes from versions that no view shows: they may not say what the events do not.
+#[tokio::test]
+async fn a_version_of_a_key_that_the_past_is_read_from_is_held_against_the_events() {
+    let never = |_: &str, _: Timestamp| None;
+    for (run_id, edit) in [
+        // Made by a change.
+        (
+            2,
+            "drop trigger key_versions_no_update;
+             update key_versions set project_name = 'elsewhere' where version = 3",
+        ),
+        (
+            2,
+            "drop trigger owners_no_update;
+             update owners set role = 'nobody'
+             where owner = (select owner from key_versions where version = 3)",
+        ),
+        // Made by a notice.
+        (
+            3,
+            "drop trigger key_versions_no_update;
+             update key_versions set other = '{\"tier\": \"gold\"}' where version = 4",
+        ),
+        (3, "drop trigger key_versions_no_delete; delete from key_versions where version = 4"),
+        // By it the past is counted.
+        (1, "drop trigger runs_no_update; update runs set last_event_id = 1 where run_id = 1"),
+        (2, "drop trigger runs_no_update; update runs set keys_after = 3 where run_id = 2"),
+    ] {
+        let mut books = Books::new().await;
+        let mut world = two_keys();
+        books.sync(&world, &[]).await;
+        let owner = json!({"id": "user-9", "name": "Nina", "role": "owner"});
+        world.get_mut("key_1").unwrap()["owner"] = owner;
+        world.get_mut("key_1").unwrap()["name"] = json!("x");
+        books.sync(&world, &[]).await;
+        for key in ["key_1", "key_2"] {
+            world.get_mut(key).unwrap()["tier"] = json!("silver");
+        }
+        books.sync(&world, &[]).await;
+        // So that the inventory rests on none of these.
+        for key in ["key_1", "key_2"] {
+            world.get_mut(key).unwrap()["name"] = json!("y");
+            world.get_mut(key).unwrap()["owner"] = json!({"id": "user-8"});
+        }
+        books.sync(&world, &[]).await;
+        let verdicts = books.reader().await.verify(&never).await.unwrap();
+        assert_eq!(verdicts[0].problem, None);
+        books.execute(edit).await.unwrap();
+        let verdict = books.reader().await.verify(&never).await.unwrap().remove(0);
+        let problem = verdict.problem.unwrap();
+        assert_eq!(problem.run_id, Some(run_id), "{edit}: {problem:?}");
+        let good_until = verdict.good_until.map_or(0, |(run_id, _)| run_id);
+        assert_eq!(good_until, run_id - 1, "{edit}");
     }
 }
