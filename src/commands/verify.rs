@@ -7,8 +7,9 @@ use super::{Context, Exit, Misuse, open_reader};
 use crate::audit::{ActRecord, Gap, Problem, Verdict};
 use crate::cli::Verify;
 use crate::clock::Timestamp;
+use crate::config::Settings;
 use crate::output::{Cell, Column, Format, Kind};
-use crate::store::Error;
+use crate::store::{Error, Reader};
 
 const COLUMNS: [Column; 19] = [
     Column::new("organization", "ORGANIZATION", Kind::Id),
@@ -37,7 +38,31 @@ const MOST_GAPS: usize = 10;
 
 pub(super) async fn run(context: &mut Context, arguments: &Verify) -> anyhow::Result<Exit> {
     let settings = context.settings()?;
-    let mut reader = open_reader(&settings).await?;
+    let format = arguments.format.format;
+    match verify(context, &settings, arguments).await {
+        // What can't be read can't be proven either.
+        Err(error) if error.downcast_ref().is_some_and(is_damage) => {
+            let verdict = Verdict::unread("database", &format!("{error:#}"));
+            print(context, format, &[verdict], &Held::default())
+        }
+        verified => {
+            let (verdicts, held) = verified?;
+            print(context, format, &verdicts, &held)
+        }
+    }
+}
+
+/// Whether something that must be in every database of ours is not there, or is not what it must be.
+fn is_damage(error: &Error) -> bool {
+    matches!(error, Error::Corrupt { .. } | Error::Sqlite { .. } | Error::Inconsistent { .. })
+}
+
+async fn verify(
+    context: &mut Context,
+    settings: &Settings,
+    arguments: &Verify,
+) -> anyhow::Result<(Vec<Verdict>, Held)> {
+    let mut reader = open_reader(settings).await?;
     let known = reader.list_organizations().await?;
     let wanted = arguments.organization.name.as_deref();
     if let Some(name) = wanted.filter(|name| !known.iter().any(|known| known == name)) {
@@ -48,15 +73,19 @@ pub(super) async fn run(context: &mut Context, arguments: &Verify) -> anyhow::Re
         let organization = settings.organization(name)?;
         Some(organization.schedule(&installation).overdue_at(success))
     };
-    let damage = reader.find_damage().await?;
+    let damage = find_damage(context, &mut reader).await?;
     let mut verdicts = match reader.verify(&overdue).await {
-        // What can't be read can't be proven either.
-        Err(error @ (Error::Corrupt { .. } | Error::Sqlite { .. })) => {
-            known.iter().map(|name| Verdict::unread(name, &error.to_string())).collect()
+        Err(error) if is_damage(&error) => {
+            let why = format!("{:#}", anyhow::Error::from(error));
+            let unread = |name: &String| match &damage {
+                Some(damage) => Verdict::broken(name, damage),
+                None => Verdict::unread(name, &why),
+            };
+            known.iter().map(unread).collect()
         }
         verdicts => verdicts?,
     };
-    let held = held::hold(context, &settings, arguments, &mut reader, &mut verdicts).await;
+    let held = held::hold(context, settings, arguments, &mut reader, &mut verdicts).await;
     let is_broken = damage.is_some() || verdicts.iter().any(|verdict| verdict.problem.is_some());
     let held = match held {
         // That is told already, and the verdict stands.
@@ -64,8 +93,7 @@ pub(super) async fn run(context: &mut Context, arguments: &Verify) -> anyhow::Re
         held => held?,
     };
     reader.close().await?;
-    if let Some(damage) = damage {
-        let what = format!("the database file is damaged: {damage}");
+    if let Some(what) = damage {
         if verdicts.is_empty() {
             // No organization is left that it could be said of.
             verdicts.push(Verdict::unread("database", &what));
@@ -76,7 +104,22 @@ pub(super) async fn run(context: &mut Context, arguments: &Verify) -> anyhow::Re
     }
     // One history may not hold without another: run numbers are common to all.
     verdicts.retain(|verdict| wanted.is_none_or(|wanted| wanted == verdict.organization));
-    print(context, arguments.format.format, &verdicts, &held)
+    Ok((verdicts, held))
+}
+
+/// What is wrong with the file as such, or with what shows the history in it.
+async fn find_damage(context: &mut Context, reader: &mut Reader) -> Result<Option<String>, Error> {
+    if let Some(damage) = reader.find_damage().await? {
+        return Ok(Some(format!("the database file is damaged: {damage}")));
+    }
+    let drift = reader.compare_schema().await?;
+    if !drift.unguarded.is_empty() {
+        context.printer.warning(&format!(
+            "triggers that guard the history from edits by mistake are missing from the database: {}",
+            drift.unguarded.join(", ")
+        ));
+    }
+    Ok(drift.damage.map(|damage| format!("the schema of the database was edited: {damage}")))
 }
 
 pub(super) fn print(

@@ -26,6 +26,7 @@ mod record;
 mod replay;
 mod retention;
 mod rows;
+mod schema;
 mod scrub;
 mod settle;
 mod snapshot;
@@ -55,6 +56,7 @@ pub use read::{EventFilter, EventRow, KeyFilter, KeyRow, Reader, RunRow};
 pub use record::{CutShort, Outcome, Recorded, RunDraft, Withholding};
 pub use replay::Adoption;
 pub use retention::{Policy, Pruned};
+pub use schema::SchemaDrift;
 pub use snapshot::Accepted;
 pub use window::Window;
 

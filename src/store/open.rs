@@ -27,7 +27,7 @@ const ROWS_AT_ONCE: usize = 1_000;
 const WAL_BYTES: &str = "16777216";
 
 /// Every step of the schema, oldest first.
-fn migrations() -> Vec<Migration> {
+pub(super) fn migrations() -> Vec<Migration> {
     let steps: [(i64, &str, &'static str); 4] = [
         (
             1,

@@ -182,3 +182,58 @@ fn the_script_is_short_and_needs_nothing_but_python() {
         assert!(standard.contains(&module), "{module}");
     }
 }
+
+/// What shows the history may be edited as well as the history.
+#[test]
+fn a_schema_that_was_edited_is_damage_and_a_missing_guard_is_said() {
+    let history = History::eventful();
+    let database = history.world.database();
+    let aside = history.world.path().join("aside.db");
+    sql::rows(&database, "pragma wal_checkpoint(truncate)");
+    std::fs::copy(&database, &aside).unwrap();
+    for (statements, words) in [
+        (
+            "drop view act_history",
+            "default: broken: the schema of the database was edited: the view `act_history` is missing",
+        ),
+        (
+            "drop table acts",
+            "default: broken: the schema of the database was edited: the table `acts` is missing",
+        ),
+        ("drop table organizations", "database: broken: it cannot be read: "),
+        ("delete from installation", "database: broken: it cannot be read: "),
+        (
+            "drop view current_keys; create view current_keys as select 1 as key_id",
+            "default: broken: the schema of the database was edited: the view `current_keys`",
+        ),
+        (
+            "create trigger lying after insert on runs begin select 1; end",
+            "default: broken: the schema of the database was edited: the trigger `lying`",
+        ),
+    ] {
+        std::fs::copy(&aside, &database).unwrap();
+        let guards = "select name from sqlite_schema where type = 'trigger'
+                      and tbl_name in ('acts', 'organizations', 'installation')";
+        for name in sql::rows(&database, guards) {
+            sql::rows(&database, &format!("drop trigger {}", name["name"].as_str().unwrap()));
+        }
+        let edits: Vec<&str> = if statements.contains("begin") {
+            vec![statements]
+        } else {
+            statements.split(';').collect()
+        };
+        for statement in edits {
+            sql::rows(&database, &format!("pragma foreign_keys = off; {statement}"));
+        }
+        let ran = history.world.keydrift(&["verify"]).exits(3);
+        assert!(ran.stdout.contains(words), "{statements}: {ran}");
+    }
+    std::fs::copy(&aside, &database).unwrap();
+    sql::rows(&database, "drop trigger runs_no_update");
+    sql::rows(&database, "create view mine as select * from keys");
+    sql::rows(&database, "create index mine_too on runs (pages)");
+    let ran = history.world.keydrift(&["verify"]).succeeds();
+    assert!(ran.stdout.contains("whole and unedited"), "{ran}");
+    assert!(ran.stderr.contains("are missing from the database: runs_no_update"), "{ran}");
+    assert!(!ran.stderr.contains("`mine"), "{ran}");
+}
