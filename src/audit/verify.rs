@@ -413,7 +413,11 @@ impl<'a> Verifier<'a> {
         match record {
             Err(what) => chain.fail_here(last, &format!("the inventory cannot be read: {what}")),
             Ok(record) => {
-                chain.checked.insert(record.key.id.clone());
+                if !chain.checked.insert(record.key.id.clone()) {
+                    let what = format!("key `{}` is in the inventory twice", record.key.id);
+                    chain.fail_here(last, &what);
+                    return;
+                }
                 chain.replay.tells_no_absence = chain.unchained.is_some();
                 if let Err(what) = chain.replay.holds(&record) {
                     let key_id = &record.key.id;

@@ -90,11 +90,14 @@ async fn prune(
         pruned.extend(writer.prune(&name, policy, context.clock.now(), &actor).await?);
     }
     checkpoints.keep(&mut writer).await;
-    if vacuum {
-        writer.scrub().await?;
-    }
+    let scrubbed = if vacuum { writer.scrub().await } else { Ok(()) };
     writer.close().await?;
-    Ok(pruned)
+    match scrubbed {
+        Err(error) if !pruned.is_empty() => {
+            Err(anyhow::Error::from(error).context("it is pruned, and yet"))
+        }
+        scrubbed => Ok(scrubbed.map(|()| pruned)?),
+    }
 }
 
 fn cells(pruned: &Pruned) -> Vec<Cell> {

@@ -24,12 +24,14 @@ pub(super) async fn load(
         (looked > latest && at > window.finished_at).then_some(())
     });
     let gaps = gaps.map(|gap| gap.is_some()).collect();
-    Ok(Observed { at, windows, gaps })
+    Ok(Observed { at, is_future: at > now, windows, gaps })
 }
 
 /// What a state of the past was observed by.
 pub(super) struct Observed {
     at: Timestamp,
+    /// Whether it is yet to come.
+    is_future: bool,
     windows: Vec<Window>,
     /// Whether the time lies in one in which nothing was observed for longer than the schedule allows.
     gaps: Vec<bool>,
@@ -38,6 +40,12 @@ pub(super) struct Observed {
 impl Observed {
     /// Says it to people, and a gap to everybody.
     pub(super) fn tell(&self, context: &mut Context, format: Format) {
+        if self.is_future {
+            let at = self.at;
+            context
+                .printer
+                .warning(&format!("{at} is yet to come: this is the newest that is known"));
+        }
         let of_several = self.windows.len() > 1;
         for (window, gap) in self.windows.iter().zip(&self.gaps) {
             let Window { organization, run_id, started_at, finished_at, next_started_at } = window;

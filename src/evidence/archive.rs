@@ -1,10 +1,10 @@
 //! A gzipped tar archive whose bytes depend on its content alone.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 
 use data_encoding::HEXLOWER;
-use flate2::read::GzDecoder;
+use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
 use flate2::{Compression, GzBuilder};
 use ring::digest::{SHA256, digest};
@@ -13,6 +13,9 @@ use ring::digest::{SHA256, digest};
 const FOLDER: &str = "keydrift-evidence";
 /// What an archive may unpack to.
 const MOST_BYTES: u64 = 4 << 30;
+
+/// What may be behind the last file of it: zeros, to fill up a block of tapes.
+const MOST_PADDING: u64 = 64 << 10;
 
 /// A file in an archive.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -75,7 +78,7 @@ impl<W: Write> Builder<W> {
 pub fn read(archive: impl Read) -> io::Result<BTreeMap<String, Vec<u8>>> {
     let mut files = BTreeMap::new();
     let mut left = MOST_BYTES;
-    let mut tar = tar::Archive::new(GzDecoder::new(archive));
+    let mut tar = tar::Archive::new(GzDecoder::new(BufReader::new(archive)));
     for entry in tar.entries()? {
         let mut entry = entry?;
         let path = entry.path()?.to_string_lossy().into_owned();
@@ -90,6 +93,14 @@ pub fn read(archive: impl Read) -> io::Result<BTreeMap<String, Vec<u8>>> {
         if files.insert(name, content).is_some() {
             return Err(unexpected());
         }
+    }
+    // Whoever unpacks it with other tools may find what is behind the end.
+    let mut gzip = tar.into_inner();
+    let mut rest = Vec::new();
+    (&mut gzip).take(MOST_PADDING).read_to_end(&mut rest)?;
+    let is_padded = rest.iter().all(|byte| *byte == 0) && (rest.len() as u64) < MOST_PADDING;
+    if !is_padded || !gzip.into_inner().fill_buf()?.is_empty() {
+        return Err(io::Error::other("there is something behind its end"));
     }
     Ok(files)
 }
@@ -135,6 +146,21 @@ mod tests {
         assert!(find_difference(&files, &other).unwrap().contains("not what the manifest says"));
         let more = [entries[0].clone(), entries[1].clone(), Entry::of("c", b"")];
         assert!(find_difference(&files, &more).unwrap().contains("`c` is missing"));
+    }
+
+    #[test]
+    fn nothing_hides_behind_the_end() {
+        let mut twice = built();
+        twice.extend(built());
+        assert!(read(&twice[..]).unwrap_err().to_string().contains("behind its end"));
+        let mut tar = Vec::new();
+        GzDecoder::new(&built()[..]).read_to_end(&mut tar).unwrap();
+        for (more, is_fine) in [(vec![0; 9_000], true), (vec![1], false), (vec![0; 70_000], false)]
+        {
+            let mut gzip = GzBuilder::new().write(Vec::new(), Compression::fast());
+            gzip.write_all(&[&tar[..], &more].concat()).unwrap();
+            assert_eq!(read(&gzip.finish().unwrap()[..]).is_ok(), is_fine);
+        }
     }
 
     #[test]

@@ -299,3 +299,12 @@ fn table_of_the_configuration() {
     --- stderr
     ");
 }
+
+#[test]
+fn a_time_that_is_yet_to_come_is_answered_with_what_is_known_and_a_warning() {
+    let world = History::eventful().world;
+    let ran = world.keydrift(&["keys", "--as-of", "2100-01-01"]).succeeds();
+    assert!(ran.stderr.contains("2100-01-01T00:00:00Z is yet to come"), "{ran}");
+    let ran = world.keydrift(&["keys", "--as-of", "2026-10-08"]).succeeds();
+    assert!(!ran.stderr.contains("is yet to come"), "{ran}");
+}
