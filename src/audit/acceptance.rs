@@ -10,9 +10,9 @@ use crate::clock::Timestamp;
 /// Which checkpoints an act of the kind `accepted` gives up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Acceptance {
-    /// The newest link that the history still had in common with its checkpoints.
+    /// The newest link before those given up that the history still had in common with its checkpoints.
     since: Place,
-    /// The newest checkpoint that it departed from.
+    /// The last, by its place, of the checkpoints that it departed from.
     until: Place,
     at: Timestamp,
 }
@@ -49,6 +49,12 @@ impl Acceptance {
             until: place(&detail["checkpoint"])?,
             at: act.acted_at.parse().ok()?,
         })
+    }
+
+    /// Behind which place, and until which, checkpoints are given up.
+    #[must_use]
+    pub fn span(&self) -> (Place, Place) {
+        (self.since, self.until)
     }
 
     /// Whether a checkpoint that does not agree was given up: none that was made later.

@@ -126,6 +126,18 @@ impl Note {
         format!("{self}{end}")
     }
 
+    /// Whether it says to be signed by the key.
+    #[must_use]
+    pub fn names(&self, key: &VerifyingKey) -> bool {
+        self.signatures.iter().any(|signature| key.is_named_by(signature))
+    }
+
+    /// Whether it is.
+    #[must_use]
+    pub fn is_signed_by(&self, key: &VerifyingKey) -> bool {
+        matches!(self.standing(std::slice::from_ref(key)), Standing::Signed(_))
+    }
+
     #[must_use]
     pub fn standing(&self, keys: &[VerifyingKey]) -> Standing {
         Standing::of(&self.checkpoint.text(), &self.signatures, keys)

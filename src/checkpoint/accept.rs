@@ -1,22 +1,26 @@
 //! Taking a database for good that departs from its checkpoints: a backup that was restored.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use super::{Checkpoints, Departure, Error, compare, file, refuse_fresh_start};
-use crate::audit::{Acceptance, Digest, Note, Place};
+use super::given_up::GivenUp;
+use super::{Checkpoints, Error, file, refuse_fresh_start, verifying_key};
+use crate::audit::{Acceptance, Checkpoint, Digest, Note, Place};
 use crate::clock::Timestamp;
 use crate::config::Settings;
 use crate::store::{AcceptedLink, Links, Writer};
 
-/// Records that the database was taken for good, for each organization whose newest checkpoint it departs
-/// from, or for one; then that has a checkpoint too. Gives what was departed from.
+/// Before everything.
+const BEGINNING: Place = Place { run_id: -1, act_id: None };
+
+/// Records that the database was taken for good, for each organization that departs from checkpoints which
+/// were not given up yet, or for one; then that has a checkpoint too. Gives the last one departed from of each.
 pub async fn accept(
     settings: &Settings,
     organization: Option<&str>,
     reason: &str,
     (now, actor): (Timestamp, &str),
     on_wait: impl FnMut(&str),
-) -> Result<Vec<Departure>, Error> {
+) -> Result<Vec<Checkpoint>, Error> {
     let (database, file) = (&settings.database.path, &settings.checkpoint.path);
     refuse_fresh_start(database, file)?;
     if !database.exists() {
@@ -36,22 +40,17 @@ async fn record(
     organization: Option<&str>,
     reason: &str,
     (now, actor): (Timestamp, &str),
-) -> Result<Vec<Departure>, Error> {
+) -> Result<Vec<Checkpoint>, Error> {
     let mut checkpoints = Checkpoints::read(&settings.checkpoint, &mut writer.links()).await?;
-    let newest = checkpoints.newest.clone().unwrap_or_default();
-    let mut departures = compare::compare(&mut writer.links(), &newest).await?;
-    departures
-        .retain(|departure| organization.is_none_or(|name| name == departure.checkpoint().origin));
-    let mut links = Vec::new();
-    for departure in &departures {
-        let checkpoint = departure.checkpoint();
-        let since = last_in_common(settings, &mut writer.links(), checkpoint).await?;
-        let detail = Acceptance::detail(reason, checkpoint, since);
-        links.push(AcceptedLink { origin: checkpoint.origin.clone(), detail });
-    }
+    let mut departures = find(settings, &mut writer.links()).await?;
+    departures.retain(|departure| organization.is_none_or(|name| name == departure.until.origin));
+    let link = |departure: &Departed| AcceptedLink {
+        origin: departure.until.origin.clone(),
+        detail: Acceptance::detail(reason, &departure.until, departure.since),
+    };
+    let links: Vec<AcceptedLink> = departures.iter().map(link).collect();
     // None of what is given up is newer than the act that gives it up.
-    let latest = departures.iter().map(|departure| departure.checkpoint().time).max();
-    let Some(latest) = latest else {
+    let Some(latest) = departures.iter().map(|departure| departure.latest).max() else {
         return Err(Error::NothingToAccept { file: settings.checkpoint.path.clone() });
     };
     writer.accept_links(&links, now.max(latest), actor).await?;
@@ -60,28 +59,59 @@ async fn record(
         checkpoints.newest.get_or_insert_default().remove(&link.origin);
     }
     checkpoints.keep(writer).await;
-    Ok(departures)
+    Ok(departures.into_iter().map(|departure| departure.until).collect())
 }
 
-/// The newest link of an organization that has a checkpoint which agrees.
-async fn last_in_common(
-    settings: &Settings,
-    links: &mut Links<'_>,
-    of: &crate::audit::Checkpoint,
-) -> Result<Place, Error> {
-    const BEGINNING: Place = Place { run_id: -1, act_id: None };
-    let there = links.after(&of.origin, BEGINNING).await?;
-    let there: HashMap<Place, Digest> =
-        there.into_iter().map(|link| (link.place, link.digest)).collect();
-    let mut newest = BEGINNING;
+/// The checkpoints of one organization that the database departs from, and that are not given up yet.
+struct Departed {
+    /// The last of them by its place.
+    until: Checkpoint,
+    /// The newest link before all of them that has a checkpoint which agrees.
+    since: Place,
+    /// When the latest of them was made.
+    latest: Timestamp,
+}
+
+/// All checkpoints in the file are held against the database, not only the newest: of one run there may be
+/// several that do not agree, if a backup was restored more than once.
+async fn find(settings: &Settings, links: &mut Links<'_>) -> Result<Vec<Departed>, Error> {
+    let database = links.database_id().await?;
+    let given_up = GivenUp::load(links).await?;
+    let key = verifying_key(&settings.checkpoint);
+    let mut by_origin: BTreeMap<String, Vec<(Checkpoint, bool)>> = BTreeMap::new();
     let file = &settings.checkpoint.path;
-    let each = |Note { checkpoint, .. }: Note| {
-        let is_ours = checkpoint.database == of.database && checkpoint.origin == of.origin;
-        if is_ours && there.get(&checkpoint.place) == Some(&checkpoint.digest) {
-            newest = newest.max(checkpoint.place);
+    let each = |note: Note| {
+        if note.checkpoint.database == database {
+            let is_signed = key.as_ref().is_some_and(|key| note.is_signed_by(key));
+            let origin = note.checkpoint.origin.clone();
+            by_origin.entry(origin).or_default().push((note.checkpoint, is_signed));
         }
     };
     let read = file::read(file, each);
     read.map_err(|source| Error::Unreadable { file: file.clone(), source })?;
-    Ok(newest)
+    let mut departures = Vec::new();
+    for (origin, mut found) in by_origin {
+        let there = links.after(&origin, BEGINNING).await?;
+        let there: HashMap<Place, Digest> =
+            there.into_iter().map(|link| (link.place, link.digest)).collect();
+        // As when the database is opened: where any is signed by the key, the others count for nothing.
+        let any_signed = found.iter().any(|(_, is_signed)| *is_signed);
+        found.retain(|(_, is_signed)| *is_signed || !any_signed);
+        let found = found.into_iter().map(|(checkpoint, _)| checkpoint);
+        let (agreeing, departing): (Vec<Checkpoint>, Vec<Checkpoint>) = found
+            .filter(|checkpoint| !given_up.has(checkpoint))
+            .partition(|checkpoint| there.get(&checkpoint.place) == Some(&checkpoint.digest));
+        departures.extend(departed(&agreeing, departing));
+    }
+    Ok(departures)
+}
+
+fn departed(agreeing: &[Checkpoint], departing: Vec<Checkpoint>) -> Option<Departed> {
+    let first = departing.iter().map(|checkpoint| checkpoint.place).min()?;
+    let latest = departing.iter().map(|checkpoint| checkpoint.time).max()?;
+    let before = agreeing.iter().map(|checkpoint| checkpoint.place).filter(|place| *place < first);
+    let since = before.max().unwrap_or(BEGINNING);
+    let until =
+        departing.into_iter().max_by_key(|checkpoint| (checkpoint.place, checkpoint.time))?;
+    Some(Departed { until, since, latest })
 }

@@ -1,6 +1,6 @@
 //! The checkpoint file: notes one after the other, only ever appended to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -8,7 +8,9 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-use crate::audit::{Note, NoteReader};
+use super::given_up::GivenUp;
+use crate::audit::{Note, NoteReader, Place, VerifyingKey};
+use crate::clock::Timestamp;
 use crate::store::leave_to_owner;
 
 /// Of most files that is enough to find each organization's newest checkpoint.
@@ -19,10 +21,23 @@ const LINE_BYTES: u64 = 4 * 1024;
 /// The newest checkpoints in a file.
 #[derive(Debug, Default)]
 pub(super) struct Newest {
-    /// Of one database, by organization.
+    /// Of one database, by organization, without those that were given up.
     pub(super) ours: BTreeMap<String, Note>,
+    /// The organizations that have any, given up or not.
+    pub(super) known: BTreeSet<String>,
     /// Of whatever database.
     pub(super) any: Option<Note>,
+}
+
+/// Which checkpoints are looked for.
+#[derive(Debug, Default)]
+pub(super) struct Wanted<'a> {
+    pub(super) database: &'a str,
+    /// Those of the organizations that have to be found.
+    pub(super) origins: &'a [String],
+    /// What is not signed by it counts only where nothing is.
+    pub(super) key: Option<&'a VerifyingKey>,
+    pub(super) given_up: Option<&'a GivenUp>,
 }
 
 /// Reads all notes, and gives how much there is that is none.
@@ -52,36 +67,97 @@ pub(super) fn read(path: &Path, each: impl FnMut(Note)) -> io::Result<Option<u64
     }
 }
 
-/// The newest checkpoints of `database`: from the end of the file, unless one of `origins` is not there.
-pub(super) fn read_newest(
-    path: &Path,
-    database: Option<&str>,
-    origins: &[String],
-) -> io::Result<Newest> {
+/// The newest checkpoints: from the end of the file, unless one of an organization is not there.
+pub(super) fn read_newest(path: &Path, wanted: &Wanted<'_>) -> io::Result<Newest> {
     let Some(mut file) = open(path)? else { return Ok(Newest::default()) };
     let bytes = file.metadata()?.len();
-    let mut newest = Newest::default();
     if bytes > TAIL_BYTES {
         file.seek(SeekFrom::Start(bytes - TAIL_BYTES))?;
-        scan(&file, NoteReader::in_the_middle(), |note| newest.take(note, database))?;
-        let found = |origin| newest.ours.contains_key(origin);
-        if database.map_or(newest.any.is_some(), |_| origins.iter().all(found)) {
-            return Ok(newest);
+        let mut candidates = Candidates::default();
+        scan(&file, NoteReader::in_the_middle(), |note| candidates.take(note, wanted))?;
+        let is_there = |origin| candidates.is_settled(origin, wanted);
+        if wanted.origins.iter().all(is_there) {
+            return Ok(candidates.choose(wanted));
         }
-        newest = Newest::default();
         file.rewind()?;
     }
-    scan(&file, NoteReader::default(), |note| newest.take(note, database))?;
-    Ok(newest)
+    let mut candidates = Candidates::default();
+    scan(&file, NoteReader::default(), |note| candidates.take(note, wanted))?;
+    Ok(candidates.choose(wanted))
 }
 
-impl Newest {
-    fn take(&mut self, note: Note, database: Option<&str>) {
-        if database.is_some_and(|database| database == note.checkpoint.database) {
-            self.ours.insert(note.checkpoint.origin.clone(), note);
-        } else {
+/// The newest one of whatever database.
+pub(super) fn read_any(path: &Path) -> io::Result<Option<Note>> {
+    read_newest(path, &Wanted::default()).map(|newest| newest.any)
+}
+
+/// What may be the newest of each organization.
+#[derive(Debug, Default)]
+struct Candidates {
+    known: BTreeSet<String>,
+    /// Those that say to be signed by the key. Checking it is left for the few that matter.
+    signed: BTreeMap<String, Vec<Note>>,
+    /// Of the others the newest.
+    unsigned: BTreeMap<String, Note>,
+    any: Option<Note>,
+}
+
+/// What comes later has the higher place: in one chain that is so, and what another one left behind was given
+/// up.
+fn age(note: &Note) -> (Place, Timestamp) {
+    (note.checkpoint.place, note.checkpoint.time)
+}
+
+impl Candidates {
+    fn take(&mut self, note: Note, wanted: &Wanted<'_>) {
+        let checkpoint = &note.checkpoint;
+        if checkpoint.database != wanted.database {
             self.any = Some(note);
+            return;
         }
+        self.known.insert(checkpoint.origin.clone());
+        if wanted.given_up.is_some_and(|given_up| given_up.has(checkpoint)) {
+            return;
+        }
+        let origin = checkpoint.origin.clone();
+        if wanted.key.is_some_and(|key| note.names(key)) {
+            self.signed.entry(origin).or_default().push(note);
+        } else {
+            self.take_unsigned(origin, note);
+        }
+    }
+
+    fn take_unsigned(&mut self, origin: String, note: Note) {
+        match self.unsigned.get(&origin) {
+            Some(known) if age(known) > age(&note) => {}
+            _ => drop(self.unsigned.insert(origin, note)),
+        }
+    }
+
+    /// Whether what stands before cannot matter: it is not as new.
+    fn is_settled(&self, origin: &String, wanted: &Wanted<'_>) -> bool {
+        let is_signed = |note: &Note| wanted.key.is_some_and(|key| note.is_signed_by(key));
+        match wanted.key {
+            Some(_) => self.signed.get(origin).is_some_and(|notes| notes.iter().any(is_signed)),
+            None => self.unsigned.contains_key(origin),
+        }
+    }
+
+    fn choose(mut self, wanted: &Wanted<'_>) -> Newest {
+        let mut ours = BTreeMap::new();
+        for (origin, mut notes) in std::mem::take(&mut self.signed) {
+            notes.sort_by_key(age);
+            let is_signed = |note: &Note| wanted.key.is_some_and(|key| note.is_signed_by(key));
+            match notes.iter().rposition(is_signed) {
+                Some(newest) => drop(ours.insert(origin, notes.swap_remove(newest))),
+                // They only said so.
+                None => notes.into_iter().for_each(|note| self.take_unsigned(origin.clone(), note)),
+            }
+        }
+        for (origin, note) in self.unsigned {
+            ours.entry(origin).or_insert(note);
+        }
+        Newest { ours, known: self.known, any: self.any }
     }
 }
 
@@ -138,6 +214,9 @@ fn open(path: &Path) -> io::Result<Option<File>> {
         }
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            Err(io::Error::other("it is a symbolic link"))
+        }
         Err(error) => Err(error),
     }
 }

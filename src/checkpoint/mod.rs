@@ -11,20 +11,23 @@
 mod accept;
 mod compare;
 mod file;
+mod given_up;
 mod key;
 mod proof;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::audit::{Checkpoint, Note, Place};
+use crate::audit::{Checkpoint, Note, Place, VerifyingKey};
 use crate::config::{CheckpointSettings, Settings};
 use crate::output::count;
 use crate::store::{self, ChainLink, Links, Reader, Writer};
 use crate::telemetry::message;
+
+use given_up::GivenUp;
 
 pub use accept::accept;
 pub use compare::Departure;
@@ -127,6 +130,8 @@ pub struct Checkpoints {
     database: String,
     /// The newest checkpoint of each organization. `None`: the file cannot be read.
     newest: Option<BTreeMap<String, Note>>,
+    /// The organizations that had any, even if that was given up.
+    known: BTreeSet<String>,
     /// How many links had none, after a crash or a failure, and have one now.
     pub caught_up: usize,
     /// Whether a torn note was at the end of the file.
@@ -168,7 +173,7 @@ fn refuse_fresh_start(database: &Path, file: &Path) -> Result<(), Error> {
         Ok(_) | Err(_) => {}
     }
     // What cannot be read is told of when the database is open.
-    match file::read_newest(file, None, &[]).ok().and_then(|newest| newest.any) {
+    match file::read_any(file).ok().flatten() {
         Some(note) => Err(Error::Missing {
             database: database.to_owned(),
             file: file.to_owned(),
@@ -185,16 +190,28 @@ pub struct Look {
     pub departure: Option<Error>,
     /// How many links have no checkpoint yet, by organization. One may be about to get it.
     pub missing: BTreeMap<String, usize>,
+    /// Why there can be no checkpoint file where it should be.
+    pub unusable: Option<String>,
 }
 
 /// Holds the database against the checkpoint file. One that cannot be read is passed over.
 pub async fn look(settings: &Settings, reader: &mut Reader) -> Result<Look, store::Error> {
     let mut links = reader.links();
-    let (id, origins) = (links.database_id().await?, links.origins().await?);
     let file = &settings.checkpoint.path;
-    let Ok(newest) = file::read_newest(file, Some(&id), &origins) else {
-        return Ok(Look::default());
+    let newest = match read_newest(&settings.checkpoint, &mut links).await?.1 {
+        Ok(newest) => newest,
+        Err(error) => {
+            // Who only reads may be one who may not read this.
+            let is_told = error.kind() != std::io::ErrorKind::PermissionDenied;
+            let unusable =
+                is_told.then(|| format!("the checkpoint file `{}`: {error}", file.display()));
+            return Ok(Look { unusable, ..Look::default() });
+        }
     };
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let unusable = directory.filter(|directory| !directory.is_dir()).map(|directory| {
+        format!("the directory of the checkpoint file, `{}`, is missing", directory.display())
+    });
     let departures = compare::compare(&mut links, &newest.ours).await?;
     let first = departures.into_iter().next();
     let departure = first.map(|first| first.into_error(&settings.database.path, file));
@@ -203,7 +220,7 @@ pub async fn look(settings: &Settings, reader: &mut Reader) -> Result<Look, stor
         let behind = links.after(&origin, note.checkpoint.place).await?.len();
         missing.insert(origin, behind);
     }
-    Ok(Look { departure, missing })
+    Ok(Look { departure, missing, unusable })
 }
 
 /// As [`look`], of a database that is not there.
@@ -214,15 +231,19 @@ pub fn look_for_missing(settings: &Settings) -> Option<Error> {
 
 impl Checkpoints {
     async fn read(settings: &CheckpointSettings, links: &mut Links<'_>) -> Result<Self, Error> {
-        let (database, origins) = (links.database_id().await?, links.origins().await?);
-        let newest = match file::read_newest(&settings.path, Some(&database), &origins) {
+        let (database, newest) = read_newest(settings, links).await?;
+        let mut known = BTreeSet::new();
+        let newest = match newest {
             Ok(newest) => {
-                if newest.ours.is_empty() && newest.any.is_some() {
+                if newest.known.is_empty() && newest.any.is_some() {
                     tracing::warn!(
                         file = %settings.path.display(),
                         "the checkpoint file has checkpoints of another database, and none of this one"
                     );
+                } else {
+                    miss(&settings.path, links, &newest.known).await?;
                 }
+                known = newest.known;
                 Some(newest.ours)
             }
             Err(error) => {
@@ -235,7 +256,7 @@ impl Checkpoints {
         };
         let settings = settings.clone();
         let is_behind = newest.is_none();
-        Ok(Self { settings, database, newest, caught_up: 0, mended: false, is_behind })
+        Ok(Self { settings, database, newest, known, caught_up: 0, mended: false, is_behind })
     }
 
     /// What was mended when the database was opened.
@@ -299,8 +320,11 @@ impl Checkpoints {
         }
         notes.iter().for_each(tell_journal);
         let is_late = |note: &&Note| {
-            let known = newest.get(&note.checkpoint.origin);
-            known.is_some_and(|known| known.checkpoint.place < note.checkpoint.place)
+            let Checkpoint { origin, place, .. } = &note.checkpoint;
+            match newest.get(origin) {
+                Some(newest) => newest.checkpoint.place < *place,
+                None => self.known.contains(origin),
+            }
         };
         let late = notes.iter().filter(is_late).count();
         for note in notes {
@@ -308,6 +332,49 @@ impl Checkpoints {
         }
         Ok(late)
     }
+}
+
+/// The id of the database, and its newest checkpoints in the file.
+async fn read_newest(
+    settings: &CheckpointSettings,
+    links: &mut Links<'_>,
+) -> Result<(String, std::io::Result<file::Newest>), store::Error> {
+    let (database, origins) = (links.database_id().await?, links.origins().await?);
+    let given_up = GivenUp::load(links).await?;
+    let key = verifying_key(settings);
+    let wanted = file::Wanted {
+        database: &database,
+        origins: &origins,
+        key: key.as_ref(),
+        given_up: Some(&given_up),
+    };
+    let newest = file::read_newest(&settings.path, &wanted);
+    Ok((database, newest))
+}
+
+/// The public half of the key that signs. One that cannot be used is told of by who signs.
+fn verifying_key(settings: &CheckpointSettings) -> Option<VerifyingKey> {
+    key::load(settings).ok().flatten().map(|key| key.public().clone())
+}
+
+/// Warns of histories that have several links, and not one checkpoint.
+async fn miss(
+    file: &Path,
+    links: &mut Links<'_>,
+    known: &BTreeSet<String>,
+) -> Result<(), store::Error> {
+    const BEGINNING: Place = Place { run_id: -1, act_id: None };
+    for origin in links.origins().await?.iter().filter(|origin| !known.contains(*origin)) {
+        let there = links.after(origin, BEGINNING).await?.len();
+        if there > 1 {
+            tracing::warn!(
+                file = %file.display(),
+                "there is no checkpoint of `{origin}`, whose history has {there} links: the earlier \
+                 checkpoints are gone, or were never written"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The links that have no checkpoint yet: all behind the newest one that has; where none has, the newest

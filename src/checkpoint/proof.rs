@@ -16,6 +16,9 @@ use crate::clock::Timestamp;
 use crate::store::{self, Reader};
 use crate::telemetry::message;
 
+/// As much of what `journalctl` complains of is told.
+const MOST_SAID: u64 = 4 * 1024;
+
 /// Where checkpoints come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
@@ -127,6 +130,8 @@ impl Proof {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let unusable = |error| failed(format!("`journalctl` could not be run: {error}"));
         let mut child = command.spawn().map_err(unusable)?;
+        // Read at the same time: a pipe that nobody empties would hold it up for ever.
+        let stderr = child.stderr.take().map(|stderr| std::thread::spawn(move || first_of(stderr)));
         let lines = child.stdout.take().map(BufReader::new);
         for line in lines.into_iter().flat_map(BufRead::lines) {
             let line = line.map_err(unusable)?;
@@ -139,16 +144,15 @@ impl Proof {
                 }
             }
         }
-        let mut said = String::new();
-        if let Some(mut stderr) = child.stderr.take() {
-            stderr.read_to_string(&mut said).map_err(unusable)?;
-        }
-        // Where it finds none it says so by a code, and by nothing on stderr.
         let ended = child.wait().map_err(unusable)?;
-        if ended.success() || said.trim().is_empty() {
+        if ended.success() {
             return Ok(());
         }
-        Err(failed(format!("`journalctl` says: {}", said.trim())))
+        let said = stderr.and_then(|reader| reader.join().ok()).unwrap_or_default();
+        Err(failed(match said.trim() {
+            "" => format!("`journalctl` ended with {ended}"),
+            said => format!("`journalctl` says: {said}"),
+        }))
     }
 
     fn take(&mut self, note: Note) {
@@ -206,6 +210,7 @@ impl Proof {
     ) -> Tally {
         let mut tally = Tally::default();
         let Some(found) = self.found.get(origin) else { return tally };
+        let mut agreeing: Vec<(Place, Timestamp)> = Vec::new();
         let mut sorted: Vec<(&(Place, Digest), &Found)> = found.iter().collect();
         sorted.sort_by_key(|(at, _)| **at);
         for ((place, digest), found) in sorted {
@@ -226,6 +231,7 @@ impl Proof {
             } else if !self.keys.is_empty() && found.standing == Standing::Unsigned {
                 tally.unproven += 1;
             } else if there == Some(digest) {
+                agreeing.push((*place, found.time));
                 tally.agree(*place, found, !self.keys.is_empty());
             } else if given_up() {
                 tally.abandoned += 1;
@@ -238,6 +244,10 @@ impl Proof {
                 tally.find(*place, format!("a checkpoint has {place}, and the history does not"));
             }
         }
+        // One link may have several, of which one agrees.
+        let is_before = |place| tally.bad.as_ref().is_none_or(|(bad, _)| place < bad);
+        let good = agreeing.iter().rfind(|(place, _)| is_before(place));
+        tally.good_until = good.map(|(place, time)| (place.run_id, time.to_string()));
         tally
     }
 }
@@ -252,14 +262,20 @@ impl Tally {
             _ => "its signature was not checked".to_owned(),
         };
         self.newest = Some((place, signature));
-        if self.bad.is_none() {
-            self.good_until = Some((place.run_id, found.time.to_string()));
-        }
     }
 
     fn find(&mut self, place: Place, what: String) {
         self.bad.get_or_insert((place, what));
     }
+}
+
+/// The beginning of a text that is read to its end.
+fn first_of(mut from: impl Read) -> String {
+    let mut said = Vec::new();
+    // What cannot be read is not said.
+    from.by_ref().take(MOST_SAID).read_to_end(&mut said).ok();
+    std::io::copy(&mut from, &mut std::io::sink()).ok();
+    String::from_utf8_lossy(&said).into_owned()
 }
 
 /// A field of the journal as its JSON has it: a text, its bytes, or several of these.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::file;
+use super::file::{self, Wanted};
 use crate::audit::{Checkpoint, Digest, Note, Place, SigningKey};
 use crate::clock::Timestamp;
 
@@ -22,7 +22,8 @@ fn note(origin: &str, run_id: i64, key: Option<&SigningKey>) -> Note {
 
 fn newest(path: &Path, origins: &[&str]) -> Vec<Note> {
     let origins: Vec<String> = origins.iter().map(|origin| (*origin).to_owned()).collect();
-    file::read_newest(path, Some("c4a1"), &origins).unwrap().ours.into_values().collect()
+    let wanted = Wanted { database: "c4a1", origins: &origins, ..Wanted::default() };
+    file::read_newest(path, &wanted).unwrap().ours.into_values().collect()
 }
 
 #[test]
@@ -59,7 +60,8 @@ fn the_newest_are_found_at_the_end_of_a_large_file_and_else_in_all_of_it() {
     assert_eq!(newest(&path, &["often"]), [note("often", 1999, None)]);
     let both = [note("often", 1999, None), note("rare", 1, None)];
     assert_eq!(newest(&path, &["often", "rare"]), both);
-    let other = file::read_newest(&path, Some("other"), &[]).unwrap();
+    let other = Wanted { database: "other", ..Wanted::default() };
+    let other = file::read_newest(&path, &other).unwrap();
     assert_eq!((other.ours.len(), other.any), (0, Some(note("often", 1999, None))));
 }
 
@@ -67,7 +69,7 @@ fn the_newest_are_found_at_the_end_of_a_large_file_and_else_in_all_of_it() {
 fn what_is_no_file_is_an_error_and_what_is_not_there_is_empty() {
     let directory = tempfile::tempdir().unwrap();
     assert_eq!(newest(&directory.path().join("none"), &["a"]), []);
-    assert!(file::read_newest(directory.path(), None, &[]).is_err());
+    assert!(file::read_any(directory.path()).is_err());
     assert!(file::append(directory.path(), &[note("a", 1, None)]).is_err());
 }
 

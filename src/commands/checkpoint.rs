@@ -38,8 +38,7 @@ async fn accept(context: &mut Context, arguments: &CheckpointAccept) -> anyhow::
     let accepted = checkpoint::accept(&settings, organization, reason, (now, &actor), |holder| {
         printer.note(&format!("waiting for {holder}"));
     });
-    for departure in accepted.await? {
-        let checkpoint = departure.checkpoint();
+    for checkpoint in accepted.await? {
         context.printer.line(&format!(
             "{}: accepted that it departs from the checkpoint of {}, {}",
             checkpoint.origin, checkpoint.place, checkpoint.time

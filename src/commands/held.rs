@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Context, Misuse};
 use crate::audit::{Acceptance, Problem, Verdict, VerifyingKey};
-use crate::checkpoint::{Proof, Source, Tally};
+use crate::checkpoint::{self, Proof, Source, Tally};
 use crate::cli::{EvidenceVerify, Verify};
 use crate::config::Settings;
 use crate::evidence::CHECKPOINTS;
@@ -19,6 +19,24 @@ pub(super) struct Held {
     pub(super) ignored: u64,
     damaged: u64,
     by_keys: bool,
+}
+
+/// The verdicts where there is no database, though there should be one: nothing else is left to be said.
+pub(super) fn without_database(
+    context: &mut Context,
+    settings: &Settings,
+    wanted: Option<&str>,
+    missing: &checkpoint::Error,
+) -> Result<Vec<Verdict>, Misuse> {
+    let names = settings.organizations.iter().map(|organization| organization.name.to_string());
+    if let Some(name) = wanted.filter(|name| settings.organization(name).is_none()) {
+        return Err(Misuse::UnknownOrganization { name: name.to_owned(), known: names.collect() });
+    }
+    if let Some(hint) = missing.hint() {
+        context.printer.note(&hint);
+    }
+    let wanted = names.filter(|name| wanted.is_none_or(|wanted| wanted == name));
+    Ok(wanted.map(|name| Verdict::broken(&name, &missing.to_string())).collect())
 }
 
 /// Reads the checkpoints, and holds each history against them. The first link that is not what its checkpoint

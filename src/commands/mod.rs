@@ -114,7 +114,8 @@ async fn none_listed(
 /// Opens the database for reading. Where it is missing and should not be, that is told.
 async fn open_reader(settings: &Settings) -> anyhow::Result<Reader> {
     match Reader::open(&settings.database.path).await {
-        Err(error @ store::Error::Missing { .. }) => {
+        // One that is empty is as good as missing.
+        Err(error) => {
             let missing = checkpoints::look_for_missing(settings);
             Err(missing.map_or_else(|| error.into(), anyhow::Error::from))
         }

@@ -233,6 +233,11 @@ fn note_missing(finding: &mut Finding, look: &checkpoint::Look) {
         let hint = "the checkpoint file could not be written: the log says why";
         finding.hint = Some(hint.to_owned());
     }
+    if let Some(unusable) = look.unusable.as_ref().filter(|_| finding.problem.is_none()) {
+        finding.problem = Some(format!("no checkpoint can be made: {unusable}"));
+        let hint = "put it in order, or name another file in `checkpoint.path`";
+        finding.hint = Some(hint.to_owned());
+    }
 }
 
 /// What is wrong, and what to do about it.

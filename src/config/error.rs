@@ -61,6 +61,10 @@ pub enum Problem {
         reason: String,
     },
     NoDatabasePath,
+    /// What the database needs for itself.
+    Taken {
+        key: String,
+    },
 }
 
 impl fmt::Display for Problem {
@@ -93,6 +97,9 @@ impl fmt::Display for Problem {
                 write!(f, "`{key}` (set by `{origin}`): `{}` {reason}", path.display())
             }
             Self::NoDatabasePath => f.write_str("there is no directory for the database"),
+            Self::Taken { key } => {
+                write!(f, "`{key}` is the database itself, or one of the files that belong to it")
+            }
         }
     }
 }
@@ -110,6 +117,10 @@ impl Problem {
                 "pass `--database FILE`, or set `{}` or HOME",
                 settings::variable("database.path")
             )),
+            Self::Taken { .. } => Some(
+                "leave it out, for a file beside the database, or name a file of its own"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ use super::adopt::chain_on;
 use super::chain::append_act;
 use super::error::Error;
 use super::{Reader, Writer};
-use crate::audit::{ActKind, Digest, Place};
+use crate::audit::{Acceptance, ActKind, ActRecord, Digest, Place};
 use crate::clock::Timestamp;
 
 /// A link as it stands in the database.
@@ -164,22 +164,63 @@ impl Links<'_> {
 
     /// The links of an organization behind `place`, oldest first.
     pub async fn after(&mut self, origin: &str, place: Place) -> Result<Vec<ChainLink>, Error> {
+        self.between(origin, place, Place { run_id: i64::MAX, act_id: Some(i64::MAX) }).await
+    }
+
+    /// Those behind `since`, up to and with `until`.
+    pub async fn between(
+        &mut self,
+        origin: &str,
+        since: Place,
+        until: Place,
+    ) -> Result<Vec<ChainLink>, Error> {
         let rows: Result<Vec<Row>, _> = sqlx::query_as(
             "with mine as (select organization from organizations where origin = ?1)
              select run_id, null, digest, finished_at from runs
-             where run_id > ?2 and organization in mine and digest is not null
+             where run_id > ?2 and run_id <= ?4 and organization in mine and digest is not null
              union all
              select after_run_id, act_id, digest, acted_at from acts
              where organization in mine and (after_run_id, act_id) > (?2, ?3)
+               and (after_run_id, act_id) <= (?4, ?5)
              order by 1, 2",
         )
         .bind(origin)
-        .bind(place.run_id)
-        .bind(place.act_id.unwrap_or(0))
+        .bind(since.run_id)
+        .bind(since.act_id.unwrap_or(0))
+        .bind(until.run_id)
+        .bind(until.act_id.unwrap_or(0))
         .fetch_all(&mut *self.connection)
         .await;
         let rows = rows.map_err(|source| Error::from_sqlx(self.path, source))?;
         rows.into_iter().map(read).collect()
+    }
+
+    /// What was accepted, each with the name under which the organization's chain began.
+    pub async fn accepted(&mut self) -> Result<Vec<(String, Acceptance)>, Error> {
+        type Row = (String, i64, String, i64, String, String, String, String);
+        let rows: Result<Vec<Row>, _> = sqlx::query_as(
+            "select origin, act_id, organization, after_run_id, kind, acted_at, actor, detail
+             from act_history where kind = 'accepted' and origin is not null",
+        )
+        .fetch_all(&mut *self.connection)
+        .await;
+        let rows = rows.map_err(|source| Error::from_sqlx(self.path, source))?;
+        let read = |row: Row| {
+            let (origin, act_id, organization, after_run_id, kind, acted_at, actor, detail) = row;
+            let digest = None;
+            let act = ActRecord {
+                act_id,
+                organization,
+                after_run_id,
+                kind,
+                acted_at,
+                actor,
+                detail,
+                digest,
+            };
+            Acceptance::of(&act).map(|accepted| (origin, accepted))
+        };
+        Ok(rows.into_iter().filter_map(read).collect())
     }
 }
 

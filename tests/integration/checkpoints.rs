@@ -10,6 +10,7 @@ use crate::support::{Keydrift, Ran, Started, World, sql, started};
 
 mod crashes;
 mod departures;
+mod restores;
 mod signed;
 
 /// A checkpoint as its lines say, without our code.
@@ -144,6 +145,19 @@ fn verify_asks_the_journal() {
     error: the journal could not be read: `journalctl` says: no journal here
     hint: `journalctl` has to be there, and its journal yours to read
     ");
+    // More than a pipe takes is on stderr before anything is on stdout.
+    let chatty = "#!/bin/sh\nhead -c 300000 /dev/zero | tr '\\0' x >&2\ncat journal.json\n";
+    fs::write(&script, chatty).unwrap();
+    let verified = world.keydrift(&["verify", "--journal"]).env("PATH", &path).succeeds();
+    assert!(verified.stdout.contains("2 checkpoints agree"), "{verified}");
+    for (end, told) in [
+        ("exit 4", "`journalctl` ended with exit status: 4"),
+        ("kill -9 $$", "`journalctl` ended with signal: 9 (SIGKILL)"),
+    ] {
+        fs::write(&script, format!("#!/bin/sh\ncat journal.json\n{end}\n")).unwrap();
+        let failed = world.keydrift(&["verify", "--journal"]).env("PATH", &path).exits(1);
+        assert!(failed.stderr.contains(told), "{failed}");
+    }
     let missing = world.keydrift(&["verify", "--journal"]).env("PATH", "/nowhere").exits(1);
     assert!(missing.stderr.contains("`journalctl` could not be run"), "{missing}");
 }

@@ -223,3 +223,36 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn checkpoints_never_go_into_the_database_or_what_sqlite_keeps_beside_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = directory.path().join("keys.db");
+    std::fs::write(&database, "").unwrap();
+    std::fs::hard_link(&database, directory.path().join("linked.db")).unwrap();
+    std::fs::create_dir(directory.path().join("sub")).unwrap();
+    let with = |name: &str| {
+        let path = directory.path().join(name).display().to_string();
+        let setup = Setup::default().database(database.to_str().unwrap());
+        let problems = setup.with("KEYDRIFT__CHECKPOINT__PATH", &path).problems();
+        problems.replace(directory.path().to_str().unwrap(), "DIR")
+    };
+    insta::assert_snapshot!(with("keys.db"), @"
+    `checkpoint.path` is the database itself, or one of the files that belong to it
+    hint: leave it out, for a file beside the database, or name a file of its own
+    ");
+    let refused = with("keys.db");
+    for name in [
+        "keys.db-wal",
+        "keys.db-shm",
+        "keys.db-journal",
+        "keys.db.lock",
+        "./keys.db",
+        "sub/../keys.db-wal",
+        "linked.db",
+    ] {
+        assert_eq!(with(name), refused, "{name}");
+    }
+    assert_eq!(with("keys.db.checkpoints"), "no problem");
+    assert_eq!(with("sub/keys.db"), "no problem");
+}

@@ -40,6 +40,21 @@ fn a_database_that_is_missing_or_empty_is_never_begun_anew() {
     assert_eq!(said(&world, &accepted.stderr), expected);
     fs::write(world.database(), "").unwrap();
     assert_eq!(said(&world, &world.keydrift(&["sync"]).exits(1).stderr), expected);
+    for is_empty in [true, false] {
+        assert_eq!(refused(&world), expected);
+        let verified = verify(&world, &["--format=json"]);
+        assert_eq!(verified.code, Some(3), "{verified}");
+        let rows = verified.json();
+        assert_eq!(
+            (&rows[0]["organization"], &rows[0]["verdict"]),
+            (&"default".into(), &"broken".into())
+        );
+        assert!(rows[0]["problem"].as_str().unwrap().contains("is missing"), "{verified}");
+        if is_empty {
+            fs::remove_file(world.database()).unwrap();
+        }
+    }
+    fs::write(world.database(), "").unwrap();
     let daemon = daemon(&world).exits(1);
     assert!(daemon.stderr.contains("is missing"), "{daemon}");
     fs::remove_file(file(&world)).unwrap();
