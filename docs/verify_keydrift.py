@@ -224,7 +224,7 @@ def main(arguments):
         rows = outside.rows if outside and outside.is_files else open_database(outside.source if outside else source)
         about = [] if (pack := bool(outside and outside.manifest)) else list(rows("chains"))
     except (OSError, sqlite3.Error, ValueError, TypeError, KeyError) as why:
-        return print(f"{source} cannot be read: {why}", file=sys.stderr) or 2
+        return print(f"{' '.join(arguments)} cannot be read: {why}", file=sys.stderr) or 2
     try:
         if pack: about = outside.check_pack() or rows("chains")
         chains = {row["organization"]: Chain(row["organization"], row["origin"]) for row in about}
