@@ -138,8 +138,7 @@ fn verify_pack(context: &mut Context, arguments: &EvidenceVerify) -> anyhow::Res
     let signed = standing(&manifest, note.as_deref(), &keys);
     let manifest = Manifest::read(&manifest)
         .ok_or_else(|| no_pack("its manifest is of another format".into()))?;
-    if let Some(what) = signed.problem.or_else(|| archive::find_difference(&files, &manifest.files))
-    {
+    if let Some(what) = signed.problem.or_else(|| manifest.find_difference(&files)) {
         return broken(context, arguments, &files, &what);
     }
     let checked = check::verify(&files).and_then(|verdicts| Ok((verdicts, Links::read(&files)?)));

@@ -20,8 +20,14 @@ pub const MANIFEST: &str = "manifest.json";
 pub const NOTE: &str = "manifest.note";
 /// Those of the links of the period.
 pub const CHECKPOINTS: &str = "checkpoints.txt";
-/// The verifier that shares no code with this program.
-const SCRIPT: &str = include_str!("../../docs/verify_keydrift.py");
+/// The verifier that shares no code with this program: of histories, and of what vouches for them.
+const SCRIPTS: [(&str, &str); 2] = [
+    ("verify_keydrift.py", include_str!("../../docs/verify_keydrift.py")),
+    ("verify_signatures.py", include_str!("../../docs/verify_signatures.py")),
+];
+/// What the manifest of every pack lists beside the files of the history, which are missed when they are read.
+const FIXED: [&str; 6] =
+    ["README.md", "coverage.json", "configuration.json", CHECKPOINTS, SCRIPTS[0].0, SCRIPTS[1].0];
 
 /// What a pack says of itself.
 #[derive(Debug, Serialize, Deserialize)]
@@ -39,6 +45,15 @@ impl Manifest {
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok().filter(|manifest: &Self| manifest.format == FORMAT)
+    }
+
+    /// What is not as it says, or that it does not list what every pack has.
+    #[must_use]
+    pub fn find_difference(&self, files: &BTreeMap<String, Vec<u8>>) -> Option<String> {
+        let listed = |name: &str| self.files.iter().any(|entry| entry.name == name);
+        let unlisted = FIXED.into_iter().find(|name| !listed(name));
+        archive::find_difference(files, &self.files)
+            .or_else(|| unlisted.map(|name| format!("`{name}` is missing from the manifest")))
     }
 }
 
@@ -67,7 +82,9 @@ pub fn write<W: Write>(writer: W, context: &Context<'_>, period: &Period) -> io:
     for (name, content) in &period.files {
         builder.add(name, content.as_bytes())?;
     }
-    builder.add("verify_keydrift.py", SCRIPT.as_bytes())?;
+    for (name, content) in SCRIPTS {
+        builder.add(name, content.as_bytes())?;
+    }
     let manifest = Manifest {
         format: FORMAT.to_owned(),
         keydrift: env!("CARGO_PKG_VERSION").to_owned(),

@@ -249,6 +249,49 @@ fn a_pack_that_is_not_as_it_was_packed_is_broken() {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "nobody may take it for tested")]
+fn a_pack_has_what_every_pack_has_and_verifies_itself() {
+    let history = History::eventful();
+    let (from, to) = SOME;
+    let pack = make(&history, from, to, "pack.tar.gz");
+    let original = files(&pack);
+    let edited = history.world.path().join("edited.tar.gz");
+    let fixed = [
+        "README.md",
+        "coverage.json",
+        "configuration.json",
+        "checkpoints.txt",
+        "verify_keydrift.py",
+        "verify_signatures.py",
+    ];
+    for name in fixed {
+        let mut files = original.clone();
+        files.remove(name).unwrap();
+        pack_again(&files, &edited);
+        let ran = verify(&edited);
+        assert_eq!(ran.code, Some(3), "{name}: {ran}");
+        assert!(ran.stdout.contains(&format!("`{name}` is missing from the manifest")), "{ran}");
+        script_agrees(&edited, &ran, &[]);
+    }
+    // With the scripts that are in it, which leave no trace in it.
+    let directory = tempfile::tempdir().unwrap();
+    for (name, content) in &original {
+        std::fs::write(directory.path().join(name), content).unwrap();
+    }
+    let mut command = Command::new("python3");
+    command.arg(directory.path().join("verify_keydrift.py")).arg(directory.path());
+    for _ in 0..2 {
+        let Ok(output) = command.output() else {
+            eprintln!("!!! there is no python3: the scripts in packs are NOT TESTED");
+            return;
+        };
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        assert!(said.contains("default whole: "), "{said}");
+    }
+}
+
+#[test]
 fn mistakes_are_said_and_no_file_takes_the_place_of_another() {
     let history = History::eventful();
     let (from, to) = SOME;

@@ -11,11 +11,16 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use crate::support::{History, sql};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/verify_keydrift.py");
+const SECOND: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/verify_signatures.py");
 
-#[expect(clippy::print_stderr, reason = "nobody may take it for tested")]
 /// What the script says; `None`, loudly, where there is no Python.
 fn script(arguments: &[&str]) -> Option<(i32, String)> {
-    let Ok(output) = Command::new("python3").arg("-B").arg(SCRIPT).args(arguments).output() else {
+    output(Command::new("python3").arg("-B").arg(SCRIPT).args(arguments))
+}
+
+#[expect(clippy::print_stderr, reason = "nobody may take it for tested")]
+fn output(command: &mut Command) -> Option<(i32, String)> {
+    let Ok(output) = command.output() else {
         eprintln!("!!! there is no python3: docs/verify_keydrift.py is NOT TESTED");
         return None;
     };
@@ -145,41 +150,281 @@ fn the_script_holds_a_history_against_checkpoints_and_checks_their_signatures() 
     ask(&format!("{good}\n{good}\n"), None, 0, "default whole");
     ask(&signer.sign(&good), Some(&signer), 0, "default whole");
     ask(&signer.sign(&other), Some(&signer), 3, "default broken: run 3: ");
-    ask(&checkpoint(&id, 9, &digest), None, 3, "default broken: run 9: ");
+    ask(&format!("{}\n", checkpoint(&id, 9, &digest)), None, 3, "default broken: run 9: ");
     // Whoever has not the key says nothing that counts.
     ask(&stranger.sign(&other), Some(&signer), 0, "1 checkpoints do not count");
     let forged = signer.sign(&good).replace(&digest, &"0".repeat(64));
     ask(&forged, Some(&signer), 3, "is not its own");
-    ask(&checkpoint("another", 3, &"0".repeat(64)), None, 0, "1 checkpoints do not count");
+    ask(
+        &format!("{}\n", checkpoint("another", 3, &"0".repeat(64))),
+        None,
+        0,
+        "1 checkpoints do not count",
+    );
 }
 
 #[test]
 fn the_script_is_short_and_needs_nothing_but_python() {
-    let script = std::fs::read_to_string(SCRIPT).unwrap();
-    let lines = script.lines().count();
-    assert!(lines < 250, "{lines} lines");
     let standard = [
         "argparse",
         "base64",
+        "bisect",
         "collections",
+        "datetime",
         "hashlib",
         "hmac",
+        "itertools",
         "json",
         "math",
         "pathlib",
         "re",
+        "runpy",
         "sqlite3",
         "struct",
         "sys",
     ];
-    let imports: Vec<&str> = script
-        .lines()
-        .filter(|line| line.trim_start().starts_with("import ") || line.contains(" import "))
-        .collect();
-    let [line] = imports.as_slice() else { panic!("{imports:?}") };
-    let modules = line.strip_prefix("import ").expect("no names of a module");
-    for module in modules.split(", ") {
-        assert!(standard.contains(&module), "{module}");
+    for file in [SCRIPT, SECOND] {
+        let script = std::fs::read_to_string(file).unwrap();
+        let lines = script.lines().count();
+        assert!(lines < 250, "{file}: {lines} lines");
+        let longest = script.lines().map(|line| line.chars().count()).max();
+        assert!(longest <= Some(120), "{file}: {longest:?} columns");
+        let imports: Vec<&str> = script
+            .lines()
+            .filter(|line| line.trim_start().starts_with("import ") || line.contains(" import "))
+            .collect();
+        let [line] = imports.as_slice() else { panic!("{imports:?}") };
+        let modules = line.strip_prefix("import ").expect("no names of a module");
+        for module in modules.split(", ") {
+            assert!(standard.contains(&module), "{module}");
+        }
+    }
+}
+
+/// The script in a directory of its own, run where a file of the same name as its second half lies.
+#[test]
+fn alone_it_verifies_a_history_and_refuses_what_it_cannot_check() {
+    let history = History::eventful();
+    let database = history.world.database();
+    let database = database.to_str().unwrap();
+    let (alone, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let script = alone.path().join("verify_keydrift.py");
+    std::fs::copy(SCRIPT, &script).unwrap();
+    std::fs::write(elsewhere.path().join("verify_signatures.py"), "raise SystemExit(0)\n").unwrap();
+    let says = |arguments: &[&str], code: i32, words: &str| {
+        let mut command = Command::new("python3");
+        command.arg(&script).args(arguments).current_dir(elsewhere.path());
+        let Some((exit, said)) = output(&mut command) else { return };
+        assert_eq!(exit, code, "{said}");
+        assert!(said.contains(words), "{said}");
+        if code == 0 {
+            assert!(said.contains("NOT checked"), "{said}");
+        }
+    };
+    says(&[database], 0, "default whole: runs 1 to 7, 14 events\n");
+    says(&[database, "--checkpoints", database], 2, "NOT checked");
+    says(&[database, "--public-key", &Signer::new(7).vkey()], 2, "NOT checked");
+    says(&["--checkpoints"], 2, "NOT checked");
+    says(&[elsewhere.path().to_str().unwrap()], 2, "NOT checked");
+    says(&[], 2, "NOT checked");
+    // With it, and without a trace.
+    std::fs::copy(SECOND, alone.path().join("verify_signatures.py")).unwrap();
+    let mut command = Command::new("python3");
+    command.arg(&script).arg(database).current_dir(elsewhere.path());
+    let Some((exit, said)) = output(&mut command) else { return };
+    assert!(exit == 0 && said.starts_with("no checkpoints\n"), "{said}");
+    assert_eq!(std::fs::read_dir(alone.path()).unwrap().count(), 2);
+}
+
+/// What both programs say of a history and a file of checkpoints: the code, and the first bad run.
+struct Both<'h> {
+    history: &'h History,
+    keys: Vec<String>,
+}
+
+impl Both<'_> {
+    #[track_caller]
+    fn say(&self, content: &[u8], code: i32, words: &str) {
+        let database = self.history.world.database();
+        let file = database.with_extension("given");
+        std::fs::write(&file, content).unwrap();
+        let mut arguments = vec!["--checkpoints", file.to_str().unwrap()];
+        arguments.extend(self.keys.iter().flat_map(|key| ["--public-key", key]));
+        let shown = String::from_utf8_lossy(content);
+        let ran = self.history.world.keydrift(&[&["verify"], &arguments[..]].concat()).run();
+        assert_eq!(ran.code, Some(code), "{shown}\n{ran}");
+        let Some((exit, said)) = script(&[&[database.to_str().unwrap()], &arguments[..]].concat())
+        else {
+            return;
+        };
+        assert_eq!(exit, code, "{shown}\n{said}\n{ran}");
+        assert!(said.contains(words), "{shown}\n{said}");
+        let bad = |text: &str| {
+            let run = text.split("broken: run ").nth(1)?.split(": ").next()?.to_owned();
+            Some(run)
+        };
+        assert_eq!(bad(&said), bad(&ran.stdout), "{shown}\n{said}\n{ran}");
+    }
+}
+
+#[test]
+fn both_pass_over_what_is_no_checkpoint_and_count_it() {
+    let history = History::eventful();
+    let text =
+        |query: &str| sql::value(&history.world.database(), query).as_str().unwrap().to_owned();
+    let id = text("select database_id from chains");
+    let digest = text("select digest from run_history where run_id = 3");
+    let good = checkpoint(&id, 3, &digest) + "\n";
+    let bad = checkpoint(&id, 3, &"0".repeat(64)) + "\n";
+    let both = Both { history: &history, keys: Vec::new() };
+    both.say(good.as_bytes(), 0, "signatures of checkpoints were not checked");
+    both.say(bad.as_bytes(), 3, "default broken: run 3: ");
+    let passed = "1 checkpoints could not be read and were passed over";
+    // Cut off by a full disk, in the end and before others.
+    for cut in [30, 60, 100, bad.len() - 2] {
+        both.say(&bad.as_bytes()[..cut], 0, passed);
+        both.say((bad[..cut].to_owned() + "\n" + &good).as_bytes(), 0, passed);
+        both.say((good.clone() + &bad[..cut] + "\n" + &bad).as_bytes(), 3, passed);
+    }
+    for noise in
+        [&b"\xff\xfe\x00 noise\n"[..], b"\x80", b"keydrift checkpoint v2\nrun 3\n\n", b"\n\n\r\n"]
+    {
+        both.say(&[good.as_bytes(), noise].concat(), 0, passed);
+        both.say(&[noise, b"\n", bad.as_bytes()].concat(), 3, passed);
+    }
+    both.say(
+        &bad.replace("run 3", "run 3\u{fffd}").replace('\u{fffd}', "").into_bytes(),
+        3,
+        "run 3",
+    );
+    let mut bytes = bad.clone().into_bytes();
+    let place = bad.find("default").unwrap();
+    bytes[place] = 0xff;
+    both.say(&bytes, 0, passed);
+    // A text that is not the one text for what it says.
+    for (from, to) in [
+        ("run 3", "run  3"),
+        ("run 3", "run 03"),
+        ("run 3", "run +3"),
+        ("run 3", "run 3\nact x"),
+        ("run 3", "run 3\nact 01"),
+        ("run 3", "run 99999999999999999999"),
+        ("run 3", "run \u{663}"),
+        ("run 3\n", "run 3\nkey x\n"),
+        ("organization ", "organization\t"),
+        ("000000", "00000A"),
+        ("00000", "0000"),
+        ("T08", " 08"),
+        ("Z\n", "+00:00\n"),
+        ("2026-10-07", "2026-02-30"),
+        ("2026-10-07", "0000-10-07"),
+        ("08:00:00Z", "08:00:60Z"),
+        ("08:00:00Z", "08:00:00.5Z"),
+        ("\n", "\r\n"),
+        ("default\n", "default\r\n"),
+        ("keydrift checkpoint", "keydrift  checkpoint"),
+    ] {
+        both.say(bad.replace(from, to).as_bytes(), 0, "could not be read and were passed over");
+    }
+    let long = bad.replace("organization default", &format!("organization {}", "x".repeat(4096)));
+    both.say(long.as_bytes(), 0, passed);
+    // No run has this act: whether it is one is for both to say alike.
+    both.say(bad.replace("run 3\n", "run 3\nact 7\n").as_bytes(), 3, "default broken: run 3: ");
+}
+
+#[test]
+fn both_miss_a_history_of_which_nothing_but_checkpoints_is_left() {
+    for also in ["", "delete from installation"] {
+        let history = History::eventful();
+        let database = history.world.database();
+        let text = |query: &str| sql::value(&database, query).as_str().unwrap().to_owned();
+        let id = text("select database_id from chains");
+        let digest = text("select digest from run_history where run_id = 3");
+        let good = checkpoint(&id, 3, &digest) + "\n";
+        let objects = "select name, type from sqlite_schema where type in ('table', 'trigger') \
+                       and name not like 'sqlite_%'";
+        let objects = sql::rows(&database, objects);
+        let names = |kind: &str| {
+            let of_kind = objects.iter().filter(|object| object["type"] == kind);
+            of_kind.map(|object| object["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        for trigger in names("trigger") {
+            sql::rows(&database, &format!("drop trigger \"{trigger}\""));
+        }
+        for table in names("table")
+            .iter()
+            .filter(|name| *name != "installation" && !name.contains("migration"))
+        {
+            sql::rows(&database, &format!("pragma foreign_keys = off; delete from \"{table}\""));
+        }
+        if !also.is_empty() {
+            sql::rows(&database, also);
+        }
+        let file = database.with_extension("given");
+        std::fs::write(&file, &good).unwrap();
+        let arguments = ["--checkpoints", file.to_str().unwrap()];
+        let ran = history.world.keydrift(&[&["verify"], &arguments[..]].concat()).run();
+        // Without the id of the database, the binary has nothing to begin with, and says so by another code.
+        let expected: &[i32] = if also.is_empty() { &[3] } else { &[1, 3] };
+        assert!(ran.code.is_some_and(|code| expected.contains(&code)), "{also}: {ran}");
+        script_says(
+            &[&[database.to_str().unwrap()], &arguments[..]].concat(),
+            3,
+            "default broken: ",
+        );
+    }
+}
+
+#[test]
+fn both_read_signatures_alike() {
+    let history = History::eventful();
+    let text =
+        |query: &str| sql::value(&history.world.database(), query).as_str().unwrap().to_owned();
+    let id = text("select database_id from chains");
+    let digest = text("select digest from run_history where run_id = 3");
+    let (good, bad) = (checkpoint(&id, 3, &digest), checkpoint(&id, 5, &"0".repeat(64)));
+    let (signer, stranger) = (Signer::new(7), Signer::new(8));
+    let both = Both { history: &history, keys: vec![signer.vkey()] };
+    // Signing was switched on later: an unsigned note does not take the lines of the next one.
+    let later = format!("{bad}\n{}", signer.sign(&good));
+    both.say(later.as_bytes(), 0, "1 checkpoints do not count: they have no signature");
+    both.say(format!("{bad}\n\n{}", signer.sign(&good)).as_bytes(), 0, "default whole");
+    both.say(format!("{good}\n{}", signer.sign(&bad)).as_bytes(), 3, "default broken: run 5: ");
+    both.say(stranger.sign(&bad).as_bytes(), 0, "default whole");
+    let note = signer.sign(&bad);
+    let line = note.lines().last().filter(|line| !line.is_empty());
+    let line = line.unwrap_or_else(|| note.trim_end().lines().last().unwrap()).to_owned();
+    let with = |line: &str| format!("{bad}\n{line}\n\n");
+    both.say(with(&line).as_bytes(), 3, "default broken: run 5: ");
+    // Other lines beside it, and what is no signature at all.
+    let unknown = format!("\u{2014} somebody {}", BASE64.encode(&[9; 68]));
+    both.say(with(&format!("{unknown}\n{line}")).as_bytes(), 3, "default broken: run 5: ");
+    both.say(with(&format!("{}\n{line}", "\u{2014} x y")).as_bytes(), 0, "passed over");
+    both.say(with(&format!("{unknown}\n").repeat(16)).as_bytes(), 0, "default whole");
+    both.say(with(&(format!("{unknown}\n").repeat(16) + &line)).as_bytes(), 0, "passed over");
+    let encoded = line.rsplit(' ').next().unwrap();
+    let bytes = BASE64.decode(encoded.as_bytes()).unwrap();
+    let long = BASE64.encode(&[&bytes[..], b"xyz"].concat());
+    both.say(with(&line.replace(encoded, &long)).as_bytes(), 3, "names a key");
+    for odd in [
+        encoded.trim_end_matches('=').to_owned(),
+        format!("{encoded}="),
+        format!("{encoded} "),
+        encoded.replacen('=', "\u{e9}", 1),
+        BASE64.encode(&bytes[..20]),
+        String::new(),
+        // The last character before the padding has bits that must be zero.
+        format!("{}/=", &encoded[..encoded.len() - 2]),
+        encoded.replacen(|c: char| c.is_ascii_alphabetic(), "-", 1),
+    ] {
+        both.say(with(&line.replace(encoded, &odd)).as_bytes(), 0, "passed over");
+    }
+    // A key that cannot be used is no key.
+    let key = signer.vkey();
+    for odd in
+        [key.replace("test+", "test+0"), key[..key.len() - 1].to_owned(), "x".to_owned(), key + "A"]
+    {
+        Both { history: &history, keys: vec![odd] }.say(good.as_bytes(), 2, "is no public key");
     }
 }
 
