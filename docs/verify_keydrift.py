@@ -222,12 +222,12 @@ def main(arguments):
     try:
         outside = more and more["Outside"](arguments, __doc__, loads)
         rows = outside.rows if outside and outside.is_files else open_database(outside.source if outside else source)
-        about = [] if (pack := bool(outside and outside.manifest)) else list(rows("chains"))
+        list(rows("chains" if outside and outside.is_files and not outside.manifest else "pragma user_version"))
     except (OSError, sqlite3.Error, ValueError, TypeError, KeyError) as why:
         return print(f"{' '.join(arguments)} cannot be read: {why}", file=sys.stderr) or 2
     try:
-        if pack: about = outside.check_pack() or rows("chains")
-        chains = {row["organization"]: Chain(row["organization"], row["origin"]) for row in about}
+        if pack := bool(outside and outside.manifest): outside.check_pack()
+        chains = {row["organization"]: Chain(row["organization"], row["origin"]) for row in rows("chains")}
         damage = [row["integrity_check"] for row in rows("pragma integrity_check(1)") if row["integrity_check"] != "ok"]
         damage += [f"a row of {row['table']} refers to one that is lost" for row in rows("pragma foreign_key_check")]
         read(rows, chains, pack, *(outside.begin(chains) if pack else (0, 0)))

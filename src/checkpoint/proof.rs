@@ -180,9 +180,12 @@ impl Proof {
         }
     }
 
-    /// The organizations that there are checkpoints of.
+    /// The organizations that there are checkpoints of which prove something.
     pub fn origins(&self) -> impl Iterator<Item = &str> {
-        self.found.keys().map(String::as_str)
+        let proves =
+            |found: &Found| self.keys.is_empty() || matches!(found.standing, Standing::Signed(_));
+        let origins = self.found.iter().filter(move |(_, found)| found.values().any(proves));
+        origins.map(|(origin, _)| origin.as_str())
     }
 
     /// Holds an organization's history against its checkpoints.
