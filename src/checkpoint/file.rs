@@ -14,7 +14,10 @@ use crate::clock::Timestamp;
 use crate::store::leave_to_owner;
 
 /// Of most files that is enough to find each organization's newest checkpoint.
-const TAIL_BYTES: u64 = 64 * 1024;
+///
+/// Large, so that nobody hides the newest ones behind copies of old ones without it being seen: of a file as
+/// most have it, it is all.
+const TAIL_BYTES: u64 = 4 << 20;
 /// A longer line is taken for several: none of a checkpoint is as long.
 const LINE_BYTES: u64 = 4 * 1024;
 

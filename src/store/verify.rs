@@ -10,7 +10,7 @@ use super::error::Error;
 use super::evidence::{load_acts, load_erased, load_notices, load_runs, stream_events};
 use super::keyframe::{load_keyframe, newest_prunings};
 use super::read::{KeyFilter, KeyRow};
-use super::versions::{find_wrong_numbers, load_versions};
+use super::versions::{find_hidden, find_misread, find_wrong_numbers, load_versions};
 use crate::audit::{ActRecord, Erased, Feed, InventoryRecord, Overdue, Verdict, Verifier};
 use crate::inventory::{Key, Scope};
 
@@ -38,7 +38,14 @@ impl Reader {
                 .await
                 .map_err(|source| self.failed(source))?;
         let say = |(table, parent)| format!("`{table}` refers to a row of `{parent}` that is lost");
-        Ok(lost.map(say))
+        if lost.is_some() {
+            return Ok(lost.map(say));
+        }
+        let ids: i64 = sqlx::query_scalar("select count(*) from installation")
+            .fetch_one(&mut self.connection)
+            .await
+            .map_err(|source| self.failed(source))?;
+        Ok((ids != 1).then(|| format!("`installation` has {ids} rows, and not one")))
     }
 
     /// Reads the history of all organizations, and says of each how far it holds.
@@ -165,6 +172,12 @@ pub(super) async fn read_history(
     for wrong in find_wrong_numbers(connection).await? {
         let good_until = wrong.good_run.zip(wrong.good_time);
         verifier.wrong_number(wrong.organization, wrong.run_id, &wrong.number, good_until);
+    }
+    for (organization, run_id, event_id) in find_misread(connection).await? {
+        verifier.misread(organization, run_id, event_id);
+    }
+    for (organization, key_id) in find_hidden(connection).await? {
+        verifier.hidden(organization, &key_id);
     }
     for (organization, act_id) in find_misplaced(connection).await? {
         verifier.misplaced(&organization, act_id);

@@ -5,6 +5,7 @@ use sqlx::SqliteConnection;
 
 use super::rows::{KeyReader, StoredKey, row};
 use crate::audit::{RunRecord, VersionRecord};
+use crate::clock::Timestamp;
 
 /// What a baseline, an addition or a return shows in full is read with that event.
 const VERSIONS: &str = "
@@ -74,6 +75,56 @@ row! {
     }
 }
 
+/// Values that no view shows as they are: times that cannot be, and texts with something behind their end. The
+/// organization, and the key.
+pub(super) async fn find_hidden(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<(String, String)>, sqlx::Error> {
+    sqlx::query_as(
+        "with hidden as (
+             select key from keys where last_used_at not between ?1 and ?2
+             union
+             select key from key_versions
+             where created_at not between ?1 and ?2 or expires_at not between ?1 and ?2
+                or instr(cast(other as blob), x'00') > 0
+             union
+             select v.key from owners w join key_versions v on v.owner = w.owner
+             where instr(cast(w.other as blob), x'00') > 0
+             union
+             select v.key from audit a join key_versions v on v.version = a.version
+             where a.event <> 'changed'
+               and (typeof(a.old_value) = 'integer' and a.old_value not between ?1 and ?2
+                    or typeof(a.new_value) = 'integer' and a.new_value not between ?1 and ?2))
+         select o.name, k.key_id from hidden h join keys k on k.key = h.key
+         join organizations o on o.organization = k.organization order by k.key",
+    )
+    .bind(Timestamp::MIN.unix())
+    .bind(Timestamp::MAX.unix())
+    .fetch_all(connection)
+    .await
+}
+
+/// `used` events that are told of another version of the key than the one in force: what is asked of the past
+/// takes them for older or newer than they are. The organization, the run and the event.
+pub(super) async fn find_misread(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<(String, i64, i64)>, sqlx::Error> {
+    sqlx::query_as(
+        "select o.name, r.run_id, a.event_id
+         from audit a join runs r on r.run_id = a.run_id
+         join key_versions v on v.version = a.version
+         join organizations o on o.organization = r.organization
+         where a.event = 'used' and r.digest is not null
+           and not exists (select 1 from acts c
+                           where c.organization = r.organization and c.kind = 'pruned')
+           and a.version <> (select max(b.version) from key_versions b
+                             where b.key = v.key and b.version <= r.last_version)
+         order by a.event_id",
+    )
+    .fetch_all(connection)
+    .await
+}
+
 /// Numbers that runs give for what there was by then, where the counts and events of all runs say another.
 pub(super) async fn find_wrong_numbers(
     connection: &mut SqliteConnection,
@@ -97,6 +148,11 @@ pub(super) async fn find_wrong_numbers(
              select s.run_id, 'last_version' from audit a join spans s on s.run_id = a.run_id
              where a.event in ('baseline', 'added', 'restored', 'changed')
                and (a.version > s.last_version or a.version <= s.before)
+             union
+             -- Where something was pruned, the newest versions may be gone.
+             select run_id, 'last_version' from spans
+             where last_version > ifnull((select max(version) from key_versions), 0)
+               and not exists (select 1 from acts where kind = 'pruned')
              union
              select run_id, 'last_event_id' from sums where last_event_id <> events
              union

@@ -24,6 +24,21 @@ impl Verifier<'_> {
         }
     }
 
+    /// A `used` event that is told of another version of its key than the one in force then.
+    pub fn misread(&mut self, organization: String, run_id: i64, event_id: i64) {
+        let what =
+            format!("event {event_id} is told of a version of its key that was not in force");
+        let problem = Problem { run_id: Some(run_id), what };
+        self.wrong_versions.push(WrongIndex { organization, problem, good_until: None });
+    }
+
+    /// A key of which something is stored that no view shows.
+    pub fn hidden(&mut self, organization: String, key_id: &str) {
+        let what = format!("of key `{key_id}`, a value is stored that cannot be shown");
+        let problem = Problem { run_id: None, what };
+        self.wrong_versions.push(WrongIndex { organization, problem, good_until: None });
+    }
+
     /// A run of which a number is not what the counts and events of all runs up to it say.
     /// `good_until` is the run before it.
     pub fn wrong_number(

@@ -241,3 +241,33 @@ async fn a_version_of_a_key_that_the_past_is_read_from_is_held_against_the_event
         assert_eq!(good_until, run_id - 1, "{edit}");
     }
 }
+
+/// What a view shows as nothing may still be read by who does not ask the view.
+#[tokio::test]
+async fn what_no_view_shows_is_damage_where_the_past_is_read_from_it() {
+    let never = |_: &str, _: Timestamp| None;
+    let used = |at: i64| json!({"name": "One", "last_used_at": START + at});
+    for edit in [
+        "drop trigger audit_no_update; update audit set version = 1 where event = 'used'",
+        "update keys set last_used_at = 253402300800 where key = 2",
+        "drop trigger key_versions_no_update;
+         update key_versions set expires_at = -99999999999999 where version = 2",
+        "drop trigger audit_no_update;
+         update audit set new_value = 253402300800 where event_id = 2",
+        "drop trigger runs_no_update; update runs set last_version = 99 where run_id = 3",
+    ] {
+        let mut books = Books::new().await;
+        books.sync(&world([("a", used(1)), ("b", json!({}))]), &[]).await;
+        let mut renamed = used(1);
+        renamed["tier"] = json!("gold");
+        books.sync(&world([("a", renamed.clone()), ("b", json!({"tier": "gold"}))]), &[]).await;
+        renamed["last_used_at"] = json!(START + 70);
+        renamed["tier"] = json!("silver");
+        books.sync(&world([("a", renamed), ("b", json!({"tier": "gold"}))]), &[]).await;
+        let verdicts = books.reader().await.verify(&never).await.unwrap();
+        assert_eq!(verdicts[0].problem, None);
+        books.execute(edit).await.unwrap();
+        let verdict = books.reader().await.verify(&never).await.unwrap().remove(0);
+        assert!(verdict.problem.is_some(), "{edit}");
+    }
+}
