@@ -54,15 +54,15 @@ fn the_newest_are_found_at_the_end_of_a_large_file_and_else_in_all_of_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("checkpoints");
     file::append(&path, &[note("rare", 1, None)]).unwrap();
-    let many: Vec<Note> = (2..2000).map(|run_id| note("often", run_id, None)).collect();
+    let many: Vec<Note> = (2..30_000).map(|run_id| note("often", run_id, None)).collect();
     file::append(&path, &many).unwrap();
-    assert!(fs::metadata(&path).unwrap().len() > 128 * 1024);
-    assert_eq!(newest(&path, &["often"]), [note("often", 1999, None)]);
-    let both = [note("often", 1999, None), note("rare", 1, None)];
+    assert!(fs::metadata(&path).unwrap().len() > 4 << 20);
+    assert_eq!(newest(&path, &["often"]), [note("often", 29_999, None)]);
+    let both = [note("often", 29_999, None), note("rare", 1, None)];
     assert_eq!(newest(&path, &["often", "rare"]), both);
     let other = Wanted { database: "other", ..Wanted::default() };
     let other = file::read_newest(&path, &other).unwrap();
-    assert_eq!((other.ours.len(), other.any), (0, Some(note("often", 1999, None))));
+    assert_eq!((other.ours.len(), other.any), (0, Some(note("often", 29_999, None))));
 }
 
 #[test]
