@@ -238,10 +238,15 @@ pub enum ActKind {
     Pruned,
     /// What was known of a person was erased.
     Forgotten,
+    /// The organization has another name from then on.
+    Renamed,
+    /// Somebody noted something of an event or a key.
+    Noted,
 }
 
 impl ActKind {
-    pub const ALL: [Self; 4] = [Self::Adopted, Self::Accepted, Self::Pruned, Self::Forgotten];
+    pub const ALL: [Self; 6] =
+        [Self::Adopted, Self::Accepted, Self::Pruned, Self::Forgotten, Self::Renamed, Self::Noted];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -250,6 +255,8 @@ impl ActKind {
             Self::Accepted => "accepted",
             Self::Pruned => "pruned",
             Self::Forgotten => "forgotten",
+            Self::Renamed => "renamed",
+            Self::Noted => "noted",
         }
     }
 }

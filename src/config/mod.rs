@@ -138,6 +138,10 @@ pub struct OrganizationSettings {
     pub base_url: Url,
     /// Sent as `OpenAI-Organization`.
     pub organization_id: Option<String>,
+    /// Whether the keys of its projects are listed too, where the credential may.
+    pub project_keys: bool,
+    /// Whether its audit log is asked who did what.
+    pub audit_logs: bool,
     pub schedule: ScheduleSettings,
     /// Told of each run.
     pub heartbeat: Option<HeartbeatUrl>,
@@ -320,6 +324,8 @@ fn organization<'n>(
     let origin = reader.effective.last().map(|row| row.origin.clone()).unwrap_or_default();
     key_files.push((name.clone(), path.map(|path| secret::KeyFile { path, origin })));
     let organization_id = reader.header_text(&settings::ORGANIZATION_ID);
+    let project_keys = reader.boolean(&settings::PROJECT_KEYS);
+    let audit_logs = reader.boolean(&settings::AUDIT_LOGS);
     // Where the general schedule is wrong, that is told already.
     let schedule = schedule.and_then(|general| reader.schedule(general));
     let heartbeat = reader.heartbeat(heartbeat);
@@ -327,6 +333,8 @@ fn organization<'n>(
         name: name.clone(),
         base_url: base_url?,
         organization_id,
+        project_keys: project_keys?,
+        audit_logs: audit_logs?,
         schedule: schedule?,
         heartbeat,
     })

@@ -258,7 +258,7 @@ impl<'a> Reader<'a> {
         self.optional(setting, parse_zone, Tz::to_string)
     }
 
-    fn boolean(&mut self, setting: &Setting) -> Option<bool> {
+    pub(super) fn boolean(&mut self, setting: &Setting) -> Option<bool> {
         let found = self.find(setting)?;
         let value = match &found.kind {
             ValueKind::Boolean(value) => Some(*value),

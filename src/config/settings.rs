@@ -77,6 +77,11 @@ const fn duration(
     Setting { section, key, default: Some(default), expects }
 }
 
+/// Something of an organization that is on or off.
+const fn switch(key: &'static str, default: &'static str) -> Setting {
+    Setting { section: ORGANIZATIONS, key, default: Some(default), expects: Expects::Bool }
+}
+
 /// How long something is kept; unset, for ever.
 const fn kept(key: &'static str) -> Setting {
     let range = RangeInclusive::new(HOUR, HOUR.saturating_mul(24 * 365 * 100));
@@ -143,6 +148,8 @@ pub(super) const BASE_URL: Setting = Setting {
 };
 pub(super) const ADMIN_KEY_FILE: Setting = path(ORGANIZATIONS, "admin_key_file");
 pub(super) const ORGANIZATION_ID: Setting = text(ORGANIZATIONS, "organization_id", Expects::Text);
+pub(super) const PROJECT_KEYS: Setting = switch("project_keys", "true");
+pub(super) const AUDIT_LOGS: Setting = switch("audit_logs", "false");
 
 pub(super) const OWN_CRON: Setting = text(ORGANIZATIONS, "schedule.cron", Expects::Cron);
 pub(super) const OWN_TIMEZONE: Setting = text(ORGANIZATIONS, "schedule.timezone", Expects::Zone);
@@ -156,7 +163,7 @@ pub(super) const OWN_RUN_AT_START: Setting =
     text(ORGANIZATIONS, "schedule.run_at_start", Expects::Bool);
 pub(super) const OWN_HEARTBEAT_URL: Setting = text(ORGANIZATIONS, "heartbeat.url", Expects::Url);
 
-pub(super) static SETTINGS: [Setting; 32] = [
+pub(super) static SETTINGS: [Setting; 34] = [
     DATABASE_PATH,
     LOCK_TIMEOUT,
     CHECKPOINT_PATH,
@@ -184,6 +191,8 @@ pub(super) static SETTINGS: [Setting; 32] = [
     BASE_URL,
     ADMIN_KEY_FILE,
     ORGANIZATION_ID,
+    PROJECT_KEYS,
+    AUDIT_LOGS,
     OWN_CRON,
     OWN_TIMEZONE,
     OWN_JITTER,

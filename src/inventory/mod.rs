@@ -3,6 +3,7 @@
 //! Everything here is pure: no I/O, no clock, no SQL, no HTTP. Where keys come from is
 //! [`crate::openai`]'s business, where they are kept is [`crate::store`]'s.
 
+mod attribution;
 mod changes;
 mod compare;
 mod field;
@@ -16,6 +17,7 @@ mod telling;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use attribution::{Actor, AuditEntry, KeyAction};
 pub use changes::{Alteration, Appearance, Changes, Notice, NoticeKind, field_changes};
 pub use compare::{Comparison, Snapshot};
 pub use field::{Column, FieldStates, Sent, Shape, join_path, parse_value, render_value};

@@ -28,7 +28,7 @@ const WAL_BYTES: &str = "16777216";
 
 /// Every step of the schema, oldest first.
 pub(super) fn migrations() -> Vec<Migration> {
-    let steps: [(i64, &str, &'static str); 4] = [
+    let steps: [(i64, &str, &'static str); 5] = [
         (
             1,
             "inventory and history",
@@ -41,6 +41,7 @@ pub(super) fn migrations() -> Vec<Migration> {
         ),
         (3, "the chain", include_str!("../../migrations/0003_the_chain.sql")),
         (4, "retention", include_str!("../../migrations/0004_retention.sql")),
+        (5, "more kinds", include_str!("../../migrations/0005_more_kinds.sql")),
     ];
     let step = |(version, name, sql): (i64, &'static str, &'static str)| {
         let kind = MigrationType::Simple;

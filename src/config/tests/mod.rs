@@ -101,6 +101,8 @@ fn without_a_file_the_defaults_hold() {
                     fragment: None,
                 },
                 organization_id: None,
+                project_keys: true,
+                audit_logs: false,
                 schedule: ScheduleSettings {
                     cron: Cron("0 * * * *"),
                     timezone: UTC,
@@ -152,6 +154,8 @@ fn the_effective_configuration_names_every_setting_and_its_origin() {
     organizations.default.base_url = https://api.openai.com/v1 (default)
     organizations.default.admin_key_file = (none) (default)
     organizations.default.organization_id = (none) (default)
+    organizations.default.project_keys = true (default)
+    organizations.default.audit_logs = false (default)
     organizations.default.schedule.cron = 0 * * * * (schedule.cron)
     organizations.default.schedule.timezone = UTC (schedule.timezone)
     organizations.default.schedule.jitter = 1m (schedule.jitter)

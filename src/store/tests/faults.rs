@@ -120,6 +120,11 @@ async fn opening_a_database_again_writes_nothing() {
     assert!(content() == before);
 }
 
+/// The number of the newest step.
+fn newest() -> i64 {
+    i64::try_from(super::super::open::migrations().len()).unwrap()
+}
+
 #[tokio::test]
 async fn databases_of_other_versions_are_refused() {
     let mut books = Books::new().await;
@@ -131,13 +136,16 @@ async fn databases_of_other_versions_are_refused() {
     let Books { writer, directory: _directory, .. } = books;
     writer.close().await.unwrap();
     for error in [open_at(&path).await.unwrap_err(), Reader::open(&path).await.unwrap_err()] {
-        assert!(matches!(error, Error::Newer { found: 9_999, known: 4, .. }), "{error}");
+        assert!(
+            matches!(error, Error::Newer { found: 9_999, known, .. } if known == newest()),
+            "{error}"
+        );
     }
     let mut connection = raw(&path).await;
     run(&mut connection, "delete from _sqlx_migrations").await;
     connection.close().await.unwrap();
     let error = Reader::open(&path).await.unwrap_err();
-    assert!(matches!(error, Error::Older { found: 0, known: 4, .. }), "{error}");
+    assert!(matches!(error, Error::Older { found: 0, known, .. } if known == newest()), "{error}");
 }
 
 #[tokio::test]

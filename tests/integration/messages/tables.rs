@@ -290,6 +290,8 @@ fn table_of_the_configuration() {
     organizations.default.base_url               http://ADDR/v1            OPENAI_BASE_URL
     organizations.default.admin_key_file         (none)                               default
     organizations.default.organization_id        (none)                               default
+    organizations.default.project_keys           true                                 default
+    organizations.default.audit_logs             false                                default
     organizations.default.schedule.cron          0 * * * *                            schedule.cron
     organizations.default.schedule.timezone      UTC                                  schedule.timezone
     organizations.default.schedule.jitter        1m                                   schedule.jitter
