@@ -181,6 +181,9 @@ pub struct Keys {
     /// Only keys of the owner with this id or name
     #[arg(long, value_name = "OWNER")]
     pub owner: Option<String>,
+    /// Only keys of the project with this id or name
+    #[arg(long, value_name = "PROJECT")]
+    pub project: Option<String>,
     #[command(flatten)]
     pub organization: OrganizationArg,
     #[command(flatten)]

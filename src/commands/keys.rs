@@ -8,8 +8,8 @@ use crate::output::{self, Cell, Column, Format, Kind, ListingWriter};
 use crate::store::{KeyFilter, KeyRow, Reader};
 use crate::when;
 
-/// The columns of the views, in their order. Times that only the present knows come last.
-const COLUMNS: [Column; 19] = [
+/// The columns of the view `all_keys`, in their order.
+const COLUMNS: [Column; 22] = [
     Column::hidden("organization", Kind::Id),
     Column::new("scope", "SCOPE", Kind::Word).spare(2),
     Column::new("key_id", "KEY", Kind::Id),
@@ -29,13 +29,35 @@ const COLUMNS: [Column; 19] = [
     Column::hidden("first_seen_at", Kind::Time),
     Column::hidden("last_seen_at", Kind::Time),
     Column::new("removed_at", "REMOVED", Kind::Time),
+    Column::hidden("owner_project_access", Kind::Text),
+    Column::hidden("project_archived", Kind::Id),
+    Column::hidden("project_archived_at", Kind::Time),
 ];
 type Inventories = std::collections::BTreeMap<String, Inventory>;
 
-/// Columns of a key that is there.
-const PRESENT: usize = 18;
-/// Columns that the history alone tells.
-const PAST: usize = 15;
+/// What there is to tell of a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Past,
+    Present,
+    Removed,
+}
+
+impl Shown {
+    /// Those of the columns, or of the cells in them.
+    fn pick<T>(self, all: impl IntoIterator<Item = T>) -> Vec<T> {
+        let tells = |(at, value): (usize, T)| {
+            let is_told = match at {
+                // The times that the history alone does not tell.
+                15..=17 => self != Self::Past,
+                18 => self == Self::Removed,
+                _ => true,
+            };
+            is_told.then_some(value)
+        };
+        all.into_iter().enumerate().filter_map(tells).collect()
+    }
+}
 
 pub(super) async fn run(context: &mut Context, arguments: &Keys) -> anyhow::Result<Exit> {
     let as_of = context.optional_time("--as-of", arguments.as_of.as_ref())?;
@@ -45,14 +67,15 @@ pub(super) async fn run(context: &mut Context, arguments: &Keys) -> anyhow::Resu
         removed: arguments.removed,
         scope: arguments.scope.map(Scope::from),
         owner: arguments.owner.clone(),
+        project: arguments.project.clone(),
         unused_since: stale(arguments.stale.as_deref(), at)?,
     };
     let mut reader = context.reader(filter.organization.as_deref()).await?;
     let several = filter.organization.is_none() && reader.list_organizations().await?.len() > 1;
     let shown = match (as_of, filter.removed) {
-        (Some(_), _) => PAST,
-        (None, false) => PRESENT,
-        (None, true) => COLUMNS.len(),
+        (Some(_), _) => Shown::Past,
+        (None, false) => Shown::Present,
+        (None, true) => Shown::Removed,
     };
     let mut columns = COLUMNS;
     if several {
@@ -64,7 +87,8 @@ pub(super) async fn run(context: &mut Context, arguments: &Keys) -> anyhow::Resu
     };
     let format = arguments.format.format;
     let none = none_listed(&mut reader, filter.organization.as_deref(), "no keys match").await?;
-    let mut listing = context.printer.listing(format, &columns[..shown], &none)?;
+    let columns = shown.pick(columns);
+    let mut listing = context.printer.listing(format, &columns, &none)?;
     let mut keys = 0;
     match past {
         Some(past) => keys += list_past(&past, &filter, &mut listing)?,
@@ -72,7 +96,7 @@ pub(super) async fn run(context: &mut Context, arguments: &Keys) -> anyhow::Resu
             reader
                 .list_keys(&filter, |row| {
                     keys += 1;
-                    listing.row(&cells(row)[..shown]).map_err(anyhow::Error::from)
+                    listing.row(&shown.pick(cells(row))).map_err(anyhow::Error::from)
                 })
                 .await?;
         }
@@ -107,9 +131,9 @@ fn stale(value: Option<&str>, at: Timestamp) -> Result<Option<Timestamp>, Misuse
 
 /// All keys that are there, as a table.
 pub(super) async fn list_present(context: &mut Context, reader: &mut Reader) -> anyhow::Result<()> {
-    let columns = &COLUMNS[..PRESENT];
-    let mut listing = context.printer.listing(Format::Table, columns, "no keys")?;
-    let each = |row| listing.row(&cells(row)[..PRESENT]).map_err(anyhow::Error::from);
+    let columns = Shown::Present.pick(COLUMNS);
+    let mut listing = context.printer.listing(Format::Table, &columns, "no keys")?;
+    let each = |row| listing.row(&Shown::Present.pick(cells(row))).map_err(anyhow::Error::from);
     reader.list_keys(&KeyFilter::default(), each).await?;
     listing.finish()?;
     Ok(())
@@ -146,7 +170,7 @@ fn list_past(
         keys.sort_by_key(|key| (key.created_at, &key.id));
         for key in keys.into_iter().filter(|key| lets_through(filter, key)) {
             listed += 1;
-            listing.row(&past_cells(organization, key))?;
+            listing.row(&Shown::Past.pick(past_cells(organization, key)))?;
         }
     }
     Ok(listed)
@@ -156,12 +180,16 @@ fn lets_through(filter: &KeyFilter, key: &Key) -> bool {
     let owner = |wanted: &str| {
         key.owner_id.as_deref() == Some(wanted) || key.owner_name.as_deref() == Some(wanted)
     };
+    let project = |wanted: &str| {
+        key.project_id.as_deref() == Some(wanted) || key.project_name.as_deref() == Some(wanted)
+    };
     let unused = |since| {
         let used = key.last_used_at.or(key.created_at);
         used.is_some_and(|used| used < since)
     };
     filter.scope.is_none_or(|scope| key.scope == scope)
         && filter.owner.as_deref().is_none_or(owner)
+        && filter.project.as_deref().is_none_or(project)
         && filter.unused_since.is_none_or(unused)
 }
 
@@ -184,6 +212,14 @@ fn past_cells(organization: &str, key: &Key) -> Vec<Cell> {
         key.last_used_at.into(),
         key.expires_at.into(),
         Cell::Json(serde_json::Value::Object(other.collect())),
+        // The times that only the present has, which are picked out.
+        Cell::Null,
+        Cell::Null,
+        Cell::Null,
+        Cell::Null,
+        key.owner_project_access().into(),
+        key.is_project_archived().map(i64::from).map_or(Cell::Null, Cell::from),
+        key.project_archived_at().into(),
     ]
 }
 
@@ -208,6 +244,9 @@ pub(super) fn cells(row: KeyRow) -> Vec<Cell> {
         row.first_seen_at.into(),
         row.last_seen_at.into(),
         row.removed_at.into(),
+        row.owner_project_access.into(),
+        row.project_archived.map_or(Cell::Null, Cell::from),
+        row.project_archived_at.into(),
     ]
 }
 

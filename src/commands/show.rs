@@ -176,7 +176,9 @@ fn print_for_people(
 /// A path and its value a line, the first one behind the label.
 fn lines_of<'a>(label: &'a str, members: &Map<String, Value>) -> Vec<(&'a str, Cell)> {
     let labels = std::iter::once(label).chain(std::iter::repeat(""));
-    let lines = members.iter().map(|(path, value)| format!("{path}: {}", render_value(value)));
+    // Those that have a column of their own.
+    let rest = members.iter().filter(|(path, _)| keys::columns().iter().all(|c| c.name != **path));
+    let lines = rest.map(|(path, value)| format!("{path}: {}", render_value(value)));
     labels.zip(lines.map(Cell::from)).collect()
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::field::{Column, FieldStates, render_value};
 use super::key::{Key, KeyId};
+use super::projects::KnownProjects;
 use super::replay::FieldChange;
 
 /// How a key came into the inventory.
@@ -62,6 +63,8 @@ pub enum NoticeKind {
     OwnUse,
     /// Keys were neither listed nor believed gone (`1` in `values`), or are seen again.
     Unconfirmed,
+    /// What the list of a project told of keys that were known from the admin list alone until then.
+    ProjectLearned,
 }
 
 impl NoticeKind {
@@ -74,6 +77,7 @@ impl NoticeKind {
             Self::OwnKey => "own_key",
             Self::OwnUse => "own_use",
             Self::Unconfirmed => "unconfirmed",
+            Self::ProjectLearned => "project_learned",
         }
     }
 }
@@ -82,7 +86,7 @@ impl NoticeKind {
     /// Whether a run's own text says so, as it is news for people.
     #[must_use]
     pub const fn is_told(self) -> bool {
-        !matches!(self, Self::OwnKey | Self::Unconfirmed)
+        !matches!(self, Self::OwnKey | Self::Unconfirmed | Self::ProjectLearned)
     }
 }
 
@@ -105,6 +109,10 @@ impl fmt::Display for Notice {
                 write!(f, "the `{field}` of the key that was our own is the time of our last use")
             }
             NoticeKind::Unconfirmed => f.write_str("other keys are unconfirmed than before"),
+            NoticeKind::ProjectLearned => {
+                let keys = super::keys(self.values.len());
+                write!(f, "the lists of projects told the `{field}` of {keys}")
+            }
         }
     }
 }
@@ -123,6 +131,8 @@ pub struct Changes {
     pub own_key: Option<KeyId>,
     pub notices: Vec<Notice>,
     pub fields: FieldStates,
+    pub project_fields: FieldStates,
+    pub projects: KnownProjects,
 }
 
 /// Each field in which two states of one key differ: the columns in the order of the views, the scope,

@@ -4,14 +4,18 @@
 //! beside the old one. What can be said only of the whole list (a field that stopped for all keys, a
 //! new format of all redacted values) is decided at the end.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod projects;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use super::changes::{Alteration, Appearance, Changes, Notice, NoticeKind};
 use super::field::{Column, FieldCensus, FieldStates, Sent};
 use super::key::{Key, KeyId, Scope};
+use super::projects::{KnownProjects, SeenProjects};
 use super::sighting::Sighting;
-use super::telling::{Telling, keep_field};
+use super::telling::{Differing, Source, Telling, keep_field};
+use projects::ProjectSide;
 
 /// What is known of an organization from its last `ok` run.
 #[derive(Debug, Default)]
@@ -20,7 +24,13 @@ pub struct Snapshot {
     pub keys: HashMap<KeyId, Key>,
     /// The key of the credential that listed them.
     pub own_key: Option<KeyId>,
+    /// How the admin list sends each field.
     pub fields: FieldStates,
+    /// How the lists of projects do.
+    pub project_fields: FieldStates,
+    pub projects: KnownProjects,
+    /// The number of the last `ok` run.
+    pub last_run: Option<i64>,
     /// Keys that the run did not see, and that are not believed gone.
     pub unconfirmed: BTreeSet<KeyId>,
     /// Whether there was an `ok` run at all: without one, all keys are found, not new.
@@ -47,11 +57,13 @@ pub struct Comparison<'a> {
     census: FieldCensus,
     /// Keys of the snapshot that the scan listed.
     listed: HashSet<KeyId>,
-    appeared: Vec<Sighting>,
-    differing: Vec<Sighting>,
+    /// With whether they were there before their source was listed for the first time. `None`: taken back.
+    appeared: Vec<Option<(Sighting, bool)>>,
+    differing: Vec<Option<Differing>>,
     own: Vec<KeyId>,
     /// Keys that were sent without a redacted value, and whose last one is our credential's.
     own_before: Vec<KeyId>,
+    projects: ProjectSide,
 }
 
 impl fmt::Debug for Comparison<'_> {
@@ -60,12 +72,17 @@ impl fmt::Debug for Comparison<'_> {
     }
 }
 
+fn stopped(fields: &FieldStates) -> Vec<String> {
+    let stopped = fields.iter().filter(|(_, sent)| **sent == Sent::Stopped);
+    stopped.map(|(field, _)| field.clone()).collect()
+}
+
 impl<'a> Comparison<'a> {
     /// `is_own` tells from a redacted value whether it is that of the credential in use.
     pub fn new(snapshot: Snapshot, is_own: impl Fn(&str) -> bool + Send + Sync + 'a) -> Self {
-        let stopped = snapshot.fields.iter().filter(|(_, sent)| **sent == Sent::Stopped);
         Self {
-            stopped: stopped.map(|(field, _)| field.clone()).collect(),
+            stopped: stopped(&snapshot.fields),
+            projects: ProjectSide::new(stopped(&snapshot.project_fields)),
             snapshot,
             is_own: Box::new(is_own),
             census: FieldCensus::default(),
@@ -77,7 +94,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Takes in one key of the scan. Each id may come once.
+    /// Takes in one key of the admin list. Each id may come once, and before any project's list.
     pub fn observe(&mut self, mut sighting: Sighting) {
         self.census.count(&sighting.shape);
         self.snapshot.overlook(&mut sighting.key);
@@ -85,10 +102,16 @@ impl<'a> Comparison<'a> {
             if sighting.key.redacted_value.as_deref().is_some_and(&self.is_own) {
                 self.own.push(sighting.key.id.clone());
             }
-            self.appeared.push(sighting);
+            let is_baseline = !self.snapshot.exists;
+            self.appeared.push(Some((sighting, is_baseline)));
             return;
         };
         self.listed.insert(id.clone());
+        if self.snapshot.projects.project_of(before).is_some() {
+            // Its project's list has more to say of it.
+            self.projects.mislabelled.insert(id.clone(), sighting);
+            return;
+        }
         for field in &self.stopped {
             keep_field(&mut sighting, before, field);
         }
@@ -108,7 +131,7 @@ impl<'a> Comparison<'a> {
             key.scope = before.scope;
         }
         if *key != *before {
-            self.differing.push(sighting);
+            self.differing.push(Some(Differing::of(sighting, Source::Admin)));
         }
     }
 
@@ -118,18 +141,35 @@ impl<'a> Comparison<'a> {
         self.snapshot.keys.len()
     }
 
-    /// How many keys of the snapshot the scan listed.
+    /// How many keys are in the lists that were read, each counted once.
     #[must_use]
-    pub fn common_keys(&self) -> usize {
-        self.listed.len()
+    pub fn keys_seen(&self) -> u64 {
+        (self.listed.len() + self.appeared.iter().flatten().count()) as u64
     }
 
-    /// The keys of the snapshot that the scan did not list, in the order of their ids.
+    /// How many keys of the snapshot the lists that were read should hold, and how many of these they do.
+    #[must_use]
+    pub fn common_keys(&self) -> (usize, usize) {
+        let unlisted = self.unlisted().count();
+        (self.snapshot.keys.len() - unlisted, self.listed.len())
+    }
+
+    /// The keys of the snapshot that the lists which should hold them do not, in the order of their ids.
     #[must_use]
     pub fn missing(&self) -> Vec<KeyId> {
-        let missing = self.snapshot.keys.keys().filter(|id| !self.listed.contains(*id));
+        let absent = self.absent();
+        let missing = absent.filter(|(_, key)| self.is_expected(key)).map(|(id, _)| id);
         let missing: BTreeSet<&KeyId> = missing.collect();
         missing.into_iter().cloned().collect()
+    }
+
+    fn absent(&self) -> impl Iterator<Item = (&KeyId, &Key)> {
+        self.snapshot.keys.iter().filter(|(id, _)| !self.listed.contains(*id))
+    }
+
+    /// The keys that nobody listed, as the list of their project was not to be had: they stay as they were.
+    fn unlisted(&self) -> impl Iterator<Item = (&KeyId, &Key)> {
+        self.absent().filter(|(_, key)| !self.is_expected(key))
     }
 
     /// The scope of a key of the snapshot.
@@ -138,16 +178,21 @@ impl<'a> Comparison<'a> {
         self.snapshot.keys.get(id).map(|key| key.scope)
     }
 
-    /// Up to `most` keys of one scope that the scan listed, our own first: it cannot go while it works.
+    /// Up to `most` keys of one scope that the admin list holds, our own first: it cannot go while it works.
     #[must_use]
     pub fn some_listed(&self, scope: Scope, most: usize) -> Vec<KeyId> {
-        let new = self.appeared.iter().filter(|sighting| sighting.key.scope == scope);
-        let new: Vec<&KeyId> = new.map(|sighting| &sighting.key.id).take(most).collect();
-        let known = self.listed.iter().filter(|id| self.scope_of(id) == Some(scope)).take(most);
+        let new = self.appeared.iter().flatten().map(|(sighting, _)| sighting);
+        let new = new.filter(|sighting| sighting.key.scope == scope);
+        let new = new.map(|sighting| &sighting.key.id).filter(|id| !self.projects.shows(id));
+        let new: Vec<&KeyId> = new.take(most).collect();
+        let known = self
+            .listed
+            .iter()
+            .filter(|id| self.scope_of(id) == Some(scope) && !self.projects.shows(id));
         let own = self.own.iter().chain(&self.own_before);
         let own = own.filter(|id| self.scope_of(id) == Some(scope) || new.contains(id));
         let mut some: Vec<KeyId> = Vec::new();
-        for id in own.chain(known).chain(new.iter().copied()) {
+        for id in own.chain(known.take(most)).chain(new.iter().copied()) {
             if some.len() >= most {
                 break;
             }
@@ -158,47 +203,53 @@ impl<'a> Comparison<'a> {
         some
     }
 
-    /// The ids that the scan listed and the snapshot does not have.
+    /// The ids that were listed and that the snapshot does not have.
     #[must_use]
     pub fn appeared(&self) -> Vec<KeyId> {
-        self.appeared.iter().map(|sighting| sighting.key.id.clone()).collect()
+        self.appeared.iter().flatten().map(|(sighting, _)| sighting.key.id.clone()).collect()
     }
 
     /// Concludes what changed: `gone` are the missing keys that are believed gone, `returning` the
     /// appeared ones that were in the inventory once.
     #[must_use]
     pub fn finish(self, gone: &HashSet<KeyId>, returning: &HashSet<KeyId>) -> Changes {
-        let missing = self.missing();
+        let absent: BTreeSet<&KeyId> = self.absent().map(|(id, _)| id).collect();
+        let absent: Vec<KeyId> = absent.into_iter().cloned().collect();
         let fields = self.census.conclude(&self.snapshot.fields);
+        let project_fields = self.projects.census.conclude(&self.snapshot.project_fields);
         let own_key = self.own_key(&fields);
-        let Self { snapshot, appeared, differing, listed, .. } = self;
-        let mut telling = Telling::new(&snapshot, &fields, own_key.as_ref());
-        telling.look_at_format(&differing, listed.len());
+        let counts = self.listed_of_sources();
+        let Self { snapshot, appeared, differing, projects, .. } = self;
+        let differing: Vec<Differing> = differing.into_iter().flatten().collect();
+        let mut telling = Telling::new(&snapshot, [&fields, &project_fields], own_key.as_ref());
+        telling.look_at_format(&differing, counts);
         let altered: Vec<Alteration> =
-            differing.into_iter().filter_map(|sighting| telling.alter(sighting)).collect();
+            differing.into_iter().filter_map(|differing| telling.alter(differing)).collect();
         let mut notices = telling.into_notices();
         notices.extend(own_key_notices(&snapshot, own_key.as_ref(), &altered, gone));
-        let appear = |Sighting { key, .. }: Sighting| {
-            if !snapshot.exists {
-                Appearance::Baseline(key)
-            } else if returning.contains(&key.id) {
+        let appear = |(Sighting { key, .. }, is_baseline): (Sighting, bool)| {
+            if returning.contains(&key.id) {
                 Appearance::Restored(key)
+            } else if is_baseline {
+                Appearance::Baseline(key)
             } else {
                 Appearance::Added(key)
             }
         };
         let (removed, unconfirmed): (Vec<KeyId>, Vec<KeyId>) =
-            missing.into_iter().partition(|id| gone.contains(id));
+            absent.into_iter().partition(|id| gone.contains(id));
         notices.extend(unconfirmed_notice(&snapshot, &unconfirmed, gone));
         let removed = removed.iter().filter_map(|id| snapshot.keys.get(id).cloned()).collect();
         Changes {
-            appeared: appeared.into_iter().map(appear).collect(),
+            appeared: appeared.into_iter().flatten().map(appear).collect(),
             removed,
             altered,
             unconfirmed,
             own_key,
             notices,
             fields,
+            project_fields,
+            projects: snapshot.projects.after(&projects.seen, snapshot.last_run),
         }
     }
 

@@ -134,6 +134,29 @@ impl Key {
         }
     }
 
+    /// Whether the owner can still use the project that the key is of, in the API's words.
+    #[must_use]
+    pub fn owner_project_access(&self) -> Option<&str> {
+        self.other.get("owner_project_access").and_then(Value::as_str)
+    }
+
+    /// When the key's project was archived; `None` where it was not, or nobody knows when.
+    #[must_use]
+    pub fn project_archived_at(&self) -> Option<Timestamp> {
+        self.other.get("project_archived_at").and_then(Value::as_str)?.parse().ok()
+    }
+
+    /// Whether the key's project is archived; `None` where it has none.
+    #[must_use]
+    pub fn is_project_archived(&self) -> Option<bool> {
+        let says = |path, status: Option<&str>| {
+            let text = self.other.get(path).and_then(Value::as_str);
+            text.is_some_and(|text| status.is_none_or(|status| text == status))
+        };
+        self.project_id.as_ref()?;
+        Some(says("project_archived_at", None) || says("project_status", Some("archived")))
+    }
+
     /// The time in `column`; `None` for texts.
     #[must_use]
     pub const fn time(&self, column: Column) -> Option<Timestamp> {

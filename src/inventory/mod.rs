@@ -11,6 +11,8 @@ mod judge;
 mod key;
 mod mask;
 mod personal;
+mod project;
+mod projects;
 mod replay;
 mod sighting;
 mod telling;
@@ -28,6 +30,8 @@ pub use judge::{
 pub use key::{InvalidKey, Key, KeyId, Other, Scope};
 pub use mask::{looks_like_secret, mask_secrets};
 pub use personal::{ERASED, is_erased, is_personal, known_changes};
+pub use project::Project;
+pub use projects::{KnownProject, KnownProjects, SeenProjects};
 pub use replay::{EventKind, FieldChange, Inventory, PastEvent, ReplayError};
 pub use sighting::Sighting;
 

@@ -21,6 +21,7 @@ mod lock;
 mod open;
 mod pack;
 mod past;
+mod projects;
 mod read;
 mod record;
 mod replay;

@@ -41,6 +41,9 @@ row! {
         pub first_seen_at: String,
         pub last_seen_at: String,
         pub removed_at: Option<String>,
+        pub owner_project_access: Option<String>,
+        pub project_archived: Option<i64>,
+        pub project_archived_at: Option<String>,
     }
 }
 
@@ -53,6 +56,8 @@ pub struct KeyFilter {
     pub scope: Option<Scope>,
     /// The owner's id or name.
     pub owner: Option<String>,
+    /// The project's id or name.
+    pub project: Option<String>,
     /// Only keys not used since then, and created before.
     pub unused_since: Option<Timestamp>,
 }
@@ -171,7 +176,8 @@ impl Reader {
         sqlx::query_as(
             "select organization, scope, key_id, name, redacted_value, project_id, project_name,
                     owner_type, owner_id, owner_name, owner_role, created_at, last_used_at, expires_at,
-                    other, own_key, first_seen_at, last_seen_at, removed_at
+                    other, own_key, first_seen_at, last_seen_at, removed_at,
+                    owner_project_access, project_archived, project_archived_at
              from all_keys where organization = ?1 and key_id = ?2",
         )
         .bind(organization)
@@ -192,13 +198,15 @@ impl Reader {
         let mut rows = sqlx::query_as::<_, KeyRow>(
             "select organization, scope, key_id, name, redacted_value, project_id, project_name,
                     owner_type, owner_id, owner_name, owner_role, created_at, last_used_at, expires_at,
-                    other, own_key, first_seen_at, last_seen_at, removed_at
+                    other, own_key, first_seen_at, last_seen_at, removed_at,
+                    owner_project_access, project_archived, project_archived_at
              from all_keys
              where (?1 is null or (removed_at is not null) = ?1)
                and (?2 is null or organization = ?2)
                and (?3 is null or scope = ?3)
                and (?4 is null or owner_id = ?4 or owner_name = ?4)
                and (?5 is null or coalesce(last_used_at, created_at, first_seen_at) < ?5)
+               and (?6 is null or project_id = ?6 or project_name = ?6)
              order by organization, created_at, key_id",
         )
         .bind(removed)
@@ -206,6 +214,7 @@ impl Reader {
         .bind(filter.scope.map(Scope::as_str))
         .bind(&filter.owner)
         .bind(filter.unused_since.map(|time| time.to_string()))
+        .bind(&filter.project)
         .fetch(&mut self.connection);
         let failed = |source| E::from(Error::from_sqlx(&path, source));
         while let Some(row) = rows.try_next().await.map_err(failed)? {

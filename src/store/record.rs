@@ -8,8 +8,8 @@ use super::chain::{Head, Witness, write_parts};
 use super::changes::{Rows, plan_changes, write_changes};
 use super::error::Error;
 use super::open;
+use super::projects::{Source, write_fields, write_projects};
 use super::snapshot::{ids_json, last_ok_run};
-use super::write::json;
 use crate::audit::{Digest, PartDigest, RunHeader};
 use crate::clock::Timestamp;
 use crate::inventory::{Changes, KeyId};
@@ -439,26 +439,8 @@ async fn write_organization(
     .bind(changes.own_key.as_ref().map(KeyId::as_str))
     .execute(&mut *connection)
     .await?;
-    let fields: Vec<(&str, &str)> =
-        changes.fields.iter().map(|(field, sent)| (field.as_str(), sent.as_str())).collect();
-    let fields = json(&fields);
-    sqlx::query(
-        "insert into fields (organization, field, sent)
-         select ?1, value ->> 0, value ->> 1 from json_each(?2) where true
-         on conflict (organization, field) do update set sent = excluded.sent
-         where sent <> excluded.sent",
-    )
-    .bind(numbers.organization)
-    .bind(&fields)
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query(
-        "delete from fields where organization = ?1
-         and field not in (select value ->> 0 from json_each(?2))",
-    )
-    .bind(numbers.organization)
-    .bind(&fields)
-    .execute(connection)
-    .await?;
-    Ok(())
+    write_fields(connection, Source::Admin, numbers.organization, &changes.fields).await?;
+    write_fields(connection, Source::Projects, numbers.organization, &changes.project_fields)
+        .await?;
+    write_projects(connection, numbers.organization, &changes.projects).await
 }

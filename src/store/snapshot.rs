@@ -8,6 +8,7 @@ use sqlx::SqliteConnection;
 use super::Writer;
 use super::chain::load_forgotten;
 use super::error::Error;
+use super::projects::{Source, load_projects};
 use super::rows::{KeyReader, StoredKey};
 use crate::inventory::{Acceptance, FieldStates, KeyId, Sent, Snapshot};
 
@@ -37,15 +38,18 @@ impl Writer {
         let Some((organization, header, own_key)) = row else {
             return Ok((Snapshot::default(), None));
         };
+        let last_run = last_ok_run(&mut self.connection, organization).await;
+        let last_run = last_run.map_err(|source| self.failed(source))?.map(|(run_id, _)| run_id);
+        let projects = load_projects(&mut self.connection, organization).await;
         let snapshot = Snapshot {
             keys: self.load_keys(organization).await?,
             own_key: own_key.as_deref().and_then(KeyId::new),
-            fields: self.load_fields(organization).await?,
+            fields: self.load_fields(Source::Admin, organization).await?,
+            project_fields: self.load_fields(Source::Projects, organization).await?,
+            projects: projects.map_err(|source| self.failed(source))?,
             unconfirmed: self.load_unconfirmed(organization).await?,
-            exists: last_ok_run(&mut self.connection, organization)
-                .await
-                .map_err(|source| self.failed(source))?
-                .is_some(),
+            exists: last_run.is_some(),
+            last_run,
             forgotten: load_forgotten(&mut self.connection, organization)
                 .await
                 .map_err(|source| self.failed(source))?
@@ -94,16 +98,19 @@ impl Writer {
         Ok(ids.iter().filter_map(|id| KeyId::new(id)).collect())
     }
 
-    pub(super) async fn load_fields(&mut self, organization: i64) -> Result<FieldStates, Error> {
-        let rows: Vec<(String, String)> =
-            sqlx::query_as("select field, sent from fields where organization = ?1")
-                .bind(organization)
-                .fetch_all(&mut self.connection)
-                .await
-                .map_err(|source| self.failed(source))?;
+    pub(super) async fn load_fields(
+        &mut self,
+        source: Source,
+        organization: i64,
+    ) -> Result<FieldStates, Error> {
+        let rows: Vec<(String, String)> = sqlx::query_as(source.select())
+            .bind(organization)
+            .fetch_all(&mut self.connection)
+            .await
+            .map_err(|source| self.failed(source))?;
         let parse = |(field, sent): (String, String)| match Sent::parse(&sent) {
             Some(sent) => Ok((field, sent)),
-            None => Err(Error::Inconsistent { table: "fields", column: "sent", row: field }),
+            None => Err(Error::Inconsistent { table: source.table(), column: "sent", row: field }),
         };
         rows.into_iter().map(parse).collect()
     }

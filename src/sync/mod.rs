@@ -11,8 +11,9 @@
 //!    next writer records that.
 
 mod announce;
+mod listing;
+mod removals;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +23,7 @@ use crate::checkpoint;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{ApiSettings, OrganizationSettings, RemovalSettings};
 use crate::inventory::{
-    Acceptance, Changes, Comparison, Guards, Identity, KeyId, LookUp, Removals, Scope, Stranger,
-    Withheld, judge_identity, judge_missing, keys, plan_look_ups,
+    Acceptance, Changes, Comparison, Identity, Stranger, Withheld, judge_identity,
 };
 use crate::openai;
 use crate::run::{Status, Tally, Trigger};
@@ -35,9 +35,6 @@ use crate::store::{
 };
 
 use announce::{News, announce};
-
-/// How many listed keys may be asked for as a proof that look-ups work.
-const CONTROLS: usize = 3;
 
 /// What a run is to do.
 pub struct Request<'a> {
@@ -367,17 +364,17 @@ async fn attempt(
 
     let client = openai::Client::new(options(request), credential.expose(), Arc::clone(clock))?;
     let session = openai::Session::new(Arc::new(client));
-    let scanned = unless_stopped(request, scan(&session, &mut comparison, request, ledger)).await;
+    let listing = listing::list(&session, &mut comparison, request, ledger);
+    let scanned = unless_stopped(request, listing).await;
     count_traffic(&session, ledger);
     let scan = scanned??;
-    note_scan(&scan, ledger);
 
     let acceptance = accepted.as_ref().map(|accepted| &accepted.acceptance);
     identify(&comparison, header_before.as_deref(), &scan, acceptance, ledger)
         .map_err(|error| refusal(error, &comparison, &scan))?;
     // Where these answers do not say whose they are, the ones before did.
     let organization = scan.organization.as_deref().or(header_before.as_deref());
-    let removals = find_removals(&session, &comparison, organization, request, acceptance, ledger);
+    let removals = removals::find(&session, &comparison, organization, request, acceptance, ledger);
     let removals = unless_stopped(request, removals).await;
     count_traffic(&session, ledger);
     let removals = removals?.map_err(|error| Failure {
@@ -457,53 +454,12 @@ fn options(request: &Request<'_>) -> openai::Options {
     }
 }
 
-async fn scan(
-    session: &openai::Session,
-    comparison: &mut Comparison<'_>,
-    request: &Request<'_>,
-    ledger: &mut Ledger,
-) -> Result<openai::Scan, openai::Error> {
-    session
-        .scan(&mut |sightings, progress| {
-            ledger.tally.keys_seen += sightings.len() as u64;
-            for sighting in sightings {
-                comparison.observe(sighting);
-            }
-            (request.progress)(Progress::Listed {
-                keys: ledger.tally.keys_seen,
-                pages: progress.pages,
-            });
-        })
-        .await
-}
-
 fn count_traffic(session: &openai::Session, ledger: &mut Ledger) {
     let (traffic, tally) = (session.traffic(), &mut ledger.tally);
     ledger.outcomes = session.outcomes();
     tally.pages = traffic.pages;
     tally.requests = traffic.requests;
     tally.retries = traffic.retries;
-}
-
-/// What a scan met that somebody may want to know.
-fn note_scan(scan: &openai::Scan, ledger: &mut Ledger) {
-    let mut note = |count: u64, text: &str| {
-        let times = if count == 1 { "once".to_owned() } else { format!("{count} times") };
-        if count > 0 {
-            ledger.notices.push(text.replace("{times}", &times).replace("{keys}", &keys(count)));
-        }
-    };
-    note(scan.shifts, "the list shifted {times} while it was read");
-    note(scan.lost_cursors, "the cursor was lost {times}");
-    note(scan.restarts.into(), "the list was read again from the start {times}");
-    note(
-        scan.warnings.values_dropped,
-        "the API sent the full secret of {keys}: dropped, and to be taken as leaked",
-    );
-    for (field, count) in &scan.warnings.secrets_masked {
-        let keys = keys(count);
-        ledger.notices.push(format!("masked what looks like a secret in `{field}` of {keys}"));
-    }
 }
 
 fn identify(
@@ -514,7 +470,7 @@ fn identify(
     ledger: &mut Ledger,
 ) -> Result<(), Stranger> {
     let now = scan.organization.as_deref();
-    let (snapshot, common) = (comparison.snapshot_keys(), comparison.common_keys());
+    let (snapshot, common) = comparison.common_keys();
     match judge_identity(snapshot, common, before, now) {
         Ok(Identity::Same) => Ok(()),
         Ok(Identity::HeaderChanged { before, now }) => {
@@ -535,52 +491,4 @@ fn refusal(error: Stranger, comparison: &Comparison<'_>, scan: &openai::Scan) ->
     let withheld =
         Withholding { missing: comparison.missing(), stranger: Some(scan.organization.clone()) };
     Failure { error: error.into(), withheld: Some(withheld) }
-}
-
-async fn find_removals(
-    session: &openai::Session,
-    comparison: &Comparison<'_>,
-    organization: Option<&str>,
-    request: &Request<'_>,
-    acceptance: Option<&Acceptance>,
-    ledger: &mut Ledger,
-) -> Result<Removals, Withheld> {
-    let missing = comparison.missing();
-    let snapshot = comparison.snapshot_keys();
-    let guards = guards(request.removal);
-    ledger.tally.unconfirmed = missing.len() as u64;
-    let asked = plan_look_ups(&missing, snapshot, guards, acceptance)?;
-    // With more unknown the run is held, whatever the other answers; an accepted one never is.
-    let most_unknown = match acceptance {
-        Some(_) => usize::MAX,
-        None => guards.most_unknown(snapshot),
-    };
-    let mut answers: HashMap<KeyId, LookUp> = HashMap::new();
-    for scope in [Scope::Admin, Scope::Project] {
-        let of_scope = |id: &&KeyId| comparison.scope_of(id) == Some(scope);
-        let asked: Vec<KeyId> = asked.iter().filter(of_scope).cloned().collect();
-        if asked.is_empty() {
-            continue;
-        }
-        (request.progress)(Progress::LookingUp { missing: asked.len() as u64 });
-        // That the endpoint knows one kind of key says little of the other: projects' keys are in this
-        // list, and perhaps not behind this endpoint. Where none of the kind is listed any more, the
-        // other kind has to vouch.
-        let mut controls = comparison.some_listed(scope, CONTROLS);
-        if controls.is_empty() {
-            let other = if scope == Scope::Admin { Scope::Project } else { Scope::Admin };
-            controls = comparison.some_listed(other, CONTROLS);
-        }
-        answers.extend(session.look_up(&asked, &controls, organization, most_unknown).await);
-    }
-    judge_missing(&missing, &answers, snapshot, guards, acceptance)
-}
-
-fn guards(removal: RemovalSettings) -> Guards {
-    let count = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
-    Guards {
-        keys: count(removal.guard_keys),
-        percent: usize::from(removal.guard_percent),
-        confirm_limit: count(removal.confirm_limit),
-    }
 }

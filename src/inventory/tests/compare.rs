@@ -183,7 +183,7 @@ fn what_a_comparison_knows_before_its_end_is_what_it_was_shown() {
     {
         comparison.observe(sighting(key_id, &item));
     }
-    assert_eq!((comparison.snapshot_keys(), comparison.common_keys()), (3, 1));
+    assert_eq!((comparison.snapshot_keys(), comparison.common_keys()), (3, (3, 1)));
     assert_eq!(comparison.missing(), [id("key_1"), id("key_3")]);
     assert_eq!(comparison.appeared(), [id("key_9"), id("key_8")]);
     assert_eq!(comparison.some_listed(Scope::Admin, 2), [id("key_8"), id("key_2")]);

@@ -4,6 +4,7 @@ mod compare;
 mod fields;
 mod judge;
 mod notices;
+mod projects;
 mod recognition;
 
 use std::collections::{BTreeMap, HashSet};
@@ -91,6 +92,9 @@ pub(crate) fn advance(before: &Snapshot, changes: &Changes) -> Snapshot {
         keys,
         own_key: changes.own_key.clone(),
         fields: changes.fields.clone(),
+        project_fields: changes.project_fields.clone(),
+        projects: changes.projects.clone(),
+        last_run: Some(before.last_run.unwrap_or(0) + 1),
         unconfirmed: changes.unconfirmed.iter().cloned().collect(),
         exists: true,
         forgotten: before.forgotten.clone(),
@@ -102,6 +106,9 @@ pub(crate) fn copy(snapshot: &Snapshot) -> Snapshot {
         keys: snapshot.keys.clone(),
         own_key: snapshot.own_key.clone(),
         fields: snapshot.fields.clone(),
+        project_fields: snapshot.project_fields.clone(),
+        projects: snapshot.projects.clone(),
+        last_run: snapshot.last_run,
         unconfirmed: snapshot.unconfirmed.clone(),
         exists: snapshot.exists,
         forgotten: snapshot.forgotten.clone(),

@@ -1,0 +1,255 @@
+//! The lists of projects, beside that of the admin keys.
+//!
+//! An id that both show is one key, of its project, whatever the admin list calls it. A key of which a project's
+//! list told once is compared with what such a list tells, and with nothing else: where its project's list is not
+//! to be had, or does not hold it while the admin list still does, it stays as it was.
+
+use std::sync::Arc;
+
+use super::{
+    BTreeMap, Comparison, Differing, FieldCensus, HashMap, HashSet, Key, KeyId, SeenProjects,
+    Sighting, Source, keep_field,
+};
+use crate::inventory::project::Project;
+
+/// So many listed keys of a project are remembered, to try look-ups on.
+const CONTROLS: usize = 3;
+
+/// What the lists of projects told.
+#[derive(Default)]
+pub(super) struct ProjectSide {
+    stopped: Vec<String>,
+    pub(super) census: FieldCensus,
+    pub(super) seen: SeenProjects,
+    /// Rows of the admin list that are keys of projects, as far as the snapshot knows.
+    pub(super) mislabelled: HashMap<KeyId, Sighting>,
+    /// The keys that projects' lists showed.
+    shown: HashSet<KeyId>,
+    controls: HashMap<Arc<str>, Vec<KeyId>>,
+    /// Keys that appeared or differ, by where they stand. Made when the first project's keys come in.
+    places: Option<HashMap<KeyId, Place>>,
+    /// Keys that more than one project showed.
+    pub(super) in_several: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    Appeared(usize),
+    Differing(usize),
+}
+
+impl ProjectSide {
+    pub(super) fn new(stopped: Vec<String>) -> Self {
+        Self { stopped, ..Self::default() }
+    }
+
+    pub(super) fn shows(&self, id: &KeyId) -> bool {
+        self.shown.contains(id)
+    }
+}
+
+impl Comparison<'_> {
+    /// Takes in the complete list of one project's keys, after the admin list.
+    pub fn observe_project(&mut self, project: &Project, sightings: Vec<Sighting>) {
+        let is_baseline =
+            !self.snapshot.exists || self.snapshot.projects.finds_baseline(&project.id);
+        let places = [0, sightings.len() / 2, sightings.len().saturating_sub(1)];
+        let controls: Vec<KeyId> = places
+            .into_iter()
+            .filter_map(|place| sightings.get(place))
+            .map(|sighting| sighting.key.id.clone())
+            .collect();
+        self.projects.controls.insert(Arc::clone(&project.id), controls);
+        if self.projects.places.is_none() && !sightings.is_empty() {
+            self.projects.places = Some(self.places());
+        }
+        for sighting in sightings {
+            self.observe_of_project(sighting, is_baseline);
+        }
+    }
+
+    /// Takes in which projects there are, once all their lists came in that will.
+    pub fn conclude_projects(&mut self, seen: SeenProjects) {
+        self.projects.seen = seen;
+    }
+
+    /// What the run has to say of projects.
+    #[must_use]
+    pub fn project_notices(&self) -> Vec<String> {
+        let mut kept: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+        for (_, key) in self.unlisted() {
+            if let Some(project) = self.snapshot.projects.project_of(key) {
+                *kept.entry(Arc::clone(project)).or_default() += 1;
+            }
+        }
+        let mut notices = self.snapshot.projects.notices(&self.projects.seen, &kept);
+        if self.projects.in_several > 0 {
+            let keys = crate::inventory::keys(self.projects.in_several);
+            notices
+                .push(format!("{keys} in the lists of several projects, counted to one of them"));
+        }
+        notices
+    }
+
+    fn observe_of_project(&mut self, mut sighting: Sighting, is_baseline: bool) {
+        self.projects.census.count(&sighting.shape);
+        self.snapshot.overlook(&mut sighting.key);
+        let id = sighting.key.id.clone();
+        if !self.projects.shown.insert(id.clone()) {
+            self.projects.in_several += 1;
+            if !self.prefers(&sighting) {
+                return;
+            }
+            // What it takes the place of was of a project as well.
+            self.take_back(&id);
+        }
+        let Some(before) = self.snapshot.keys.get(&id) else {
+            if let Some((admin, _)) = self.take_back(&id) {
+                sighting.merge(&admin);
+            }
+            self.appear(sighting, is_baseline);
+            return;
+        };
+        for field in &self.projects.stopped {
+            keep_field(&mut sighting, before, field);
+        }
+        if self.snapshot.projects.project_of(before).is_some() {
+            match self.projects.mislabelled.remove(&id) {
+                Some(mut admin) => {
+                    for field in &self.stopped {
+                        keep_field(&mut admin, before, field);
+                    }
+                    sighting.merge(&admin);
+                }
+                // What only the admin list ever told of it is not news where that does not list it.
+                None => {
+                    sighting.keep(before, |field| !self.snapshot.project_fields.contains_key(field))
+                }
+            }
+            self.snapshot.overlook(&mut sighting.key);
+            self.listed.insert(id);
+            if sighting.key != *before {
+                self.differ(Differing::of(sighting, Source::Project));
+            }
+            return;
+        }
+        self.learn(sighting);
+    }
+
+    /// A key that was known from the admin list alone.
+    fn learn(&mut self, mut sighting: Sighting) {
+        let id = sighting.key.id.clone();
+        self.listed.insert(id.clone());
+        let differing = self.take_back(&id);
+        let Some(before) = self.snapshot.keys.get(&id) else { return };
+        let admin = match differing {
+            Some((admin, _)) => {
+                sighting.merge(&admin);
+                admin.key
+            }
+            // As it was, or not listed there: all that is new is what the project tells.
+            None => {
+                sighting.keep(before, |_| true);
+                before.clone()
+            }
+        };
+        self.snapshot.overlook(&mut sighting.key);
+        if sighting.key != *before {
+            let differing = Differing { sighting, source: Source::Project, admin: Some(admin) };
+            self.differ(differing);
+        }
+    }
+
+    /// Whether this project's word counts for a key that another project's list showed as well: the one where it
+    /// was before, or else the first by name. So it does not depend on which list comes in first.
+    fn prefers(&self, sighting: &Sighting) -> bool {
+        let key = &sighting.key;
+        let before = self.snapshot.keys.get(&key.id);
+        let before = before.and_then(|before| self.snapshot.projects.project_of(before));
+        let other = match self.place_of(&key.id) {
+            Some(Place::Appeared(at)) => {
+                self.appeared[at].as_ref().and_then(|(other, _)| other.key.project_id.as_ref())
+            }
+            Some(Place::Differing(at)) => {
+                self.differing[at].as_ref().and_then(|other| other.sighting.key.project_id.as_ref())
+            }
+            // As it was before.
+            None => return false,
+        };
+        if before.is_some() && (key.project_id.as_ref() == before || other == before) {
+            return key.project_id.as_ref() == before;
+        }
+        key.project_id.as_ref() < other
+    }
+
+    /// Whether the lists that were read should hold the key.
+    pub(super) fn is_expected(&self, key: &Key) -> bool {
+        let Some(project) = self.snapshot.projects.project_of(key) else { return true };
+        match self.projects.seen.find(project) {
+            Some((_, Some(_))) | None => false,
+            // An archived project whose list holds nothing may not be shown any more.
+            Some((seen, None)) => !seen.is_archived() || !self.listed_in(project).is_empty(),
+        }
+    }
+
+    /// The project that a key of the snapshot is asked for at; `None` for the admin keys' endpoint.
+    #[must_use]
+    pub fn project_of(&self, id: &KeyId) -> Option<Arc<str>> {
+        let key = self.snapshot.keys.get(id)?;
+        self.snapshot.projects.project_of(key).cloned()
+    }
+
+    /// A few keys that the list of this project showed.
+    #[must_use]
+    pub fn listed_in(&self, project: &str) -> &[KeyId] {
+        self.projects.controls.get(project).map_or(&[], |ids| &ids[..ids.len().min(CONTROLS)])
+    }
+
+    /// How many keys that were there before each source listed.
+    pub(super) fn listed_of_sources(&self) -> [usize; 2] {
+        let of_projects = |id: &&KeyId| {
+            self.projects.shown.contains(*id) || self.projects.mislabelled.contains_key(*id)
+        };
+        let of_projects = self.listed.iter().filter(of_projects).count();
+        let shown = self.listed.iter().filter(|id| self.projects.shows(id)).count();
+        [self.listed.len() - of_projects, shown]
+    }
+
+    fn appear(&mut self, sighting: Sighting, is_baseline: bool) {
+        let (id, place) = (sighting.key.id.clone(), Place::Appeared(self.appeared.len()));
+        self.projects.places.get_or_insert_default().insert(id, place);
+        self.appeared.push(Some((sighting, is_baseline)));
+    }
+
+    fn differ(&mut self, differing: Differing) {
+        let (id, place) =
+            (differing.sighting.key.id.clone(), Place::Differing(self.differing.len()));
+        self.projects.places.get_or_insert_default().insert(id, place);
+        self.differing.push(Some(differing));
+    }
+
+    fn place_of(&self, id: &KeyId) -> Option<Place> {
+        self.projects.places.as_ref()?.get(id).copied()
+    }
+
+    /// What was noted of a key until now, if anything.
+    fn take_back(&mut self, id: &KeyId) -> Option<(Sighting, bool)> {
+        match self.projects.places.as_mut()?.remove(id)? {
+            Place::Appeared(at) => self.appeared[at].take(),
+            Place::Differing(at) => {
+                self.differing[at].take().map(|differing| (differing.sighting, false))
+            }
+        }
+    }
+
+    fn places(&self) -> HashMap<KeyId, Place> {
+        let appeared = self.appeared.iter().enumerate().filter_map(|(at, place)| {
+            place.as_ref().map(|(sighting, _)| (sighting.key.id.clone(), Place::Appeared(at)))
+        });
+        let differing = self.differing.iter().enumerate().filter_map(|(at, place)| {
+            let sighting = &place.as_ref()?.sighting;
+            Some((sighting.key.id.clone(), Place::Differing(at)))
+        });
+        appeared.chain(differing).collect()
+    }
+}

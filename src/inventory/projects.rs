@@ -1,0 +1,195 @@
+//! What is known of an organization's projects, and what a run found out about them.
+//!
+//! Each project's list of keys is a source of its own, beside the list of the admin keys. What a source holds when
+//! it is first listed completely was there before, and is a baseline; what it holds later and did not hold then
+//! is new. A project that is seen to appear held nothing before.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::key::{Key, Scope};
+use super::project::Project;
+
+/// So many projects are named in one notice.
+const MOST_NAMED: usize = 5;
+
+/// The projects of an organization as the last `ok` run left them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KnownProjects {
+    /// Whether the projects were listed completely once: one that comes later is seen to appear.
+    pub were_listed: bool,
+    /// Why they could not be listed, if that was so, and was said.
+    pub problem: Option<String>,
+    pub by_id: BTreeMap<Arc<str>, KnownProject>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KnownProject {
+    pub name: Option<Arc<str>>,
+    /// Whether its keys were listed completely once.
+    pub was_listed: bool,
+    /// Whether it was seen to appear: whatever it holds came after it.
+    pub appeared: bool,
+    /// Where its keys were not listed by the last `ok` run: the last one that did.
+    pub last_listed_run: Option<i64>,
+}
+
+/// What one run found out about the projects.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum SeenProjects {
+    /// Nobody asked: the configuration says so.
+    #[default]
+    NotAsked,
+    /// They could not be listed.
+    Unlisted { problem: String, is_forbidden: bool },
+    /// Each with what kept its keys from being listed, if something did.
+    Listed(Vec<(Project, Option<String>)>),
+}
+
+impl SeenProjects {
+    /// The project, and why its keys were not listed; `None` if it was not listed itself.
+    pub(super) fn find(&self, id: &str) -> Option<(&Project, Option<&str>)> {
+        let Self::Listed(projects) = self else { return None };
+        let (project, problem) = projects.iter().find(|(project, _)| *project.id == *id)?;
+        Some((project, problem.as_deref()))
+    }
+}
+
+impl KnownProjects {
+    /// Whether a key that this project's list holds, and the inventory does not, was there before.
+    pub(super) fn finds_baseline(&self, id: &str) -> bool {
+        match self.by_id.get(id) {
+            Some(known) => !known.was_listed && !known.appeared,
+            None => !self.were_listed,
+        }
+    }
+
+    /// The project whose list told of the key.
+    pub(super) fn project_of<'k>(&self, key: &'k Key) -> Option<&'k Arc<str>> {
+        let project = key.project_id.as_ref().filter(|_| key.scope == Scope::Project)?;
+        self.by_id.get(project).is_some_and(|known| known.was_listed).then_some(project)
+    }
+
+    /// What is known after a run. `last_run` is the `ok` run before it.
+    #[must_use]
+    pub fn after(&self, seen: &SeenProjects, last_run: Option<i64>) -> Self {
+        let mut after = self.clone();
+        after.problem = match seen {
+            SeenProjects::Unlisted { problem, is_forbidden: true } => {
+                self.problem.clone().or_else(|| Some(problem.clone()))
+            }
+            // One that passes says nothing of what was said before.
+            SeenProjects::Unlisted { .. } => self.problem.clone(),
+            SeenProjects::NotAsked | SeenProjects::Listed(_) => None,
+        };
+        for known in after.by_id.values_mut().filter(|known| known.was_listed) {
+            known.last_listed_run = known.last_listed_run.or(last_run);
+        }
+        let SeenProjects::Listed(projects) = seen else { return after };
+        for (project, problem) in projects {
+            let appears = self.were_listed && !self.by_id.contains_key(&project.id);
+            let known = after.by_id.entry(Arc::clone(&project.id)).or_default();
+            known.name.clone_from(&project.name);
+            known.appeared |= appears;
+            if problem.is_none() {
+                known.was_listed = true;
+                known.last_listed_run = None;
+            }
+        }
+        after.were_listed = true;
+        after
+    }
+
+    /// What a run has to say of it. `kept` are how many keys stay as they were, by project.
+    #[must_use]
+    pub fn notices(&self, seen: &SeenProjects, kept: &BTreeMap<Arc<str>, usize>) -> Vec<String> {
+        let mut notices = Vec::new();
+        match seen {
+            SeenProjects::NotAsked => {}
+            SeenProjects::Unlisted { problem, is_forbidden } => {
+                // What lasts is said once.
+                if !is_forbidden || self.problem.is_none() {
+                    notices.push(format!(
+                        "the projects could not be listed, nor their keys: {problem}"
+                    ));
+                }
+            }
+            SeenProjects::Listed(projects) => {
+                if self.problem.is_some() {
+                    notices.push("the projects can be listed again".to_owned());
+                }
+                self.tell_of_returns(projects, &mut notices);
+            }
+        }
+        self.tell_of_kept(seen, kept, &mut notices);
+        notices
+    }
+
+    /// The observation window of a run begins with the `ok` run before it: where that did not list a project's
+    /// keys, what differs may have happened earlier.
+    fn tell_of_returns(&self, projects: &[(Project, Option<String>)], notices: &mut Vec<String>) {
+        let listed = projects.iter().filter(|(_, problem)| problem.is_none());
+        let returned = listed.filter_map(|(project, _)| {
+            let since = self.by_id.get(&project.id)?.last_listed_run?;
+            Some(format!("`{}` (last in run {since})", project.id))
+        });
+        let returned: Vec<String> = returned.collect();
+        if !returned.is_empty() {
+            notices.push(format!(
+                "keys are listed again, of which what differs may have happened at any time since, of project {}",
+                named(&returned)
+            ));
+        }
+    }
+
+    fn tell_of_kept(
+        &self,
+        seen: &SeenProjects,
+        kept: &BTreeMap<Arc<str>, usize>,
+        notices: &mut Vec<String>,
+    ) {
+        let total: usize = kept.values().sum();
+        let unlisted = match seen {
+            SeenProjects::NotAsked | SeenProjects::Unlisted { .. } => {
+                let is_new =
+                    |known: &KnownProject| known.was_listed && known.last_listed_run.is_none();
+                let is_news = self.by_id.values().any(is_new);
+                if total > 0 && is_news {
+                    let keys = super::keys(total);
+                    notices.push(format!(
+                        "{keys} of projects, which were not listed, stay as they were"
+                    ));
+                }
+                return;
+            }
+            SeenProjects::Listed(projects) => projects,
+        };
+        let failed = unlisted.iter().filter_map(|(project, problem)| {
+            Some(format!("`{}` ({})", project.id, problem.as_deref()?))
+        });
+        let is_listed = |id: &Arc<str>| unlisted.iter().any(|(project, _)| project.id == *id);
+        let lost = kept.keys().filter(|id| !is_listed(id));
+        let lost = lost.map(|id| format!("`{id}` (no longer in the list of projects)"));
+        let of_archived = unlisted
+            .iter()
+            .filter(|(project, problem)| problem.is_none() && kept.contains_key(&project.id));
+        let of_archived = of_archived
+            .map(|(project, _)| format!("`{}` (archived, and its list lacks them)", project.id));
+        let projects: Vec<String> = failed.chain(lost).chain(of_archived).collect();
+        if !projects.is_empty() {
+            let keys = super::keys(total);
+            notices.push(format!(
+                "{keys} stay as they were, which were not listed, of project {}",
+                named(&projects)
+            ));
+        }
+    }
+}
+
+fn named(projects: &[String]) -> String {
+    let more = projects.len().saturating_sub(MOST_NAMED);
+    let named: Vec<&str> = projects.iter().take(MOST_NAMED).map(String::as_str).collect();
+    let named = named.join(", ");
+    if more > 0 { format!("{named} and {more} more") } else { named }
+}

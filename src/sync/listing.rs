@@ -1,0 +1,160 @@
+//! All lists of one run: the admin keys, the projects, and the keys of each project.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Ledger, Progress, Request};
+use crate::inventory::{Comparison, Project, SeenProjects, keys};
+use crate::openai::{self, ProjectListing, Scan, Session};
+
+/// Reads every list there is. What keeps a project's keys from being listed costs nothing but them.
+pub(super) async fn list(
+    session: &Session,
+    comparison: &mut Comparison<'_>,
+    request: &Request<'_>,
+    ledger: &mut Ledger,
+) -> Result<Scan, openai::Error> {
+    let projects = async {
+        match request.organization.project_keys {
+            true => Ok(Some(session.list_projects().await)),
+            false => Ok(None),
+        }
+    };
+    let admin = scan(session, comparison, request, ledger);
+    let (scan, projects) = tokio::try_join!(admin, projects)?;
+    note_scan(&scan, ledger);
+    let seen = match projects {
+        None => SeenProjects::NotAsked,
+        Some(Ok(projects)) => {
+            list_of_projects(session, comparison, &scan, projects, request, ledger).await?
+        }
+        Some(Err(deferred @ openai::Error::Deferred { .. })) => return Err(deferred),
+        Some(Err(error)) => {
+            tracing::warn!(http.request_id = error.request_id(), "{error}");
+            let is_forbidden = error.is_missing_permission();
+            SeenProjects::Unlisted { problem: in_short(&error), is_forbidden }
+        }
+    };
+    comparison.conclude_projects(seen);
+    ledger.tally.keys_seen = comparison.keys_seen();
+    ledger.notices.extend(comparison.project_notices());
+    Ok(scan)
+}
+
+async fn scan(
+    session: &Session,
+    comparison: &mut Comparison<'_>,
+    request: &Request<'_>,
+    ledger: &mut Ledger,
+) -> Result<Scan, openai::Error> {
+    session
+        .scan(&mut |sightings, progress| {
+            ledger.tally.keys_seen += sightings.len() as u64;
+            for sighting in sightings {
+                comparison.observe(sighting);
+            }
+            (request.progress)(Progress::Listed {
+                keys: ledger.tally.keys_seen,
+                pages: progress.pages,
+            });
+        })
+        .await
+}
+
+/// The keys of each project. Only that the API wants to be left alone ends the run.
+async fn list_of_projects(
+    session: &Session,
+    comparison: &mut Comparison<'_>,
+    admin: &Scan,
+    projects: Vec<Project>,
+    request: &Request<'_>,
+    ledger: &mut Ledger,
+) -> Result<SeenProjects, openai::Error> {
+    let mut problems: HashMap<Arc<str>, String> = HashMap::new();
+    let mut deferred = None;
+    let mut on_project = |project: &Project, listing: Result<ProjectListing, openai::Error>| {
+        let problem = match listing {
+            Ok(listing) if is_foreign(admin, &listing.scan) => {
+                Some("the answers came from another organization".to_owned())
+            }
+            Ok(ProjectListing { sightings, scan }) => {
+                note_scan(&scan, ledger);
+                comparison.observe_project(project, sightings);
+                ledger.tally.keys_seen = comparison.keys_seen();
+                let pages = session.traffic().pages;
+                (request.progress)(Progress::Listed { keys: ledger.tally.keys_seen, pages });
+                None
+            }
+            Err(error) => {
+                tracing::warn!(http.request_id = error.request_id(), "{error}");
+                let problem = in_short(&error);
+                if matches!(error, openai::Error::Deferred { .. }) {
+                    deferred.get_or_insert(error);
+                }
+                Some(problem)
+            }
+        };
+        if let Some(problem) = problem {
+            problems.insert(Arc::clone(&project.id), problem);
+        }
+    };
+    session.scan_projects(&projects, &mut on_project).await;
+    if let Some(deferred) = deferred {
+        return Err(deferred);
+    }
+    let seen = projects.into_iter().map(|project| {
+        let problem = problems.remove(&project.id);
+        (project, problem)
+    });
+    Ok(SeenProjects::Listed(seen.collect()))
+}
+
+fn is_foreign(admin: &Scan, other: &Scan) -> bool {
+    match (&admin.organization, &other.organization) {
+        (Some(admin), Some(other)) => admin != other,
+        _ => false,
+    }
+}
+
+/// Why a list was not to be had, without what differs from one time to the next.
+fn in_short(error: &openai::Error) -> String {
+    use openai::Error;
+    match error {
+        Error::MissingScopes { scopes, .. } => {
+            let scopes: Vec<String> = scopes.iter().map(|scope| format!("`{scope}`")).collect();
+            format!("the credential lacks {}", scopes.join(", "))
+        }
+        Error::Unauthorized { message, .. } => format!("refused with status 401: {message}"),
+        Error::Forbidden { message, .. } => format!("refused with status 403: {message}"),
+        Error::Refused { status, .. } => format!("refused with status {status}"),
+        Error::ServerFault { status, .. } => format!("failed with status {status}"),
+        Error::RateLimited { .. } => "refused as too many requests".to_owned(),
+        Error::TimedOut { .. } => "not answered in time".to_owned(),
+        Error::Unreachable { .. } => "the API was not reached".to_owned(),
+        Error::CutShort { .. } => "the answer was cut short".to_owned(),
+        Error::DeadlineExceeded { .. } => "the run's time was over".to_owned(),
+        Error::Deferred { .. } => "deferred, as the API asks".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// What a scan met that somebody may want to know.
+fn note_scan(scan: &openai::Scan, ledger: &mut Ledger) {
+    let mut note = |count: u64, text: &str| {
+        let times = if count == 1 { "once".to_owned() } else { format!("{count} times") };
+        if count > 0 {
+            ledger.notices.push(text.replace("{times}", &times).replace("{keys}", &keys(count)));
+        }
+    };
+    note(scan.shifts, "the list shifted {times} while it was read");
+    note(scan.lost_cursors, "the cursor was lost {times}");
+    note(scan.restarts.into(), "the list was read again from the start {times}");
+    note(
+        scan.warnings.values_dropped,
+        "the API sent the full secret of {keys}: dropped, and to be taken as leaked",
+    );
+    for (field, count) in &scan.warnings.secrets_masked {
+        let keys = keys(count);
+        ledger.notices.push(format!("masked what looks like a secret in `{field}` of {keys}"));
+    }
+}
