@@ -2,6 +2,7 @@
 
 mod faults;
 mod listing;
+mod projects;
 mod truth;
 
 use std::collections::HashSet;
