@@ -1,5 +1,6 @@
 //! The simulated organization, asked over HTTP by a client of a few lines.
 
+mod audit_log;
 mod faults;
 mod listing;
 mod projects;
