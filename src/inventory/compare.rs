@@ -183,12 +183,12 @@ impl<'a> Comparison<'a> {
     pub fn some_listed(&self, scope: Scope, most: usize) -> Vec<KeyId> {
         let new = self.appeared.iter().flatten().map(|(sighting, _)| sighting);
         let new = new.filter(|sighting| sighting.key.scope == scope);
-        let new = new.map(|sighting| &sighting.key.id).filter(|id| !self.projects.shows(id));
+        let new = new.map(|sighting| &sighting.key.id).filter(|id| !self.projects.alone_shows(id));
         let new: Vec<&KeyId> = new.take(most).collect();
         let known = self
             .listed
             .iter()
-            .filter(|id| self.scope_of(id) == Some(scope) && !self.projects.shows(id));
+            .filter(|id| self.scope_of(id) == Some(scope) && !self.projects.alone_shows(id));
         let own = self.own.iter().chain(&self.own_before);
         let own = own.filter(|id| self.scope_of(id) == Some(scope) || new.contains(id));
         let mut some: Vec<KeyId> = Vec::new();

@@ -48,6 +48,16 @@ pub enum SeenProjects {
 }
 
 impl SeenProjects {
+    /// Whether a key that is in no list which was read is not in one that was not either. Where nobody asks for
+    /// projects, or may not, the admin list alone has to do.
+    pub(super) fn are_told(&self) -> bool {
+        match self {
+            Self::NotAsked => true,
+            Self::Unlisted { is_forbidden, .. } => *is_forbidden,
+            Self::Listed(projects) => projects.iter().all(|(_, problem)| problem.is_none()),
+        }
+    }
+
     /// The project, and why its keys were not listed; `None` if it was not listed itself.
     pub(super) fn find(&self, id: &str) -> Option<(&Project, Option<&str>)> {
         let Self::Listed(projects) = self else { return None };

@@ -54,6 +54,7 @@ pub(super) async fn load_keyframe(
         "select organization, scope, key_id, name, redacted_value, project_id, project_name,
                 owner_type, owner_id, owner_name, owner_role, created_at, last_used_at, expires_at,
                 other, own_key, first_seen_at, ifnull(last_seen_at, '') as last_seen_at, removed_at,
+                null as owner_project_access, null as project_archived, null as project_archived_at,
                 unconfirmed
          from keyframe_keys where organization = ?1",
     )

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use super::{
-    BTreeMap, Comparison, Differing, FieldCensus, HashMap, HashSet, Key, KeyId, SeenProjects,
-    Sighting, Source, keep_field,
+    BTreeMap, Comparison, Differing, FieldCensus, HashMap, HashSet, Key, KeyId, Scope,
+    SeenProjects, Sighting, Source, keep_field,
 };
 use crate::inventory::project::Project;
 
@@ -25,6 +25,8 @@ pub(super) struct ProjectSide {
     pub(super) mislabelled: HashMap<KeyId, Sighting>,
     /// The keys that projects' lists showed.
     shown: HashSet<KeyId>,
+    /// Those of them that the admin list showed as well.
+    in_both: HashSet<KeyId>,
     controls: HashMap<Arc<str>, Vec<KeyId>>,
     /// Keys that appeared or differ, by where they stand. Made when the first project's keys come in.
     places: Option<HashMap<KeyId, Place>>,
@@ -45,6 +47,11 @@ impl ProjectSide {
 
     pub(super) fn shows(&self, id: &KeyId) -> bool {
         self.shown.contains(id)
+    }
+
+    /// Whether a project's list alone shows it.
+    pub(super) fn alone_shows(&self, id: &KeyId) -> bool {
+        self.shown.contains(id) && !self.in_both.contains(id)
     }
 }
 
@@ -77,12 +84,21 @@ impl Comparison<'_> {
     #[must_use]
     pub fn project_notices(&self) -> Vec<String> {
         let mut kept: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+        let mut of_no_project = 0;
         for (_, key) in self.unlisted() {
-            if let Some(project) = self.snapshot.projects.project_of(key) {
-                *kept.entry(Arc::clone(project)).or_default() += 1;
+            match self.snapshot.projects.project_of(key) {
+                Some(project) => *kept.entry(Arc::clone(project)).or_default() += 1,
+                None => of_no_project += 1,
             }
         }
         let mut notices = self.snapshot.projects.notices(&self.projects.seen, &kept);
+        if of_no_project > 0 {
+            let keys = crate::inventory::keys(of_no_project);
+            notices.push(format!(
+                "{keys} of unknown projects, which the admin list no longer holds, stay as they were until all \
+                 projects are listed"
+            ));
+        }
         if self.projects.in_several > 0 {
             let keys = crate::inventory::keys(self.projects.in_several);
             notices
@@ -106,6 +122,7 @@ impl Comparison<'_> {
         let Some(before) = self.snapshot.keys.get(&id) else {
             if let Some((admin, _)) = self.take_back(&id) {
                 sighting.merge(&admin);
+                self.projects.in_both.insert(id);
             }
             self.appear(sighting, is_baseline);
             return;
@@ -120,6 +137,7 @@ impl Comparison<'_> {
                         keep_field(&mut admin, before, field);
                     }
                     sighting.merge(&admin);
+                    self.projects.in_both.insert(id.clone());
                 }
                 // What only the admin list ever told of it is not news where that does not list it.
                 None => {
@@ -139,7 +157,9 @@ impl Comparison<'_> {
     /// A key that was known from the admin list alone.
     fn learn(&mut self, mut sighting: Sighting) {
         let id = sighting.key.id.clone();
-        self.listed.insert(id.clone());
+        if !self.listed.insert(id.clone()) {
+            self.projects.in_both.insert(id.clone());
+        }
         let differing = self.take_back(&id);
         let Some(before) = self.snapshot.keys.get(&id) else { return };
         let admin = match differing {
@@ -184,7 +204,10 @@ impl Comparison<'_> {
 
     /// Whether the lists that were read should hold the key.
     pub(super) fn is_expected(&self, key: &Key) -> bool {
-        let Some(project) = self.snapshot.projects.project_of(key) else { return true };
+        let Some(project) = self.snapshot.projects.project_of(key) else {
+            // It may be in a list that was not to be had.
+            return key.scope == Scope::Admin || self.projects.seen.are_told();
+        };
         match self.projects.seen.find(project) {
             Some((_, Some(_))) | None => false,
             // An archived project whose list holds nothing may not be shown any more.

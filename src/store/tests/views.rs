@@ -40,6 +40,9 @@ async fn a_key_is_shown_whole() {
             first_seen_at: run_at(0),
             last_seen_at: run_at(0),
             removed_at: None,
+            owner_project_access: None,
+            project_archived: Some(0),
+            project_archived_at: None,
         }]
     );
     let [event] = &books.events().await[..] else { panic!("one event") };
