@@ -138,6 +138,7 @@ impl List for Log<'_> {
     type Item = LogItem;
 
     const MOST_PER_PAGE: u32 = 100;
+    const IS_OF_KEYS: bool = false;
     const MOST_PAGES: u64 = MOST_PAGES;
 
     fn url(&self, endpoints: &Endpoints, limit: Option<u32>, after: Option<&str>) -> Option<Url> {

@@ -28,6 +28,8 @@ pub(super) trait List: Send {
     const MOST_PER_PAGE: u32;
     /// Where a page is that no list of its kind reaches.
     const MOST_PAGES: u64 = u64::MAX;
+    /// Whether its pages count as pages of keys.
+    const IS_OF_KEYS: bool;
 
     /// The page of at most `limit` items after `after`, if that can be written as a URL.
     fn url(&self, endpoints: &Endpoints, limit: Option<u32>, after: Option<&str>) -> Option<Url>;
@@ -148,7 +150,9 @@ impl<'a, L: List> Listing<'a, L> {
                 Malformed::Item(item, problem) => Error::WrongItem { at: at(), item, problem },
             })?;
         self.pages += 1;
-        self.session.count_page();
+        if L::IS_OF_KEYS {
+            self.session.count_page();
+        }
         let places: Vec<Item> = items.iter().map(|item| self.list.place(item)).collect();
         let cursor = self.walk.cursor().cloned();
         let verdict = self.walk.accept(&places, has_more);

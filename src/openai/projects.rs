@@ -86,6 +86,7 @@ impl List for Projects<'_> {
     type Item = Project;
 
     const MOST_PER_PAGE: u32 = MOST_PER_PAGE;
+    const IS_OF_KEYS: bool = false;
 
     fn url(&self, endpoints: &Endpoints, limit: Option<u32>, after: Option<&str>) -> Option<Url> {
         Some(endpoints.projects_url(limit, after))
@@ -118,6 +119,7 @@ impl List for ProjectKeys<'_> {
     type Item = Sighting;
 
     const MOST_PER_PAGE: u32 = MOST_PER_PAGE;
+    const IS_OF_KEYS: bool = true;
 
     fn url(&self, endpoints: &Endpoints, limit: Option<u32>, after: Option<&str>) -> Option<Url> {
         endpoints.project_keys_url(&self.project.id, limit, after)

@@ -64,6 +64,7 @@ impl List for AdminKeys<'_> {
     type Item = Sighting;
 
     const MOST_PER_PAGE: u32 = u32::MAX;
+    const IS_OF_KEYS: bool = true;
 
     fn url(&self, endpoints: &Endpoints, limit: Option<u32>, after: Option<&str>) -> Option<Url> {
         Some(endpoints.list_url(limit, after))

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use super::{Ledger, Progress, Request};
 use crate::inventory::{Comparison, Project, SeenProjects, keys};
 use crate::openai::{self, ProjectListing, Scan, Session};
@@ -14,19 +16,21 @@ pub(super) async fn list(
     request: &Request<'_>,
     ledger: &mut Ledger,
 ) -> Result<Scan, openai::Error> {
+    // Not before the first page: where the credential is refused, nothing more is asked.
+    let (begun, begins) = oneshot::channel();
     let projects = async {
-        match request.organization.project_keys {
-            true => Ok(Some(session.list_projects().await)),
-            false => Ok(None),
+        if !request.organization.project_keys || begins.await.is_err() {
+            return Ok(None);
         }
+        Ok(Some(session.list_projects().await))
     };
-    let admin = scan(session, comparison, request, ledger);
+    let admin = scan(session, comparison, request, ledger, begun);
     let (scan, projects) = tokio::try_join!(admin, projects)?;
     note_scan(&scan, ledger);
     let seen = match projects {
         None => SeenProjects::NotAsked,
         Some(Ok(projects)) => {
-            list_of_projects(session, comparison, &scan, projects, request, ledger).await?
+            list_of_projects(session, comparison, projects, request, ledger).await?
         }
         Some(Err(deferred @ openai::Error::Deferred { .. })) => return Err(deferred),
         Some(Err(error)) => {
@@ -46,9 +50,15 @@ async fn scan(
     comparison: &mut Comparison<'_>,
     request: &Request<'_>,
     ledger: &mut Ledger,
+    begun: oneshot::Sender<()>,
 ) -> Result<Scan, openai::Error> {
+    let mut begun = Some(begun);
     session
         .scan(&mut |sightings, progress| {
+            if let Some(begun) = begun.take() {
+                // Where nobody asks for projects, nobody waits.
+                begun.send(()).ok();
+            }
             ledger.tally.keys_seen += sightings.len() as u64;
             for sighting in sightings {
                 comparison.observe(sighting);
@@ -65,7 +75,6 @@ async fn scan(
 async fn list_of_projects(
     session: &Session,
     comparison: &mut Comparison<'_>,
-    admin: &Scan,
     projects: Vec<Project>,
     request: &Request<'_>,
     ledger: &mut Ledger,
@@ -74,9 +83,6 @@ async fn list_of_projects(
     let mut deferred = None;
     let mut on_project = |project: &Project, listing: Result<ProjectListing, openai::Error>| {
         let problem = match listing {
-            Ok(listing) if is_foreign(admin, &listing.scan) => {
-                Some("the answers came from another organization".to_owned())
-            }
             Ok(ProjectListing { sightings, scan }) => {
                 note_scan(&scan, ledger);
                 comparison.observe_project(project, sightings);
@@ -109,13 +115,6 @@ async fn list_of_projects(
     Ok(SeenProjects::Listed(seen.collect()))
 }
 
-fn is_foreign(admin: &Scan, other: &Scan) -> bool {
-    match (&admin.organization, &other.organization) {
-        (Some(admin), Some(other)) => admin != other,
-        _ => false,
-    }
-}
-
 /// Why a list was not to be had, without what differs from one time to the next.
 fn in_short(error: &openai::Error) -> String {
     use openai::Error;
@@ -134,6 +133,7 @@ fn in_short(error: &openai::Error) -> String {
         Error::CutShort { .. } => "the answer was cut short".to_owned(),
         Error::DeadlineExceeded { .. } => "the run's time was over".to_owned(),
         Error::Deferred { .. } => "deferred, as the API asks".to_owned(),
+        Error::MixedOrganizations { .. } => "the answers came from another organization".to_owned(),
         other => other.to_string(),
     }
 }

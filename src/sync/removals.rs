@@ -1,6 +1,6 @@
 //! What became of the keys that the lists do not hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::{Ledger, Progress, Request};
@@ -32,16 +32,19 @@ pub(super) async fn find(
         Some(_) => usize::MAX,
         None => guards.most_unknown(snapshot),
     };
-    let inquiries = inquiries(comparison, asked);
-    if !inquiries.is_empty() {
+    if !asked.is_empty() {
         (request.progress)(Progress::LookingUp { missing: asked.len() as u64 });
     }
-    let answers = session.look_up_all(&inquiries, organization, most_unknown).await;
+    let mut answers = HashMap::new();
+    for inquiries in inquiries(comparison, asked) {
+        answers.extend(session.look_up_all(&inquiries, organization, most_unknown).await);
+    }
     judge_missing(&missing, &answers, snapshot, guards, acceptance)
 }
 
-/// Which keys to ask for where, and what has to vouch there for a *gone*.
-fn inquiries(comparison: &Comparison<'_>, missing: &[KeyId]) -> Vec<Inquiry> {
+/// Which keys to ask for where, and what has to vouch there for a *gone*: one kind of keys after the other, the
+/// projects side by side.
+fn inquiries(comparison: &Comparison<'_>, missing: &[KeyId]) -> Vec<Vec<Inquiry>> {
     let mut of_admin: BTreeMap<Scope, Vec<KeyId>> = BTreeMap::new();
     let mut of_projects: BTreeMap<Arc<str>, Vec<KeyId>> = BTreeMap::new();
     for id in missing {
@@ -61,7 +64,7 @@ fn inquiries(comparison: &Comparison<'_>, missing: &[KeyId]) -> Vec<Inquiry> {
             controls = comparison.some_listed(other, CONTROLS);
         }
         let controls = controls.into_iter().map(|id| Control::Key(Place::Admin, id)).collect();
-        Inquiry { place: Place::Admin, missing, controls }
+        vec![Inquiry { place: Place::Admin, missing, controls }]
     });
     let of_projects = of_projects.into_iter().map(|(project, missing)| {
         let place = Place::Project(Arc::clone(&project));
@@ -73,7 +76,7 @@ fn inquiries(comparison: &Comparison<'_>, missing: &[KeyId]) -> Vec<Inquiry> {
         }
         Inquiry { place, missing, controls }
     });
-    of_admin.chain(of_projects).collect()
+    of_admin.chain([of_projects.collect()]).collect()
 }
 
 fn guards(removal: RemovalSettings) -> Guards {

@@ -198,7 +198,7 @@ fn a_run_that_a_foreign_writer_kept_out_is_owed_and_recorded_by_the_next() {
         "select status, trigger, keys_seen, requests, error from run_history where run_id = 2",
     );
     let expected = serde_json::json!([{
-        "status": "failed", "trigger": "manual", "keys_seen": 121, "requests": 2,
+        "status": "failed", "trigger": "manual", "keys_seen": 121, "requests": 3,
         "error": format!(
             "the database could not be used: the database `{}` is locked by another program",
             world.database().display()

@@ -442,7 +442,7 @@ fn what_root_makes_in_the_directory_of_another_user_is_that_users() {
 #[test]
 fn a_damaged_database_is_said_to_be() {
     const PAGE: usize = 4096;
-    let world = World::new(400);
+    let world = World::new(600);
     world.sync();
     world.organization().with(|organization| {
         let ids: Vec<String> = organization.ids().map(str::to_owned).collect();
@@ -542,13 +542,13 @@ const VIEWS: [(&str, &str); 14] = [
         "current_keys",
         "organization scope key_id name redacted_value project_id project_name owner_type owner_id
          owner_name owner_role created_at last_used_at expires_at other own_key first_seen_at
-         last_seen_at",
+         last_seen_at owner_project_access project_archived project_archived_at",
     ),
     (
         "all_keys",
         "organization scope key_id name redacted_value project_id project_name owner_type owner_id
          owner_name owner_role created_at last_used_at expires_at other own_key first_seen_at
-         last_seen_at removed_at",
+         last_seen_at removed_at owner_project_access project_archived project_archived_at",
     ),
     (
         "audit_history",

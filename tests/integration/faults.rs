@@ -452,7 +452,7 @@ fn the_waits_that_the_api_asks_for_are_kept() {
             assert!(took < Duration::from_secs(10), "{took:?}");
             world.check();
             let run = world.last_run();
-            assert_eq!((run["requests"].as_i64(), run["retries"].as_i64()), (Some(8), Some(5)));
+            assert_eq!((run["requests"].as_i64(), run["retries"].as_i64()), (Some(9), Some(5)));
         },
     );
     let clock = keydrift::clock::SystemClock;

@@ -96,7 +96,8 @@ fn a_smaller_page_is_asked_for_where_the_usual_one_is_refused() {
         let world = World::of(organization);
         world.sync();
         let mut limits: Vec<String> = Vec::new();
-        for request in world.organization().requests() {
+        let lists = world.organization().requests();
+        for request in lists.into_iter().filter(|request| request.endpoint == Endpoint::List) {
             let limit = request.limit.unwrap_or("none".to_owned());
             if limits.last() != Some(&limit) {
                 limits.push(limit);

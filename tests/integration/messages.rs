@@ -10,7 +10,14 @@ use crate::support::{Ran, World};
 pub(crate) fn stable(world: &World, text: &str) -> String {
     let directory = world.path().display().to_string();
     let port = world.server.addr().to_string();
-    text.replace(&directory, "DIR").replace(&port, "ADDR")
+    // Each migration is a file.
+    let schema = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap();
+    let schema =
+        schema.filter(|file| file.as_ref().unwrap().path().extension() == Some("sql".as_ref()));
+    let newest = format!(" {})", schema.count());
+    let text = text.replace(&directory, "DIR").replace(&port, "ADDR");
+    text.replace(&format!("this one knows{newest}"), "this one knows NEWEST)")
+        .replace(&format!("this one reads{newest}"), "this one reads NEWEST)")
 }
 
 /// An error is one to three lines on stderr. Lines of the log may come before it.

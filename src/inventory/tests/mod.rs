@@ -13,6 +13,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
+pub(crate) use projects::{of_project, project};
+
 use super::*;
 use crate::clock::Timestamp;
 

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn project(id: &str) -> Project {
+pub(crate) fn project(id: &str) -> Project {
     let name = Some(Arc::from(format!("name of {id}")));
     Project { id: Arc::from(id), name, archived_at: None, status: None }
 }
@@ -12,7 +12,7 @@ fn archived(id: &str) -> Project {
 }
 
 /// A key as a project's list shows it.
-fn of_project(project: &Project, key_id: &str, item: &Value) -> Sighting {
+pub(crate) fn of_project(project: &Project, key_id: &str, item: &Value) -> Sighting {
     let mut seen = sighting(key_id, item);
     seen.key.scope = Scope::Project;
     seen.prefix_scope = Some(Scope::Project);

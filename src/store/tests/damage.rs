@@ -7,17 +7,27 @@ use super::shown::{Shown, expect, show};
 use super::*;
 
 /// What no view shows, and why nothing has to.
-const NO_EVIDENCE: [(&str, &[&str], &str); 6] = [
+const NO_EVIDENCE: [(&str, &[&str], &str); 8] = [
     ("runs", &["token"], "names a run beside the lock, while it runs"),
     ("runs", &["cut_short"], "what `status` says of the reason of an error"),
     ("withheld", &["stranger", "header"], "what `sync --accept` goes by"),
-    ("organizations", &["header"], "what the next run compares with"),
+    (
+        "organizations",
+        &["header", "projects_listed", "projects_problem"],
+        "what the next run compares with",
+    ),
     (
         "owners",
         &["organization"],
         "by it the next run finds whose salt it is; keys say whose they are",
     ),
     ("fields", &["organization", "field", "sent"], "what the next run compares with"),
+    ("project_fields", &["organization", "field", "sent"], "what the next run compares with"),
+    (
+        "projects",
+        &["organization", "project_id", "name", "was_listed", "appeared", "last_listed_run"],
+        "what the next run compares with",
+    ),
 ];
 
 /// Where versions of keys are kept, by which the past is asked for.

@@ -48,7 +48,7 @@ impl Books {
             .filter(|(place, _)| believed >> place & 1 == 1)
             .map(|(_, id)| id.as_str())
             .collect();
-        self.sync_as(name, &world, &gone).await
+        self.sync_projects_as(name, &world, &gone).await
     }
 
     /// An honest history is never accused.
@@ -79,7 +79,7 @@ async fn live(steps: Vec<Step>) {
         ));
         // The same world again is one row and nothing else.
         let sizes = books.sizes().await;
-        books.sync_as(name, &world, &[]).await;
+        books.sync_projects_as(name, &world, &[]).await;
         books.check_whole().await;
         let mut expected = sizes;
         expected[1] += 1;

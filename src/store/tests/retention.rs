@@ -175,7 +175,7 @@ async fn one(books: &mut Books, name: &'static str, step: Step, states: &mut Vec
             missing.sort();
             let gone = missing.iter().enumerate().filter(|(place, _)| believed >> place & 1 == 1);
             let gone: Vec<&str> = gone.map(|(_, id)| id.as_str()).collect();
-            let recorded = books.sync_as(name, &world, &gone).await;
+            let recorded = books.sync_projects_as(name, &world, &gone).await;
             let at = recorded.finished_at;
             let mut known = books.reader().await.replay(Some(name), at).await.unwrap();
             let inventory = known.remove(name).unwrap();

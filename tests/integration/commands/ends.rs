@@ -112,7 +112,7 @@ fn a_sync_ends_with_one_line() {
     let counts = "0 added, 0 removed, 0 used, 0 changed";
     assert_eq!(
         shape(&first),
-        (format!("default: 1 204 keys, {counts}"), "13 requests)".to_owned())
+        (format!("default: 1 204 keys, {counts}"), "14 requests)".to_owned())
     );
     world.organization().with(|organization| {
         let ids: Vec<String> = organization.ids().take(31).map(str::to_owned).collect();
