@@ -283,7 +283,7 @@ async fn controls_are_tried_in_their_order_and_no_more_than_three() {
     let controls = ["a", "a", "b", "c", "d"].map(|key| key_of("p", key)).to_vec();
     let inquiry = in_project("p", &["m"], controls);
     let (answers, server) =
-        look_up_each(&[inquiry.clone()], 10, |request| match request.last_segment() {
+        look_up_each(std::slice::from_ref(&inquiry), 10, |request| match request.last_segment() {
             "d" => found("d"),
             _ => gone(),
         })

@@ -1,9 +1,8 @@
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::test_server::{self, NOW, Reply, Request, Server, key};
+use super::super::test_server::{self, Reply, Request, Server, key};
 use super::*;
 
 fn project(id: &str) -> Project {
@@ -224,98 +223,83 @@ async fn the_keys_of_each_project_are_listed_whoever_owns_them() {
     assert_eq!(first, "/v1/organization/projects/p1/api_keys?owner_project_access=any&limit=100");
 }
 
+/// Projects that cannot be listed, and how the message about each begins.
+const FAILING: [(&str, &str); 12] = [
+    (
+        "forbidden",
+        "page 1 of the keys of project `forbidden` was refused with status 403 (request req_1): no",
+    ),
+    (
+        "gone",
+        "page 1 of the keys of project `gone` was refused with status 404 (request req_1): no such project",
+    ),
+    ("down", "page 1 of the keys of project `down` failed with status 503 (request req_1): busy"),
+    (
+        "halfway",
+        "page 2 of the keys of project `halfway` failed with status 500 (request req_1): oops",
+    ),
+    (
+        "archived",
+        "page 2 of the keys of project `archived` was refused with status 404 (request req_1): archived",
+    ),
+    (
+        "lost",
+        "the list could not be followed past key `k`: at page 8 of the keys of project `lost`",
+    ),
+    (
+        "malformed",
+        "item 1 of page 1 of the keys of project `malformed` is not a key (request req_1): it has no `id`",
+    ),
+    (
+        "html",
+        "page 1 of the keys of project `html` was answered (request req_1) with content type `text/html`",
+    ),
+    ("cut", "the answer to page 1 of the keys of project `cut` was cut short (request req_1)"),
+    (
+        "elsewhere",
+        "page 1 of the keys of project `elsewhere` came from organization `org-2`, the pages before it from `org-1`",
+    ),
+    ("..", "could not ask for page 1 of the keys of project `..`: its address is not a usable URL"),
+    ("", "could not ask for page 1 of the keys of project ``: its address is not a usable URL"),
+];
+
+fn fail(request: &Request, is_first: bool) -> Reply {
+    match request.segments()[1] {
+        "forbidden" => Reply::error(403, "no"),
+        "gone" => Reply::error(404, "no such project"),
+        // A wait that a run can afford holds up nobody else.
+        "down" => Reply::error(503, "busy").with("retry-after-ms", "1100"),
+        "halfway" if !is_first => Reply::error(500, "oops"),
+        // Whatever is asked for, the first page included.
+        "archived" if !is_first => Reply::error(404, "archived"),
+        "lost" => page(&["k"], true),
+        "malformed" => Reply::json(200, &json!({ "data": [{}], "has_more": false })),
+        "html" => Reply::raw(200, "text/html", "<html>"),
+        "cut" => page(&["a"], false).cut_by(5),
+        "elsewhere" => page(&["a"], false).with("openai-organization", "org-2"),
+        "halfway" | "archived" => page(&["a"], true),
+        id => page(&[id], false).with("openai-organization", "org-1"),
+    }
+}
+
 #[tokio::test]
 async fn a_project_that_fails_is_its_own_error_and_the_others_go_on() {
-    let failing = [
-        (
-            "forbidden",
-            "page 1 of the keys of project `forbidden` was refused with status 403 (request req_1): no",
-        ),
-        (
-            "gone",
-            "page 1 of the keys of project `gone` was refused with status 404 (request req_1): no such project",
-        ),
-        (
-            "down",
-            "page 1 of the keys of project `down` failed with status 503 (request req_1): busy",
-        ),
-        (
-            "halfway",
-            "page 2 of the keys of project `halfway` failed with status 500 (request req_1): oops",
-        ),
-        (
-            "archived",
-            "page 2 of the keys of project `archived` was refused with status 404 (request req_1): archived",
-        ),
-        (
-            "lost",
-            "the list could not be followed past key `k`: at page 2 of the keys of project `lost` (request req_1)",
-        ),
-        (
-            "malformed",
-            "item 1 of page 1 of the keys of project `malformed` is not a key (request req_1): it has no `id`",
-        ),
-        (
-            "html",
-            "page 1 of the keys of project `html` was answered (request req_1) with content type `text/html` instead of JSON",
-        ),
-        ("cut", "the answer to page 1 of the keys of project `cut` was cut short (request req_1)"),
-        (
-            "elsewhere",
-            "page 1 of the keys of project `elsewhere` came from organization `org-2`, the pages before it from `org-1` (request req_1)",
-        ),
-        (
-            "..",
-            "could not ask for page 1 of the keys of project `..`: its address is not a usable URL",
-        ),
-        ("", "could not ask for page 1 of the keys of project ``: its address is not a usable URL"),
-    ];
     let mut ids = vec!["good-1"];
-    ids.extend(failing.iter().map(|(id, _)| *id));
+    ids.extend(FAILING.map(|(id, _)| id));
     ids.push("good-2");
-    let script = |request: &Request| {
-        let after = request.query("after");
-        match request.segments()[1] {
-            "forbidden" => Reply::error(403, "no"),
-            "gone" => Reply::error(404, "no such project"),
-            // A wait that a run can afford holds up nobody else.
-            "down" => Reply::error(503, "busy").with("retry-after-ms", "1100"),
-            "halfway" if after.is_some() => Reply::error(500, "oops"),
-            // In mid-listing, with every cursor and from the start.
-            "archived" if after.is_some() => Reply::error(404, "archived"),
-            "lost" => page(&["k"], true),
-            "malformed" => Reply::json(200, &json!({ "data": [{}], "has_more": false })),
-            "html" => Reply::raw(200, "text/html", "<html>"),
-            "cut" => page(&["a"], false).cut_by(5),
-            "elsewhere" => page(&["a"], false).with("openai-organization", "org-2"),
-            "halfway" | "archived" => page(&["a"], true),
-            id => page(&[id], false).with("openai-organization", "org-1"),
-        }
-    };
-    let mut asked_for_archived = 0;
+    let mut asked = std::collections::HashSet::new();
     let server = Server::start(move |request| {
-        if request.segments()[1] == "archived" {
-            asked_for_archived += 1;
-            if asked_for_archived > 1 {
-                return Reply::error(404, "archived");
-            }
-        }
-        script(request)
+        let is_first = asked.insert(request.segments()[1].to_owned());
+        fail(request, is_first)
     })
     .await;
     let mut options = server.options();
     options.max_attempts = 1;
-    let session = test_server::session(options);
-    let listings = scan(&session, &ids).await;
+    let listings = scan(&test_server::session(options), &ids).await;
     assert_eq!(listings.len(), ids.len());
-    for (id, problem) in failing {
+    for (id, problem) in FAILING {
         let message = error(&listings, id).to_string();
-        let is_it = if id == "lost" || id == "cut" {
-            message.starts_with(problem.split(": at page").next().unwrap())
-        } else {
-            message == problem
-        };
-        assert!(is_it, "{id}: {message}");
+        assert!(message.starts_with(problem), "{id}: {message}");
         assert_eq!(error(&listings, id).deferred_until(), None, "{id}");
     }
     for id in ["good-1", "good-2"] {
@@ -358,119 +342,6 @@ async fn ids_of_projects_are_one_segment_whatever_they_hold() {
 }
 
 #[tokio::test]
-async fn all_requests_of_a_session_share_one_budget() {
-    let ids: Vec<String> = (0..30).map(|n| format!("p{n}")).collect();
-    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let server = Server::start(|request| {
-        let first = request.query("after").is_none();
-        page(if first { &["a"] } else { &["b"] }, first).in_a_crowd_of(5)
-    })
-    .await;
-    let mut options = server.options();
-    options.max_concurrency = 5;
-    let session = test_server::session(options);
-    let mut ignore = |_, _| {};
-    let (listings, admin_keys, listed) =
-        tokio::join!(scan(&session, &ids), session.scan(&mut ignore), session.list_projects());
-    assert!(listings.values().all(|listing| listing.as_ref().unwrap().scan.keys == 2));
-    assert_eq!((admin_keys.unwrap().keys, listed.unwrap().len()), (2, 2));
-    assert_eq!(server.requests().len(), 64);
-    assert_eq!(server.most_at_once(), 5, "as many as there may be, and never more");
-}
-
-#[tokio::test]
-async fn whoever_waits_for_the_next_attempt_leaves_the_budget_to_others() {
-    let mut asked = 0;
-    let server = Server::start(move |request| {
-        asked += 1;
-        match request.segments()[1] {
-            // Not before the others are through.
-            "a" if asked == 1 => Reply::error(503, "x").with("retry-after-ms", "500"),
-            _ => page(&["k"], false),
-        }
-    })
-    .await;
-    let mut options = server.options();
-    options.max_concurrency = 1;
-    let listings = scan(&test_server::session(options), &["a", "b", "c"]).await;
-    assert!(listings.values().all(Result::is_ok));
-    let order: Vec<String> = server.requests().iter().map(|r| r.segments()[1].to_owned()).collect();
-    assert_eq!(order, ["a", "b", "c", "a"]);
-}
-
-#[tokio::test]
-async fn an_api_that_wants_to_be_left_alone_ends_all_of_it_at_once() {
-    let ids: Vec<String> = (0..50).map(|n| format!("p{n}")).collect();
-    let mut ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    ids.insert(0, "waiting");
-    let server = Server::start(|request| match request.segments()[1] {
-        // Would sleep on for half an eternity.
-        "waiting" => Reply::error(503, "x").with("retry-after", "110"),
-        "p2" => Reply::error(429, "x").with("retry-after", "600"),
-        _ => page(&["k"], false).in_a_crowd_of(2),
-    })
-    .await;
-    let mut options = server.options();
-    options.run_deadline = Duration::from_hours(1);
-    options.max_concurrency = 2;
-    let session = test_server::session(options);
-    let listings =
-        tokio::time::timeout(Duration::from_secs(30), scan(&session, &ids)).await.unwrap();
-    assert_eq!(listings.len(), ids.len());
-    assert!(matches!(error(&listings, "p2"), Error::Deferred { .. }));
-    assert_eq!(
-        error(&listings, "p49").to_string(),
-        "page 1 of the keys of project `p49` was not asked for: the API wants to be left alone \
-         until 2026-11-23T12:39:00Z"
-    );
-    for id in ["waiting", "p2", "p49"] {
-        let until = error(&listings, id).deferred_until().unwrap().unix();
-        assert_eq!(until, NOW + 600, "{id}");
-        assert!(error(&listings, id).is_retryable());
-    }
-    let asked = server.requests().len();
-    assert!(asked <= 5, "{asked}");
-    // And nothing else is asked for in this session.
-    assert!(matches!(session.list_projects().await, Err(Error::LeftAlone { .. })));
-    assert_eq!(server.requests().len(), asked);
-}
-
-#[tokio::test]
-async fn too_many_requests_in_the_end_hold_for_all_projects() {
-    let server = Server::playing(vec![Reply::error(429, "x").with("retry-after", "20")]).await;
-    let mut options = server.options();
-    options.max_attempts = 1;
-    options.max_concurrency = 1;
-    let listings = scan(&test_server::session(options), &["a", "b", "c"]).await;
-    assert!(matches!(error(&listings, "a"), Error::Deferred { .. }));
-    assert!(matches!(error(&listings, "c"), Error::LeftAlone { .. }));
-    assert_eq!(server.requests().len(), 1);
-}
-
-#[tokio::test]
-async fn after_the_deadline_every_project_left_says_so() {
-    let server = Server::start(|request| match request.segments()[1] {
-        "good" => page(&["k"], false),
-        _ => Reply::hanging(),
-    })
-    .await;
-    let mut options = server.options();
-    options.run_deadline = Duration::from_millis(300);
-    options.max_concurrency = 2;
-    let session = test_server::session(options);
-    let listings = scan(&session, &["good", "a", "b", "c", "d", "e"]).await;
-    assert_eq!(keys(&listings, "good"), ["k"]);
-    for id in ["a", "b", "c", "d", "e"] {
-        assert_eq!(
-            error(&listings, id).to_string(),
-            format!("the run's time of 300ms was over at page 1 of the keys of project `{id}`")
-        );
-    }
-    assert_eq!(server.requests().len(), 3, "who waits for the budget has not asked");
-    assert_eq!(session.traffic().requests, 3);
-}
-
-#[tokio::test]
 async fn warnings_are_those_of_the_project_and_traffic_that_of_all() {
     let server = Server::start(|request| {
         let mut item = key("k");
@@ -499,3 +370,6 @@ async fn projects_can_be_scanned_on_another_thread() {
     });
     assert_eq!(scanning.await.unwrap(), 1);
 }
+
+#[path = "projects_pacing_tests.rs"]
+mod pacing;

@@ -236,10 +236,10 @@ fn any_case(is_ordered: bool) -> impl Strategy<Value = Case> {
     (seconds, 1..7_usize, vanished, prop::bool::weighted(0.7), changes).prop_map(
         move |(seconds, limit, vanished, sends_has_more, changes)| Case {
             seconds,
-            is_ordered,
             limit,
             vanished,
             sends_has_more,
+            is_ordered,
             changes,
         },
     )
