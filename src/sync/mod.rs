@@ -25,7 +25,7 @@ use crate::inventory::{
     Acceptance, Changes, Comparison, Guards, Identity, KeyId, LookUp, Removals, Scope, Stranger,
     Withheld, judge_identity, judge_missing, keys, plan_look_ups,
 };
-use crate::openai;
+use crate::openai::{self, Control, Inquiry, Place};
 use crate::run::{Status, Tally, Trigger};
 use crate::schedule::Schedule;
 use crate::secret::{self, Credential};
@@ -571,7 +571,9 @@ async fn find_removals(
             let other = if scope == Scope::Admin { Scope::Project } else { Scope::Admin };
             controls = comparison.some_listed(other, CONTROLS);
         }
-        answers.extend(session.look_up(&asked, &controls, organization, most_unknown).await);
+        let controls = controls.into_iter().map(|id| Control::Key(Place::Admin, id)).collect();
+        let inquiry = Inquiry { place: Place::Admin, missing: asked, controls };
+        answers.extend(session.look_up_all(&[inquiry], organization, most_unknown).await);
     }
     judge_missing(&missing, &answers, snapshot, guards, acceptance)
 }
