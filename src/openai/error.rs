@@ -152,7 +152,8 @@ impl Error {
     }
 
     /// Whether the credential was refused, so that waiting helps nobody.
-    pub(super) fn is_about_credential(&self) -> bool {
+    #[must_use]
+    pub fn is_about_credential(&self) -> bool {
         matches!(
             self,
             Self::MissingScopes { .. } | Self::Unauthorized { .. } | Self::Forbidden { .. }

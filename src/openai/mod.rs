@@ -8,6 +8,7 @@
 //!   through its pages (`walk`) is a pure state machine, and what it promises is a law that its tests hold.
 //! - [`Session::look_up_all`] asks for missing keys by id, and says how far the answers can be believed.
 //! - [`Session::list_audit_entries`] reads the provider's own audit log: who did what to some keys.
+//! - [`Session::probe_admin_keys`] and its like try what a credential opens, for `doctor`.
 //! - `session` repeats what is worth repeating (`retry`) until the run's deadline, all within one budget
 //!   of requests under way; `client` makes one attempt; `address` says where a credential may go.
 //! - `wire`, `fields` and `owner` read the JSON; `mask` keeps secrets out of what they read.
@@ -24,6 +25,7 @@ mod listing;
 mod look_up;
 mod mask;
 mod owner;
+mod probe;
 mod projects;
 mod retry;
 mod scan;
@@ -40,6 +42,7 @@ pub use client::{Client, Options};
 pub use error::Error;
 pub use fields::Warnings;
 pub use look_up::{Control, Inquiry, Place};
+pub use probe::Probe;
 pub use projects::{OnProject, ProjectListing};
 pub use scan::{OnPage, Scan, ScanProgress};
 pub use session::{Outcomes, Session, Traffic};

@@ -81,6 +81,7 @@ impl fmt::Debug for Credential {
             .field("secret", &"***")
             .field("access", &self.access)
             .field("key_id", &self.key_id)
+            .field("refused", &self.refused)
             .finish()
     }
 }

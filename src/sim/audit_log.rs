@@ -217,7 +217,7 @@ impl Organization {
     }
 
     /// An entry about a resource that nobody asked for: of another key, or of another type.
-    pub(super) fn foreign_entry(&self, kind: &str, resource: &str, effective_at: i64) -> Value {
+    pub(super) fn foreign_entry(kind: &str, resource: &str, effective_at: i64) -> Value {
         json!({
             "id": format!("audit_log-foreign-{kind}"),
             "type": kind,
@@ -289,13 +289,13 @@ impl Organization {
         Actor::Session { user: id, email, ip_address: format!("198.51.100.{}", rng.u8(1..255)) }
     }
 
-    pub(super) fn write_project_entry(&mut self, kind: &str, id: &str, details: Value) {
-        self.write_audit_entry(kind, id, Some(id), &details);
+    pub(super) fn write_project_entry(&mut self, kind: &str, id: &str, details: &Value) {
+        self.write_audit_entry(kind, id, Some(id), details);
     }
 
     pub(super) fn write_created(&mut self, id: &str) {
         let scopes = json!({ "scopes": ["api.model.request"] });
-        self.write_key_entry("api_key.created", id, json!({ "id": id, "data": scopes }));
+        self.write_key_entry("api_key.created", id, &json!({ "id": id, "data": scopes }));
     }
 
     pub(super) fn write_updated(&mut self, id: &str) {
@@ -303,18 +303,18 @@ impl Organization {
         self.write_key_entry(
             "api_key.updated",
             id,
-            json!({ "id": id, "changes_requested": scopes }),
+            &json!({ "id": id, "changes_requested": scopes }),
         );
     }
 
     pub(super) fn write_deleted(&mut self, id: &str) {
-        self.write_key_entry("api_key.deleted", id, json!({ "id": id }));
+        self.write_key_entry("api_key.deleted", id, &json!({ "id": id }));
     }
 
-    fn write_key_entry(&mut self, kind: &str, id: &str, details: Value) {
+    fn write_key_entry(&mut self, kind: &str, id: &str, details: &Value) {
         let project = self.project_of(id).map(str::to_owned);
         if project.is_some() || self.audit_writing.admin_keys {
-            self.write_audit_entry(kind, id, project.as_deref(), &details);
+            self.write_audit_entry(kind, id, project.as_deref(), details);
         }
     }
 }

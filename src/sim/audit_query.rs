@@ -100,7 +100,7 @@ pub(super) fn list(
     if view.foreign_entries {
         for kind in FOREIGN_TYPES {
             let entry =
-                organization.foreign_entry(kind, "key_of_somebody_else", organization.now());
+                Organization::foreign_entry(kind, "key_of_somebody_else", organization.now());
             page.items.insert(0, Item { id: None, json: entry.to_string() });
         }
     }

@@ -12,6 +12,7 @@ use super::reply::{Page, Problem, Refusal, Reply};
 use super::request::{ApiRequest, Endpoint};
 
 /// What faults make of a listing before it is cut into a page.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault that can be with any other")]
 #[derive(Debug, Clone, Default)]
 pub(super) struct View {
     pub(super) ignore_cursor: bool,
@@ -98,8 +99,8 @@ fn admit(organization: &Organization, request: &ApiRequest) -> Result<(), Refusa
             Err(Refusal::bare(status, access::MISSING_SCOPES))
         }
         Some(Access::Admin) => {
-            let areas = Area::of(request.endpoint).iter();
-            let refused = areas.filter_map(|area| known?.refusal(*area)).next();
+            let mut areas = Area::of(request.endpoint).iter();
+            let refused = areas.find_map(|area| known?.refusal(*area));
             refused.map_or_else(|| check_organization(organization, request), Err)
         }
     }

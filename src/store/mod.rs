@@ -8,6 +8,7 @@ mod as_of;
 mod backup;
 mod chain;
 mod changes;
+mod checkup;
 mod error;
 mod evidence;
 mod find;
@@ -44,6 +45,7 @@ use std::time::Duration;
 use sqlx::{Connection, SqliteConnection};
 
 pub use backup::{Backup, back_up};
+pub use checkup::Remembered;
 pub use error::Error;
 pub use forget::Forgetting;
 pub use health::{Health, HealthRun};

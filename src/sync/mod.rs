@@ -362,7 +362,11 @@ async fn attempt(
     let mut comparison =
         Comparison::new(snapshot, |redacted: &str| credential.matches_redacted(redacted));
 
-    let client = openai::Client::new(options(request), credential.expose(), Arc::clone(clock))?;
+    let client = openai::Client::new(
+        options(request.organization, request.api),
+        credential.expose(),
+        Arc::clone(clock),
+    )?;
     let session = openai::Session::new(Arc::new(client));
     let listing = listing::list(&session, &mut comparison, request, ledger);
     let scanned = unless_stopped(request, listing).await;
@@ -427,7 +431,8 @@ async fn load_accepted(
     accepted.map(Some).ok_or(Error::NothingToAccept)
 }
 
-fn options(request: &Request<'_>) -> openai::Options {
+/// How the API of an organization is reached.
+pub(crate) fn options(organization: &OrganizationSettings, api: &ApiSettings) -> openai::Options {
     let ApiSettings {
         page_size,
         max_concurrency,
@@ -438,10 +443,10 @@ fn options(request: &Request<'_>) -> openai::Options {
         max_attempts,
         proxy,
         tls_ca_file,
-    } = request.api.clone();
+    } = api.clone();
     openai::Options {
-        base_url: request.organization.base_url.clone(),
-        organization_id: request.organization.organization_id.clone(),
+        base_url: organization.base_url.clone(),
+        organization_id: organization.organization_id.clone(),
         page_size: page_size.into(),
         max_concurrency,
         connect_timeout,

@@ -15,7 +15,7 @@ impl Organization {
         self.tick += 1;
         let id = self.insert_project(name, self.now);
         let data = json!({ "name": name, "title": name });
-        self.write_project_entry("project.created", &id, json!({ "id": id, "data": data }));
+        self.write_project_entry("project.created", &id, &json!({ "id": id, "data": data }));
         id
     }
 
@@ -25,7 +25,7 @@ impl Organization {
             self.edit_project(id, |project| drop(project.insert("name".into(), name.into())));
         if done {
             let details = json!({ "id": id, "changes_requested": { "title": name } });
-            self.write_project_entry("project.updated", id, details);
+            self.write_project_entry("project.updated", id, &details);
         }
         done
     }
@@ -37,7 +37,7 @@ impl Organization {
         }
         self.tick += 1;
         self.mark_archived(id, Some(self.now));
-        self.write_project_entry("project.archived", id, json!({ "id": id }));
+        self.write_project_entry("project.archived", id, &json!({ "id": id }));
         true
     }
 
@@ -48,7 +48,7 @@ impl Organization {
         }
         self.tick += 1;
         self.mark_archived(id, None);
-        self.write_project_entry("project.updated", id, json!({ "id": id }));
+        self.write_project_entry("project.updated", id, &json!({ "id": id }));
         true
     }
 
@@ -58,7 +58,7 @@ impl Organization {
         if !self.projects.rows.contains(id) {
             return false;
         }
-        self.write_project_entry("project.deleted", id, json!({ "id": id }));
+        self.write_project_entry("project.deleted", id, &json!({ "id": id }));
         self.projects.rows.remove(id, self.tick);
         let Some(home) = self.projects.homes.get_mut(id) else {
             return true;

@@ -325,12 +325,12 @@ fn faults_find_a_project_and_any_one_request() {
 fn the_log_names_the_endpoint_the_project_and_the_page() {
     let site = site(3);
     let ids = site.project_ids();
-    let paged = site.keys_of(&ids[0], "&owner_project_access=any");
+    let listed = site.keys_of(&ids[0], "&owner_project_access=any");
     let requests = site.organization.requests();
     assert!(requests.iter().all(|request| request.endpoint == Endpoint::ProjectKeys));
     assert!(requests.iter().all(|request| request.project_id.as_ref() == Some(&ids[0])));
     let pages: Vec<_> = requests.iter().map(|request| request.page.unwrap()).collect();
-    assert_eq!(pages, (0..paged.len().div_ceil(7)).collect::<Vec<_>>());
+    assert_eq!(pages, (0..listed.len().div_ceil(7)).collect::<Vec<_>>());
     assert_eq!(requests[0].parameters("owner_project_access"), ["any"]);
     site.get("/v1/organization/projects/a%2Fb/api_keys/c%20d");
     let last = site.organization.requests().pop().unwrap();
