@@ -57,13 +57,6 @@ impl SeenProjects {
             Self::Listed(projects) => projects.iter().all(|(_, problem)| problem.is_none()),
         }
     }
-
-    /// The project, and why its keys were not listed; `None` if it was not listed itself.
-    pub(super) fn find(&self, id: &str) -> Option<(&Project, Option<&str>)> {
-        let Self::Listed(projects) = self else { return None };
-        let (project, problem) = projects.iter().find(|(project, _)| *project.id == *id)?;
-        Some((project, problem.as_deref()))
-    }
 }
 
 impl KnownProjects {

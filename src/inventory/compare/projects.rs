@@ -21,6 +21,8 @@ pub(super) struct ProjectSide {
     stopped: Vec<String>,
     pub(super) census: FieldCensus,
     pub(super) seen: SeenProjects,
+    /// Projects whose lists were read and would hold what there is.
+    read: HashSet<Arc<str>>,
     /// Rows of the admin list that are keys of projects, as far as the snapshot knows.
     pub(super) mislabelled: HashMap<KeyId, Sighting>,
     /// The keys that projects' lists showed.
@@ -77,6 +79,16 @@ impl Comparison<'_> {
 
     /// Takes in which projects there are, once all their lists came in that will.
     pub fn conclude_projects(&mut self, seen: SeenProjects) {
+        if let SeenProjects::Listed(projects) = &seen {
+            let holds_what_there_is = |project: &Project| {
+                // An archived project whose list holds nothing may not be shown any more.
+                !project.is_archived() || !self.listed_in(&project.id).is_empty()
+            };
+            let read = projects
+                .iter()
+                .filter(|(project, problem)| problem.is_none() && holds_what_there_is(project));
+            self.projects.read = read.map(|(project, _)| Arc::clone(&project.id)).collect();
+        }
         self.projects.seen = seen;
     }
 
@@ -208,11 +220,7 @@ impl Comparison<'_> {
             // It may be in a list that was not to be had.
             return key.scope == Scope::Admin || self.projects.seen.are_told();
         };
-        match self.projects.seen.find(project) {
-            Some((_, Some(_))) | None => false,
-            // An archived project whose list holds nothing may not be shown any more.
-            Some((seen, None)) => !seen.is_archived() || !self.listed_in(project).is_empty(),
-        }
+        self.projects.read.contains(project)
     }
 
     /// The project that a key of the snapshot is asked for at; `None` for the admin keys' endpoint.
