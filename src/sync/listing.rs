@@ -35,7 +35,9 @@ pub(super) async fn list(
         Some(Err(deferred @ openai::Error::Deferred { .. })) => return Err(deferred),
         Some(Err(error)) => {
             tracing::warn!(http.request_id = error.request_id(), "{error}");
-            let is_forbidden = error.is_missing_permission();
+            // The credential was good for the admin keys.
+            let is_unauthorized = matches!(error, openai::Error::Unauthorized { .. });
+            let is_forbidden = is_unauthorized || error.is_missing_permission();
             SeenProjects::Unlisted { problem: in_short(&error), is_forbidden }
         }
     };
