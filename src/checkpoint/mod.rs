@@ -14,6 +14,7 @@ mod file;
 mod given_up;
 mod key;
 mod proof;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ pub use accept::accept;
 pub use compare::Departure;
 pub use key::{KeyError, generate, load as load_key};
 pub use proof::{Proof, Source, Tally};
+pub use shared::Shared;
 
 /// The notes in the own checkpoint file that are wanted, each once, by organization and place.
 pub fn collect(
@@ -148,20 +150,29 @@ pub async fn open(
     on_wait: impl FnMut(&str),
 ) -> Result<(Writer, Checkpoints), Error> {
     let database = &settings.database.path;
-    let file = &settings.checkpoint.path;
-    refuse_fresh_start(database, file)?;
+    refuse_fresh_start(database, &settings.checkpoint.path)?;
     let mut writer = Writer::open(database, wait, on_wait).await?;
+    match hold(settings, &mut writer).await {
+        Ok(checkpoints) => Ok((writer, checkpoints)),
+        Err(error) => {
+            if let Err(error) = writer.close().await {
+                tracing::info!(%error, "the database could not be tidied up");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Holds the open database against the checkpoint file, as it is now; checkpoints that are missing are appended.
+async fn hold(settings: &Settings, writer: &mut Writer) -> Result<Checkpoints, Error> {
     let mut checkpoints = Checkpoints::read(&settings.checkpoint, &mut writer.links()).await?;
     let known = checkpoints.newest.clone().unwrap_or_default();
     let departures = compare::compare(&mut writer.links(), &known).await?;
     if let Some(first) = departures.into_iter().next() {
-        if let Err(error) = writer.close().await {
-            tracing::info!(%error, "the database could not be tidied up");
-        }
-        return Err(first.into_error(database, file));
+        return Err(first.into_error(&settings.database.path, &settings.checkpoint.path));
     }
-    checkpoints.caught_up = checkpoints.keep(&mut writer).await;
-    Ok((writer, checkpoints))
+    checkpoints.caught_up = checkpoints.keep(writer).await;
+    Ok(checkpoints)
 }
 
 /// A database that is not there, though there are checkpoints of one, is never begun anew.

@@ -33,5 +33,6 @@ mod organizations;
 mod pitfalls;
 mod removals;
 mod retention;
+mod side_by_side;
 mod soak;
 mod verify;
