@@ -78,6 +78,8 @@ pub enum Error {
     Forked { database: PathBuf, file: PathBuf, checkpoint: Box<Checkpoint> },
     #[error("the checkpoint file `{}` cannot be read", .file.display())]
     Unreadable { file: PathBuf, source: std::io::Error },
+    #[error("there is no organization `{name}`")]
+    Unknown { name: String, known: Vec<String> },
     #[error("there is nothing to accept: the database departs from no checkpoint in `{}`", .file.display())]
     NothingToAccept { file: PathBuf },
     #[error("the checkpoint could not be written to `{}`", .file.display())]
@@ -107,6 +109,7 @@ impl Error {
                 format!("make `{}` readable for this user, or name the right file", file.display())
             }
             Self::NothingToAccept { .. } => "`keydrift verify` tells what else may be wrong".to_owned(),
+            Self::Unknown { known, .. } => format!("known: {}", known.join(", ")),
             Self::Unwritable { file, .. } => format!(
                 "make `{}` writable for the user that runs keydrift; what is missing is appended then",
                 file.display()
@@ -199,7 +202,7 @@ fn refuse_fresh_start(database: &Path, file: &Path) -> Result<(), Error> {
 pub struct Look {
     /// Where the database departs from one.
     pub departure: Option<Error>,
-    /// How many links have no checkpoint yet, by organization. One may be about to get it.
+    /// How many links have no checkpoint yet, by the name that the organization has now. One may be about to get it.
     pub missing: BTreeMap<String, usize>,
     /// Why there can be no checkpoint file where it should be.
     pub unusable: Option<String>,
@@ -229,7 +232,8 @@ pub async fn look(settings: &Settings, reader: &mut Reader) -> Result<Look, stor
     let mut missing = BTreeMap::new();
     for (origin, note) in newest.ours {
         let behind = links.after(&origin, note.checkpoint.place).await?.len();
-        missing.insert(origin, behind);
+        let name = links.name_of(&origin).await?.unwrap_or(origin);
+        missing.insert(name, behind);
     }
     Ok(Look { departure, missing, unusable })
 }

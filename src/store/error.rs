@@ -15,6 +15,8 @@ pub enum Error {
     NotText { path: PathBuf },
     #[error("the database `{path}` is gone")]
     Gone { path: PathBuf },
+    #[error("the organization `{name}` was renamed: it is called `{now}` now")]
+    FormerName { name: String, now: String },
     #[error("the database `{path}` is another file than the one that runs under way have open")]
     Replaced { path: PathBuf },
     #[error("`{path}` is no SQLite database")]
@@ -82,6 +84,9 @@ impl Error {
             }
             Self::NotText { .. } => "name another file".to_owned(),
             Self::Gone { .. } | Self::Replaced { .. } => self.hint_on_the_file()?,
+            Self::FormerName { name, now } => format!(
+                "rename `[organizations.{name}]` to `[organizations.{now}]` in the configuration; another organization needs a name that none had before"
+            ),
             Self::NotADatabase { .. } | Self::NotOurs { .. } => {
                 "name another file with `--database` or the setting `database.path`; this one was left as it is"
                     .to_owned()

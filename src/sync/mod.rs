@@ -424,10 +424,12 @@ async fn unless_stopped<T>(
     }
 }
 
+/// What the request builds on. Of an organization that has another name by now, nothing begins.
 async fn load_accepted(
     writer: &mut Writer,
     request: &Request<'_>,
 ) -> Result<Option<Accepted>, Error> {
+    writer.refuse_former_name(request.organization.name.as_str()).await?;
     if !request.accept {
         return Ok(None);
     }
