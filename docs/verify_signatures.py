@@ -197,7 +197,7 @@ class Outside:
             kept[row["organization"]].append({**row, "other": self.loads(row["other"])})
         for name, said in start["chains"].items():
             chains[name].head = bytes.fromhex(said["digest"]) if said["digest"] else None
-            chains[name].named = said.get("name", name) if said["digest"] else chains[name].origin
+            chains[name].named = said.get("name", chains[name].origin) if said["digest"] else chains[name].origin
             chains[name].called = said.get("name_after", name)  # it may have been renamed since
             chains[name].forgotten.update(said.get("forgotten", []))
             for row in kept[name]:  # all that are not late were seen by the last ok run

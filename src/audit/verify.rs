@@ -96,7 +96,7 @@ pub struct StartOfChain {
     /// The ids of owners who were forgotten, before or since.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub forgotten: BTreeSet<String>,
-    /// What it was called there, if it has been renamed since.
+    /// What it was called there, if it had been renamed before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// What it was called at the end, if it has been renamed since.
@@ -205,7 +205,7 @@ impl<'a> Verifier<'a> {
             chain.resumed_after = before;
             if chain.head.is_some() {
                 // Only a link renames: before the first one it has the name under which it began.
-                chain.named = start.name.clone().unwrap_or_else(|| name.clone());
+                chain.named.clone_from(start.name.as_ref().unwrap_or(&chain.verdict.origin));
             }
             chain.called = start.name_after.clone().unwrap_or_else(|| name.clone());
             chain.last_success = start.last_ok_at.as_deref().and_then(|at| at.parse().ok());
@@ -235,7 +235,7 @@ impl<'a> Verifier<'a> {
                 digest: chain.head.map(|digest| digest.to_string()),
                 last_ok_at: chain.replay.last_ok().map(str::to_owned),
                 forgotten: chain.forgotten.clone(),
-                name: Some(chain.named.clone()).filter(|named| named != name),
+                name: Some(chain.named.clone()).filter(|named| *named != chain.verdict.origin),
                 name_after: None,
             };
             (name.clone(), start)

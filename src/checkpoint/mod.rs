@@ -12,6 +12,7 @@ mod accept;
 mod compare;
 mod file;
 mod given_up;
+mod journal;
 mod key;
 mod proof;
 mod shared;
@@ -26,9 +27,9 @@ use crate::audit::{Checkpoint, Note, Place, VerifyingKey};
 use crate::config::{CheckpointSettings, Settings};
 use crate::output::count;
 use crate::store::{self, ChainLink, Links, Reader, Writer};
-use crate::telemetry::message;
 
 use given_up::GivenUp;
+use journal::{load_names, tell_journal};
 
 pub use accept::accept;
 pub use compare::Departure;
@@ -325,15 +326,18 @@ impl Checkpoints {
         };
         let notes: Vec<Note> = missing.into_iter().filter_map(note).collect();
         let Some(last) = notes.last() else { return Ok(0) };
+        let names = load_names(&mut writer.links(), &notes).await?;
         match file::append(&self.settings.path, &notes) {
             Ok(mended) => self.mended |= mended,
             Err(source) => {
                 // The journal gets the others with the run that finds the file in order.
-                tell_journal(last);
+                tell_journal(last, &names);
                 return Err(Error::Unwritable { file: self.settings.path.clone(), source });
             }
         }
-        notes.iter().for_each(tell_journal);
+        for note in &notes {
+            tell_journal(note, &names);
+        }
         let is_late = |note: &&Note| {
             let Checkpoint { origin, place, .. } = &note.checkpoint;
             match newest.get(origin) {
@@ -416,17 +420,4 @@ async fn missing_links(
     }
     missing.sort_by_key(|(_, link)| link.place);
     Ok(missing)
-}
-
-fn tell_journal(note: &Note) {
-    let Checkpoint { origin, place, digest, .. } = &note.checkpoint;
-    tracing::info!(
-        target: "keydrift::event",
-        message_id = message::CHECKPOINT,
-        org.label = origin.as_str(),
-        run.id = place.run_id,
-        audit.head = %digest,
-        checkpoint = %note,
-        "checkpoint of {place}"
-    );
 }

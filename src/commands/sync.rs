@@ -1,16 +1,19 @@
 //! `keydrift sync`: one sync of each organization now, side by side, told of in the order of the configuration.
 
+mod job;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use job::Job;
+use tokio::task::JoinSet;
 
 use super::events::{EventListing, Of};
 use super::{Context, Exit, Misuse};
 use crate::checkpoint::{self, Shared};
 use crate::cli::Sync;
-use crate::clock::Clock;
 use crate::config::{OrganizationSettings, Settings};
 use crate::inventory::EventKind;
 use crate::openai;
@@ -19,8 +22,7 @@ use crate::run::{EventCounts, Status, Trigger};
 use crate::secret::CredentialSource;
 use crate::stop::Stop;
 use crate::store::{self, EventFilter, EventRow, Reader};
-use crate::sync::{self, Progress, Report, Request, Ticks};
-use tokio::task::JoinSet;
+use crate::sync::{self, Report};
 
 /// An organization, and the credential to sync it with.
 type Target<'a> = (&'a OrganizationSettings, CredentialSource);
@@ -173,47 +175,6 @@ async fn run_all(
         }
     }
     Ok(ended)
-}
-
-/// All that one run needs.
-struct Job {
-    settings: Arc<Settings>,
-    clock: Arc<dyn Clock>,
-    opened: Arc<Shared>,
-    organization: OrganizationSettings,
-    credential: CredentialSource,
-    trigger: Trigger,
-    accept: bool,
-    stop: Stop,
-    line: output::Progress,
-}
-
-impl Job {
-    /// Runs it, and keeps its checkpoint.
-    async fn run(self) -> Result<Report, sync::Error> {
-        let line = &self.line;
-        let show = |progress: Progress| match progress {
-            Progress::Listed { keys, pages } => line.advance(keys, pages),
-            Progress::LookingUp { missing } => {
-                line.message(&format!("looking up {}", output::count(missing, "missing key")));
-            }
-        };
-        let request = Request {
-            organization: &self.organization,
-            credential: &|| self.credential.read(),
-            api: &self.settings.api,
-            removal: self.settings.removal,
-            trigger: self.trigger,
-            accept: self.accept,
-            ticks: Ticks::default(),
-            stop: &self.stop,
-            progress: &show,
-        };
-        let report = sync::run(self.opened.writer(), &self.clock, &request).await;
-        line.finish();
-        self.opened.keep().await;
-        report
-    }
 }
 
 /// The organizations that the arguments name, or all.

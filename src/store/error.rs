@@ -83,10 +83,9 @@ impl Error {
                 "name a file that is not there yet: a backup never takes the place of another".to_owned()
             }
             Self::NotText { .. } => "name another file".to_owned(),
-            Self::Gone { .. } | Self::Replaced { .. } => self.hint_on_the_file()?,
-            Self::FormerName { name, now } => format!(
-                "rename `[organizations.{name}]` to `[organizations.{now}]` in the configuration; another organization needs a name that none had before"
-            ),
+            Self::Gone { .. } | Self::Replaced { .. } | Self::FormerName { .. } => {
+                self.hint_on_names()?
+            }
             Self::NotADatabase { .. } | Self::NotOurs { .. } => {
                 "name another file with `--database` or the setting `database.path`; this one was left as it is"
                     .to_owned()
@@ -138,7 +137,7 @@ impl Error {
         })
     }
 
-    fn hint_on_the_file(&self) -> Option<String> {
+    fn hint_on_names(&self) -> Option<String> {
         Some(match self {
             Self::Gone { .. } => {
                 "bring it back, or restart the daemon to begin a new one".to_owned()
@@ -147,6 +146,9 @@ impl Error {
                 "it is used as soon as those runs have ended; what they record goes into the old file"
                     .to_owned()
             }
+            Self::FormerName { name, now } => format!(
+                "rename `[organizations.{name}]` to `[organizations.{now}]` in the configuration; another organization needs a name that none had before"
+            ),
             _ => return None,
         })
     }

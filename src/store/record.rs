@@ -201,13 +201,13 @@ async fn number(
     organization: &str,
 ) -> Result<Numbers, sqlx::Error> {
     // A run from before it was renamed, which is recorded only now, has its name of then.
-    let organization = match find_by_any_name(connection, organization).await? {
-        Some((organization, _)) => organization,
-        None => {
-            let insert =
-                "insert into organizations (name, origin) values (?1, ?1) returning organization";
-            sqlx::query_scalar(insert).bind(organization).fetch_one(&mut *connection).await?
-        }
+    let known = find_by_any_name(connection, organization).await?;
+    let organization = if let Some((organization, _)) = known {
+        organization
+    } else {
+        let insert =
+            "insert into organizations (name, origin) values (?1, ?1) returning organization";
+        sqlx::query_scalar(insert).bind(organization).fetch_one(&mut *connection).await?
     };
     let row: (i64, i64, i64, i64, i64, i64, i64, Option<i64>) = sqlx::query_as(
         // The newest ones may be pruned: no number comes twice.

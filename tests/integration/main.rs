@@ -32,6 +32,7 @@ mod messages;
 mod organizations;
 mod pitfalls;
 mod removals;
+mod renames;
 mod retention;
 mod side_by_side;
 mod soak;

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 
-use keydrift::clock::{Clock as _, SystemClock};
+use keydrift::clock::{Clock as _, SystemClock, Timestamp};
 use keydrift::sim::{Fault, Handle, Matcher, Organization};
 use rustix::process::Signal;
 
@@ -48,6 +48,137 @@ fn equal_key_ids_of_two_organizations_do_not_collide() {
             {"organization": "globex", "event": "changed", "key_id": id},
         ])
     );
+}
+
+/// What differs between then and now.
+fn diff(two: &Two, name: &str, from: Timestamp) -> Vec<String> {
+    let from = from.to_string();
+    let args = ["diff", &from, "now", "--organization", name, "--format=json"];
+    let rows = rows(&two.keydrift(&args).succeeds());
+    rows.iter().map(|row| row["event"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The same id goes, comes back, is used and is forgotten in one organization, and the other has its own story.
+#[test]
+fn equal_ids_have_a_story_each() {
+    let two = Two::new(12);
+    let id = two.acme.organization().with(|acme| {
+        let own = acme.credential()[acme.credential().len() - 4..].to_owned();
+        let other = |id: &&str| {
+            acme.key(id).is_some_and(|key| !key["redacted_value"].as_str().unwrap().ends_with(&own))
+        };
+        let id = acme.ids().find(other).unwrap().to_owned();
+        for key in ["owner.id", "owner.name"] {
+            acme.set_field(&id, key, "user-shared");
+        }
+        id
+    });
+    two.globex.organization().with(|globex| {
+        for key in ["owner.id", "owner.name"] {
+            globex.set_field(&id, key, "user-shared");
+        }
+    });
+    let sync = || {
+        two.keydrift(&["sync"]).succeeds();
+        two.check("acme");
+        two.check("globex");
+        two.keydrift(&["verify"]).succeeds();
+    };
+    sync();
+    let first = SystemClock.now();
+    until("the clock's next second", || SystemClock.now() > first);
+    two.acme.organization().with(|acme| acme.remove(&id));
+    two.globex.organization().with(|globex| globex.rename(&id, "still here"));
+    sync();
+    two.acme.organization().with(|acme| acme.restore(&id));
+    two.globex.organization().with(|globex| globex.remove(&id));
+    sync();
+    let kinds = |name: &str| {
+        let args = ["log", "--key", &id, "--organization", name, "--format=json"];
+        let log = rows(&two.keydrift(&args).succeeds());
+        log.iter().map(|event| event["event"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds("acme"), ["baseline", "removed", "restored"]);
+    assert_eq!(kinds("globex"), ["baseline", "changed", "removed"]);
+    for args in [&["show", &id][..], &["log", "--key", &id]] {
+        let either = two.keydrift(args).exits(1);
+        let said = format!("error: `{id}` may mean 2 keys: acme/{id}, globex/{id}");
+        assert!(either.stderr.starts_with(&said), "{either}");
+        assert!(either.stderr.contains("`--organization NAME` if two have it"), "{either}");
+    }
+    assert_eq!(diff(&two, "acme", first), Vec::<String>::new());
+    assert_eq!(diff(&two, "globex", first), ["removed"]);
+    // The person of this id is one in each.
+    two.keydrift(&["forget", "user-shared", "--organization", "acme"]).succeeds();
+    two.keydrift(&["verify"]).succeeds();
+    let owner = |name: &str| {
+        let owner = format!(
+            "select owner_name from all_keys where organization = '{name}' and key_id = '{id}'"
+        );
+        sql::value(&two.database(), &owner)
+    };
+    assert_eq!((owner("acme"), owner("globex")), ("erased".into(), "user-shared".into()));
+}
+
+#[test]
+fn one_taken_out_of_the_configuration_keeps_its_history_and_is_not_watched() {
+    let two = Two::new(10);
+    two.keydrift(&["sync"]).succeeds();
+    let configuration = std::fs::read_to_string(two.configuration()).unwrap();
+    let globex = configuration.find("[organizations.globex]").unwrap();
+    std::fs::write(two.configuration(), &configuration[..globex]).unwrap();
+    two.globex.organization().with(Organization::add);
+    let ran = two.keydrift(&["sync"]).succeeds();
+    assert!(!ran.stdout.contains("globex"), "{ran}");
+    let status = two.keydrift(&["status"]).succeeds();
+    let line = |name: &str| status.stdout.lines().find(|line| line.starts_with(name)).unwrap();
+    assert!(line("globex").contains("not watched"), "{status}");
+    assert!(status.stdout.ends_with("healthy\n"), "{status}");
+    let json = rows(&two.keydrift(&["status", "--format=json"]).succeeds());
+    let watched: Vec<_> = json.iter().map(|row| (&row["organization"], &row["watched"])).collect();
+    assert_eq!(serde_json::json!(watched), serde_json::json!([["acme", true], ["globex", false]]));
+    for args in [&["keys"][..], &["log"], &["runs"], &["verify"], &["status"]] {
+        let args = [args, &["--organization", "globex", "--format=json"]].concat();
+        let rows = rows(&two.keydrift(&args).succeeds());
+        assert!(!rows.is_empty(), "{args:?}");
+        assert!(rows.iter().all(|row| row["organization"] == "globex"), "{rows:?}");
+    }
+    let ran = two.keydrift(&["sync", "--organization", "globex"]).exits(2);
+    assert!(ran.stderr.contains("there is no organization `globex`"), "{ran}");
+    // Back again, what happened meanwhile is one difference.
+    std::fs::write(two.configuration(), configuration).unwrap();
+    let ran = two.keydrift(&["sync"]).succeeds();
+    assert!(ran.stdout.contains("globex: 11 keys, 1 added"), "{ran}");
+    two.check("globex");
+}
+
+#[test]
+fn an_organization_that_nobody_knows_is_told_with_those_that_are_known() {
+    let two = Two::new(3);
+    two.keydrift(&["sync"]).succeeds();
+    let commands: [&[&str]; 12] = [
+        &["keys"],
+        &["log"],
+        &["show", "key_1"],
+        &["diff", "2020-01-01", "now"],
+        &["runs"],
+        &["status"],
+        &["verify"],
+        &["prune"],
+        &["prune", "--dry-run"],
+        &["forget", "user-1"],
+        &["checkpoint", "accept", "--reason", "none"],
+        &["sync"],
+    ];
+    for args in commands {
+        let ran = two
+            .keydrift(args)
+            .args(["--organization", "initech"])
+            .env("KEYDRIFT__RETENTION__EVENTS", "7y")
+            .exits(2);
+        assert!(ran.stderr.contains("error: there is no organization `initech`"), "{ran}");
+        assert!(ran.stderr.contains("hint: known: acme, globex"), "{ran}");
+    }
 }
 
 #[test]
