@@ -61,10 +61,9 @@ def refuse(refused, why):
     if refused: raise ValueError(why)
 class Chain:  # the history of one organization: its links, and the inventory that they lead to
     def __init__(self, name, origin):
-        self.name, self.origin, self.runs, self.events, self.acts, self.links = name, origin, [], 0, [], {}
-        self.bad = None if name == origin else (0, f"its chain began under another name, `{origin}`")
-        self.head, self.adopting, self.unchecked, self.forgotten, self.misplaced = None, [], False, set(), False
-        self.horizons, self.horizon, self.keyframe = collections.Counter(), 0, self.resume([], None)
+        self.name = self.called = name; self.origin = self.named = origin; self.bad = self.head = None; self.events = 0
+        self.runs, self.acts, self.links, self.adopting, self.forgotten, self.unchecked = [], [], {}, [], set(), False
+        self.horizon = self.misplaced = 0; self.horizons, self.keyframe = collections.Counter(), self.resume([], None)
     def resume(self, rows, last_ok):  # "last_seen_at": None is the last ok run, "?" a time that is not known
         self.keys, self.seen, self.own, self.last_ok = {}, {}, None, last_ok
         for row in rows:
@@ -124,11 +123,11 @@ class Chain:  # the history of one organization: its links, and the inventory th
             for key, seen in self.seen.items(): seen["last_seen_at"] = "?" if seen["removed_at"] else late.get(key)
         said = detail["places"] if act["kind"] == "forgotten" else 0
         refuse(erased is not None and said != erased[number], f"act {number} did not erase what says that it did")
+        if act["kind"] == "renamed": self.named = refuse(self.named != detail["from"], "not its name") or detail["to"]
         self.head = self.links[act["after_run_id"], number] = link; self.acts.append(act)
     def at(self, key_id, state):
-        seen = self.seen.get(key_id)
-        is_so = state == ("gone" if seen and seen["removed_at"] else "there" if seen else "new")
-        return refuse(not is_so, f"key `{key_id}` was not {state} before") or seen
+        seen = self.seen.get(key_id); now = "gone" if seen and seen["removed_at"] else "there" if seen else "new"
+        return refuse(state != now, f"key `{key_id}` was not {state} before") or seen
     def compare(self, what, key_id, expected, found, forgotten=True):
         for name in sorted({*expected, *found}):
             one, other = expected.get(name), found.get(name)  # what was erased, nobody can say any more
@@ -214,6 +213,7 @@ def read(rows, chains, pack, before, last):  # all histories from the first run 
         if chain.misplaced and not pack: chain.bad = chain.bad or (0, "another organization's act erased values of it")
         if not chain.bad: chain.hold((chain.runs or [(0,)])[-1][0], chain.inventory, kept["all_keys", chain.name])
         if said.keys() - acts and not pack: chain.bad = chain.bad or (0, "values are erased by acts that are not there")
+        if chain.named != chain.called: chain.bad = chain.bad or (math.inf, f"its history names it `{chain.named}`")
 def main(arguments):
     source, beside = pathlib.Path(*arguments[:1]), pathlib.Path(__file__).resolve().with_name("verify_signatures.py")
     more, chains, damage = runpy.run_path(str(beside)) if beside.exists() else None, {}, []  # that one, by its path
@@ -243,7 +243,7 @@ def main(arguments):
         run_id, what = chain.bad or (math.inf, None); good = [run for run in chain.runs if run[0] < run_id]
         until = f"good until run {good[-1][0]} ({good[-1][1]})" if good else "nothing before it is good"
         whole = f"runs {good[0][0]} to {good[-1][0]}, {chain.events} events" if good else "no runs"
-        broken = f"{chain.name} broken: {f'run {run_id}: ' if run_id else ''}{what}; {until}"
+        broken = f"{chain.name} broken: {f'run {run_id}: ' if 0 < run_id < math.inf else ''}{what}; {until}"
         print(broken if chain.bad else f"{chain.name} whole: {whole}")
     return 3 if damage or any(chain.bad for chain in chains.values()) else 0
 if __name__ == "__main__": sys.exit(main(sys.argv[1:]))

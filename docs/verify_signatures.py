@@ -5,7 +5,6 @@ import argparse, base64, collections, datetime, hashlib, json, pathlib, re
 FIRST_LINE, MARK, MOST_BYTES, MOST_SIGNATURES = "keydrift checkpoint v1", "\u2014 ", 4096, 16
 FIXED = ("README.md start.json coverage.json configuration.json checkpoints.txt verify_keydrift.py "
          "verify_signatures.py").split()  # what every pack has beside the views
-
 PACK = "manifest.json", "start.json", "keys_before.ndjson"  # what makes a directory one
 
 # Ed25519, by RFC 8032, section 5.1. A point is X, Y, Z and T, with x = X/Z, y = Y/Z and xy = T/Z.
@@ -198,6 +197,8 @@ class Outside:
             kept[row["organization"]].append({**row, "other": self.loads(row["other"])})
         for name, said in start["chains"].items():
             chains[name].head = bytes.fromhex(said["digest"]) if said["digest"] else None
+            chains[name].named = said.get("name", chains[name].origin) if said["digest"] else chains[name].origin
+            chains[name].called = said.get("name_after", name)  # it may have been renamed since
             chains[name].forgotten.update(said.get("forgotten", []))
             for row in kept[name]:  # all that are not late were seen by the last ok run
                 if not (row["removed_at"] or row["unconfirmed"] or row["last_seen_at"] in (None, said["last_ok_at"])):

@@ -104,6 +104,9 @@ pub enum Command {
     Prune(Prune),
     /// Erase what is known of a person: name, e-mail and IP addresses
     Forget(Forget),
+    /// Give an organization another name, and keep its history
+    #[command(subcommand, arg_required_else_help = true)]
+    Organization(Organization),
     /// Show what is configured, or what is wrong with it
     #[command(subcommand, arg_required_else_help = true)]
     Config(Config),
@@ -514,6 +517,32 @@ pub struct CheckpointAccept {
     pub reason: String,
     #[command(flatten)]
     pub organization: OrganizationArg,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Organization {
+    /// Give an organization another name; all of its past is shown under it
+    Rename(OrganizationRename),
+}
+
+const RENAME_NOTES: &str = "\
+Rename it in the configuration too ([organizations.NAME]), and reload the daemon: a sync under the
+old name is refused. That it was renamed is an act in the history, with the system user, which
+`keydrift verify` shows for ever; checkpoints keep the name under which the history began. A name
+that an organization had is never given to another one.
+
+Examples:
+  keydrift organization rename default acme";
+
+#[derive(Debug, Args)]
+#[command(after_help = RENAME_NOTES)]
+pub struct OrganizationRename {
+    /// The name that it has
+    #[arg(value_name = "OLD")]
+    pub old: String,
+    /// The name that it gets: small letters, digits, `_` and `-`
+    #[arg(value_name = "NEW")]
+    pub new: String,
 }
 
 #[derive(Debug, Subcommand)]

@@ -39,6 +39,8 @@ pub struct Gap {
 #[derive(Debug, Clone)]
 pub struct Verdict {
     pub organization: String,
+    /// The name under which its chain began.
+    pub origin: String,
     pub runs: u64,
     pub events: u64,
     /// Number and end of the first and the last run.
@@ -68,7 +70,9 @@ impl Verdict {
     #[must_use]
     pub fn broken(organization: &str, what: &str) -> Self {
         let problem = Problem { run_id: None, what: what.to_owned() };
-        Chain::new(organization.to_owned(), String::new(), Some(problem)).verdict
+        let mut chain = Chain::new(organization.to_owned(), organization.to_owned());
+        chain.verdict.problem = Some(problem);
+        chain.verdict
     }
 }
 
@@ -92,6 +96,12 @@ pub struct StartOfChain {
     /// The ids of owners who were forgotten, before or since.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub forgotten: BTreeSet<String>,
+    /// What it was called there, if it had been renamed before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What it was called at the end, if it has been renamed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name_after: Option<String>,
 }
 
 /// By the name of the organization, each key with whether it was missing then and not believed gone.
@@ -136,8 +146,10 @@ struct Current {
 
 /// One organization on the way.
 struct Chain {
-    origin: String,
     verdict: Verdict,
+    /// What the history so far says that it is called, and what it must say in the end.
+    named: String,
+    called: String,
     head: Option<Digest>,
     /// The newest run that was read; 0 if there was none yet.
     last_run_id: i64,
@@ -166,13 +178,7 @@ impl<'a> Verifier<'a> {
         organizations: impl IntoIterator<Item = (String, String)>,
         overdue: &'a Overdue<'a>,
     ) -> Self {
-        let chain = |(name, origin): (String, String)| {
-            let problem = (name != origin).then(|| Problem {
-                run_id: None,
-                what: format!("its chain began under another name, `{origin}`"),
-            });
-            (name.clone(), Chain::new(name, origin, problem))
-        };
+        let chain = |(name, origin): (String, String)| (name.clone(), Chain::new(name, origin));
         Self {
             chains: organizations.into_iter().map(chain).collect(),
             overdue,
@@ -197,6 +203,11 @@ impl<'a> Verifier<'a> {
             let digest = start.digest.as_deref().map(str::parse).transpose();
             chain.head = digest.map_err(|()| format!("the digest of `{name}` cannot be read"))?;
             chain.resumed_after = before;
+            if chain.head.is_some() {
+                // Only a link renames: before the first one it has the name under which it began.
+                chain.named.clone_from(start.name.as_ref().unwrap_or(&chain.verdict.origin));
+            }
+            chain.called = start.name_after.clone().unwrap_or_else(|| name.clone());
             chain.last_success = start.last_ok_at.as_deref().and_then(|at| at.parse().ok());
             let inventory = inventories.remove(name).unwrap_or_default();
             // All others were seen by the last run that succeeded.
@@ -224,6 +235,8 @@ impl<'a> Verifier<'a> {
                 digest: chain.head.map(|digest| digest.to_string()),
                 last_ok_at: chain.replay.last_ok().map(str::to_owned),
                 forgotten: chain.forgotten.clone(),
+                name: Some(chain.named.clone()).filter(|named| *named != chain.verdict.origin),
+                name_after: None,
             };
             (name.clone(), start)
         });
@@ -234,6 +247,25 @@ impl<'a> Verifier<'a> {
         };
         let inventory = |(name, chain): (&String, &Chain)| (name.clone(), chain.replay.records());
         (start, self.chains.iter().map(inventory).collect())
+    }
+
+    /// Ends a period of a history here, for somebody who does not see what follows: tells them in `start` what
+    /// each organization is called here, and holds its name against the renames among the acts that follow.
+    pub fn end_names<'r>(
+        &mut self,
+        start: &mut Start,
+        later: impl IntoIterator<Item = &'r ActRecord>,
+    ) {
+        for (name, chain) in self.chains.iter().filter(|(name, chain)| chain.named != **name) {
+            let of_chain = start.chains.entry(name.clone()).or_default();
+            of_chain.name_after = Some(chain.named.clone());
+        }
+        for act in later {
+            if let Some(chain) = self.chains.get_mut(&act.organization) {
+                chain.rename(act);
+            }
+        }
+        self.chains.values_mut().for_each(Chain::check_name);
     }
 
     /// Lets coverage begin here.

@@ -1,6 +1,6 @@
 //! Taking a database for good that departs from its checkpoints: a backup that was restored.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::given_up::GivenUp;
 use super::{Checkpoints, Error, file, refuse_fresh_start, verifying_key};
@@ -43,7 +43,10 @@ async fn record(
 ) -> Result<Vec<Checkpoint>, Error> {
     let mut checkpoints = Checkpoints::read(&settings.checkpoint, &mut writer.links()).await?;
     let mut departures = find(settings, &mut writer.links()).await?;
-    departures.retain(|departure| organization.is_none_or(|name| name == departure.until.origin));
+    if let Some(name) = organization {
+        let origin = find_origin(&mut writer.links(), &departures, name).await?;
+        departures.retain(|departure| departure.until.origin == origin);
+    }
     let link = |departure: &Departed| AcceptedLink {
         origin: departure.until.origin.clone(),
         detail: Acceptance::detail(reason, &departure.until, departure.since),
@@ -60,6 +63,28 @@ async fn record(
     }
     checkpoints.keep(writer).await;
     Ok(departures.into_iter().map(|departure| departure.until).collect())
+}
+
+/// The name that an organization has in checkpoints, by the one that it has now; one that the database does not
+/// know any more has only that.
+async fn find_origin(
+    links: &mut Links<'_>,
+    departures: &[Departed],
+    name: &str,
+) -> Result<String, Error> {
+    if let Some(origin) = links.origin_of(name).await? {
+        return Ok(origin);
+    }
+    let lost = || departures.iter().map(|departure| departure.until.origin.as_str());
+    if lost().any(|lost| lost == name) {
+        return Ok(name.to_owned());
+    }
+    let mut known: BTreeSet<String> = lost().map(str::to_owned).collect();
+    for origin in links.origins().await? {
+        known.remove(&origin);
+        known.extend(links.name_of(&origin).await?);
+    }
+    Err(Error::Unknown { name: name.to_owned(), known: known.into_iter().collect() })
 }
 
 /// The checkpoints of one organization that the database departs from, and that are not given up yet.

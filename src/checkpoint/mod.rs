@@ -12,8 +12,10 @@ mod accept;
 mod compare;
 mod file;
 mod given_up;
+mod journal;
 mod key;
 mod proof;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -25,14 +27,15 @@ use crate::audit::{Checkpoint, Note, Place, VerifyingKey};
 use crate::config::{CheckpointSettings, Settings};
 use crate::output::count;
 use crate::store::{self, ChainLink, Links, Reader, Writer};
-use crate::telemetry::message;
 
 use given_up::GivenUp;
+use journal::{load_names, tell_journal};
 
 pub use accept::accept;
 pub use compare::Departure;
 pub use key::{KeyError, generate, load as load_key};
 pub use proof::{Proof, Source, Tally};
+pub use shared::Shared;
 
 /// The notes in the own checkpoint file that are wanted, each once, by organization and place.
 pub fn collect(
@@ -76,6 +79,8 @@ pub enum Error {
     Forked { database: PathBuf, file: PathBuf, checkpoint: Box<Checkpoint> },
     #[error("the checkpoint file `{}` cannot be read", .file.display())]
     Unreadable { file: PathBuf, source: std::io::Error },
+    #[error("there is no organization `{name}`")]
+    Unknown { name: String, known: Vec<String> },
     #[error("there is nothing to accept: the database departs from no checkpoint in `{}`", .file.display())]
     NothingToAccept { file: PathBuf },
     #[error("the checkpoint could not be written to `{}`", .file.display())]
@@ -105,6 +110,7 @@ impl Error {
                 format!("make `{}` readable for this user, or name the right file", file.display())
             }
             Self::NothingToAccept { .. } => "`keydrift verify` tells what else may be wrong".to_owned(),
+            Self::Unknown { known, .. } => format!("known: {}", known.join(", ")),
             Self::Unwritable { file, .. } => format!(
                 "make `{}` writable for the user that runs keydrift; what is missing is appended then",
                 file.display()
@@ -148,20 +154,29 @@ pub async fn open(
     on_wait: impl FnMut(&str),
 ) -> Result<(Writer, Checkpoints), Error> {
     let database = &settings.database.path;
-    let file = &settings.checkpoint.path;
-    refuse_fresh_start(database, file)?;
+    refuse_fresh_start(database, &settings.checkpoint.path)?;
     let mut writer = Writer::open(database, wait, on_wait).await?;
+    match hold(settings, &mut writer).await {
+        Ok(checkpoints) => Ok((writer, checkpoints)),
+        Err(error) => {
+            if let Err(error) = writer.close().await {
+                tracing::info!(%error, "the database could not be tidied up");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Holds the open database against the checkpoint file, as it is now; checkpoints that are missing are appended.
+async fn hold(settings: &Settings, writer: &mut Writer) -> Result<Checkpoints, Error> {
     let mut checkpoints = Checkpoints::read(&settings.checkpoint, &mut writer.links()).await?;
     let known = checkpoints.newest.clone().unwrap_or_default();
     let departures = compare::compare(&mut writer.links(), &known).await?;
     if let Some(first) = departures.into_iter().next() {
-        if let Err(error) = writer.close().await {
-            tracing::info!(%error, "the database could not be tidied up");
-        }
-        return Err(first.into_error(database, file));
+        return Err(first.into_error(&settings.database.path, &settings.checkpoint.path));
     }
-    checkpoints.caught_up = checkpoints.keep(&mut writer).await;
-    Ok((writer, checkpoints))
+    checkpoints.caught_up = checkpoints.keep(writer).await;
+    Ok(checkpoints)
 }
 
 /// A database that is not there, though there are checkpoints of one, is never begun anew.
@@ -188,7 +203,7 @@ fn refuse_fresh_start(database: &Path, file: &Path) -> Result<(), Error> {
 pub struct Look {
     /// Where the database departs from one.
     pub departure: Option<Error>,
-    /// How many links have no checkpoint yet, by organization. One may be about to get it.
+    /// How many links have no checkpoint yet, by the name that the organization has now. One may be about to get it.
     pub missing: BTreeMap<String, usize>,
     /// Why there can be no checkpoint file where it should be.
     pub unusable: Option<String>,
@@ -218,7 +233,8 @@ pub async fn look(settings: &Settings, reader: &mut Reader) -> Result<Look, stor
     let mut missing = BTreeMap::new();
     for (origin, note) in newest.ours {
         let behind = links.after(&origin, note.checkpoint.place).await?.len();
-        missing.insert(origin, behind);
+        let name = links.name_of(&origin).await?.unwrap_or(origin);
+        missing.insert(name, behind);
     }
     Ok(Look { departure, missing, unusable })
 }
@@ -310,15 +326,18 @@ impl Checkpoints {
         };
         let notes: Vec<Note> = missing.into_iter().filter_map(note).collect();
         let Some(last) = notes.last() else { return Ok(0) };
+        let names = load_names(&mut writer.links(), &notes).await?;
         match file::append(&self.settings.path, &notes) {
             Ok(mended) => self.mended |= mended,
             Err(source) => {
                 // The journal gets the others with the run that finds the file in order.
-                tell_journal(last);
+                tell_journal(last, &names);
                 return Err(Error::Unwritable { file: self.settings.path.clone(), source });
             }
         }
-        notes.iter().for_each(tell_journal);
+        for note in &notes {
+            tell_journal(note, &names);
+        }
         let is_late = |note: &&Note| {
             let Checkpoint { origin, place, .. } = &note.checkpoint;
             match newest.get(origin) {
@@ -401,17 +420,4 @@ async fn missing_links(
     }
     missing.sort_by_key(|(_, link)| link.place);
     Ok(missing)
-}
-
-fn tell_journal(note: &Note) {
-    let Checkpoint { origin, place, digest, .. } = &note.checkpoint;
-    tracing::info!(
-        target: "keydrift::event",
-        message_id = message::CHECKPOINT,
-        org.label = origin.as_str(),
-        run.id = place.run_id,
-        audit.head = %digest,
-        checkpoint = %note,
-        "checkpoint of {place}"
-    );
 }

@@ -38,7 +38,13 @@ async fn accept(context: &mut Context, arguments: &CheckpointAccept) -> anyhow::
     let accepted = checkpoint::accept(&settings, organization, reason, (now, &actor), |holder| {
         printer.note(&format!("waiting for {holder}"));
     });
-    for checkpoint in accepted.await? {
+    let accepted = accepted.await.map_err(|error| match error {
+        checkpoint::Error::Unknown { name, known } => {
+            anyhow::Error::from(Misuse::UnknownOrganization { name, known })
+        }
+        error => error.into(),
+    })?;
+    for checkpoint in accepted {
         context.printer.line(&format!(
             "{}: accepted that it departs from the checkpoint of {}, {}",
             checkpoint.origin, checkpoint.place, checkpoint.time

@@ -63,14 +63,14 @@ pub(super) async fn hold(
     (held.ignored, held.damaged) = (proof.ignored, proof.damaged);
     // Of a history that is not there at all, nothing else would tell.
     for origin in proof.origins() {
-        if !verdicts.iter().any(|verdict| verdict.organization == origin) {
+        if !verdicts.iter().any(|verdict| verdict.origin == origin) {
             verdicts.push(Verdict::unread(origin, "it is not in the database"));
         }
     }
     for verdict in verdicts {
         let name = &verdict.organization;
         let accepted: Vec<Acceptance> = verdict.acts.iter().filter_map(Acceptance::of).collect();
-        let tally = proof.hold(reader, name, &accepted).await?;
+        let tally = proof.hold(reader, &verdict.origin, &accepted).await?;
         held.tallies.insert(name.clone(), tally.clone());
         blame(verdict, tally);
     }

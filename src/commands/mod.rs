@@ -14,6 +14,7 @@ mod held;
 mod keys;
 mod log;
 mod man;
+mod organization;
 mod prune;
 mod run;
 mod runs;
@@ -27,7 +28,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::checkpoint as checkpoints;
-use crate::cli::{Command, Config, Global};
+use crate::cli::{Command, Config, Global, Organization};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Environment, Inputs, Settings};
 use crate::output::Printer;
@@ -142,6 +143,9 @@ pub async fn run(context: &mut Context, command: Command) -> anyhow::Result<Exit
         Command::Checkpoint(arguments) => checkpoint::run(context, &arguments).await,
         Command::Prune(arguments) => prune::run(context, &arguments).await,
         Command::Forget(arguments) => forget::run(context, &arguments).await,
+        Command::Organization(Organization::Rename(arguments)) => {
+            organization::rename(context, &arguments).await
+        }
         Command::Config(Config::Check(arguments)) => config_check::run(context, &arguments),
         Command::Demo(arguments) => demo::run(context, &arguments).await,
         Command::Man(arguments) => man::run(&arguments),

@@ -9,9 +9,9 @@ use crate::clock::Timestamp;
 use crate::config::{OrganizationSettings, Settings};
 use crate::output::{Cell, Column, Format, Kind};
 use crate::schedule::Schedule;
-use crate::store::{Error, Health};
+use crate::store::{Error, Health, Reader};
 
-const COLUMNS: [Column; 10] = [
+const COLUMNS: [Column; 11] = [
     Column::new("organization", "ORGANIZATION", Kind::Id),
     Column::hidden("healthy", Kind::Word),
     Column::new("status", "STATUS", Kind::Word),
@@ -22,6 +22,7 @@ const COLUMNS: [Column; 10] = [
     Column::new("next_run_at", "NEXT RUN", Kind::Time),
     Column::new("keys", "KEYS", Kind::Number),
     Column::hidden("problem", Kind::Text),
+    Column::hidden("watched", Kind::Word),
 ];
 
 /// A clock may be so far behind another one.
@@ -163,6 +164,7 @@ async fn find(
         let schedule = organization.schedule(&installation);
         let mut finding = judge(organization, &schedule, health, broken.as_ref(), now);
         note_missing(&mut finding, &look);
+        note_renamed(&mut finding, &mut reader).await?;
         findings.push(finding);
     }
     for name in known.iter().filter(|name| is_wanted(name) && settings.organization(name).is_none())
@@ -240,6 +242,18 @@ fn note_missing(finding: &mut Finding, look: &checkpoint::Look) {
     }
 }
 
+/// A name that an organization had before never gets a run.
+async fn note_renamed(finding: &mut Finding, reader: &mut Reader) -> Result<(), Error> {
+    if let Some(now) = reader.find_renamed(&finding.organization).await? {
+        let name = &finding.organization;
+        finding.hint = Some(format!(
+            "rename `[organizations.{name}]` to `[organizations.{now}]` in the configuration"
+        ));
+        finding.problem = Some(format!("it was renamed: it is called `{now}` now"));
+    }
+    Ok(())
+}
+
 /// What is wrong, and what to do about it.
 fn advice(finding: &Finding) -> Option<[String; 2]> {
     let problem = finding.problem.as_ref()?;
@@ -257,10 +271,12 @@ pub(super) fn advise(finding: &Finding) -> String {
             .hint
             .clone()
             .unwrap_or_else(|| "keep the file as it is, and compare it with a backup".to_owned()),
+        Verdict::Ok | Verdict::NeverSynced if finding.hint.is_some() => {
+            finding.hint.clone().unwrap_or_default()
+        }
         Verdict::NeverSynced | Verdict::Late => {
             "see that `keydrift run` is running; `keydrift sync` tries at once".to_owned()
         }
-        Verdict::Ok if finding.hint.is_some() => finding.hint.clone().unwrap_or_default(),
         _ => "it is tried again by itself; `keydrift runs` has the history".to_owned(),
     }
 }
@@ -285,5 +301,6 @@ fn cells(finding: Finding) -> Vec<Cell> {
         time(next_run_at),
         keys.into(),
         problem.into(),
+        Cell::Bool(verdict != Verdict::NotWatched),
     ]
 }

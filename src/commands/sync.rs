@@ -1,13 +1,18 @@
-//! `keydrift sync`: one sync of each organization now.
+//! `keydrift sync`: one sync of each organization now, side by side, told of in the order of the configuration.
+
+mod job;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
+use job::Job;
+use tokio::task::JoinSet;
 
 use super::events::{EventListing, Of};
 use super::{Context, Exit, Misuse};
-use crate::checkpoint::{self, Checkpoints};
+use crate::checkpoint::{self, Shared};
 use crate::cli::Sync;
 use crate::config::{OrganizationSettings, Settings};
 use crate::inventory::EventKind;
@@ -16,14 +21,14 @@ use crate::output::{self, Format};
 use crate::run::{EventCounts, Status, Trigger};
 use crate::secret::CredentialSource;
 use crate::stop::Stop;
-use crate::store::{EventFilter, EventRow, Reader, Writer};
-use crate::sync::{self, Progress, Report, Request, Ticks};
+use crate::store::{self, EventFilter, EventRow, Reader};
+use crate::sync::{self, Report};
 
 /// An organization, and the credential to sync it with.
 type Target<'a> = (&'a OrganizationSettings, CredentialSource);
 
 pub(super) async fn run(context: &mut Context, arguments: &Sync) -> anyhow::Result<Exit> {
-    let settings = context.settings()?;
+    let settings = Arc::new(context.settings()?);
     let mut targets: Vec<Target<'_>> = Vec::new();
     for organization in chosen(&settings, arguments)? {
         targets.push((organization, settings.credential_source(&organization.name)?));
@@ -32,23 +37,13 @@ pub(super) async fn run(context: &mut Context, arguments: &Sync) -> anyhow::Resu
         // Nobody else is waiting: a credential that can't be read is a mistake, not a failed run.
         only.read()?;
     }
-    let mut opened = open(context, &settings).await?;
+    let opened = Arc::new(open(context, &settings).await?);
     let mut reader = Reader::open(&settings.database.path).await?;
     let mut reports = Vec::new();
     let told =
-        sync_each(context, &mut opened, &mut reader, &settings, arguments, &targets, &mut reports);
-    let told = told.await;
-    let (writer, _) = opened;
+        sync_all(context, &opened, &mut reader, &settings, arguments, &targets, &mut reports).await;
     let exit = exit(&reports, targets.len(), arguments.exit_code);
-    let closed = if arguments.scheduled {
-        reader.close().await?;
-        writer.retire().await
-    } else {
-        // The writer first: SQLite's own files then stay, and who may not write here can still read.
-        let closed = writer.close().await;
-        reader.close().await?;
-        closed
-    };
+    let closed = close(opened, reader, arguments.scheduled).await?;
     match told {
         // Whoever read our output has seen enough. What was done counts all the same.
         Err(error) if !output::is_closed(&error) => return Err(error),
@@ -66,13 +61,33 @@ pub(super) async fn run(context: &mut Context, arguments: &Sync) -> anyhow::Resu
     Ok(exit)
 }
 
-/// Syncs one organization after the other, and prints what changed. An output that can't be printed keeps
+/// Closes the database. That it could not be tidied up is the inner error.
+async fn close(
+    opened: Arc<Shared>,
+    reader: Reader,
+    scheduled: bool,
+) -> Result<Result<(), store::Error>, store::Error> {
+    // No run has it any more.
+    let Some(writer) = Arc::into_inner(opened).and_then(Shared::into_writer) else {
+        return Ok(Ok(()));
+    };
+    if scheduled {
+        reader.close().await?;
+        return Ok(writer.retire().await);
+    }
+    // The writer first: SQLite's own files then stay, and who may not write here can still read.
+    let closed = writer.close().await;
+    reader.close().await?;
+    Ok(closed)
+}
+
+/// Syncs the organizations side by side, and then prints what changed. An output that can't be printed keeps
 /// none from being synced; it is the error in the end.
-async fn sync_each(
+async fn sync_all(
     context: &mut Context,
-    (writer, checkpoints): &mut (Writer, Checkpoints),
+    opened: &Arc<Shared>,
     reader: &mut Reader,
-    settings: &Settings,
+    settings: &Arc<Settings>,
     arguments: &Sync,
     targets: &[Target<'_>],
     reports: &mut Vec<Report>,
@@ -80,28 +95,35 @@ async fn sync_each(
     let format = arguments.format.format;
     let stop = Stop::on_signals().context("could not listen for signals")?;
     let first_seen = reader.last_event_id().await?;
-    let mut seen = first_seen;
+    let ended = run_all(context, opened, reader, settings, arguments, targets, &stop).await?;
     let mut told = Ok(());
-    for target in targets {
-        let name = target.0.name.as_str();
-        if let Some(by) = stop.requested_by() {
+    for (report, (organization, credential)) in ended.into_iter().zip(targets) {
+        let name = organization.name.as_str();
+        let Some(report) = report else {
+            let by = stop.requested_by().unwrap_or_default();
             context.printer.warning(&format!("`{name}` was not synced: stopped by {by}"));
             continue;
-        }
-        let expected = reader.count_keys(name).await?;
-        let mut report =
-            sync_one(context, writer, settings, target, arguments, expected, &stop).await?;
-        checkpoints.keep(writer).await;
+        };
+        let mut report = match report {
+            Ok(report) => report,
+            // It could not even begin.
+            Err(error) if targets.len() == 1 => return Err(error.into()),
+            Err(error) => {
+                let hint = advice(&error, name, credential);
+                context.printer.report(&explain(error, name), &[hint]);
+                continue;
+            }
+        };
         if format == Format::Table && told.is_ok() {
-            told = list_drift(context, reader, seen, format).await;
-            seen = reader.last_event_id().await?;
+            told = list_drift(context, reader, &[name], first_seen, format).await;
         }
-        conclude(context, &mut report, &target.1);
+        conclude(context, &mut report, credential);
         reports.push(report);
     }
     if format != Format::Table && told.is_ok() {
         // One document for all organizations.
-        told = list_drift(context, reader, first_seen, format).await;
+        let names: Vec<&str> = targets.iter().map(|(one, _)| one.name.as_str()).collect();
+        told = list_drift(context, reader, &names, first_seen, format).await;
     }
     for report in reports.iter() {
         if told.is_ok() && format == Format::Table {
@@ -111,6 +133,48 @@ async fn sync_each(
         }
     }
     told
+}
+
+/// What came of each run, in the order of the targets; nothing of one that was not begun any more.
+async fn run_all(
+    context: &Context,
+    opened: &Arc<Shared>,
+    reader: &mut Reader,
+    settings: &Arc<Settings>,
+    arguments: &Sync,
+    targets: &[Target<'_>],
+    stop: &Stop,
+) -> anyhow::Result<Vec<Option<Result<Report, sync::Error>>>> {
+    let lines = context.printer.progress();
+    let mut runs = JoinSet::new();
+    for (index, (organization, credential)) in targets.iter().enumerate() {
+        let expected = reader.count_keys(organization.name.as_str()).await?;
+        if stop.requested_by().is_some() {
+            break;
+        }
+        let job = Job {
+            settings: Arc::clone(settings),
+            clock: Arc::clone(&context.clock),
+            opened: Arc::clone(opened),
+            organization: (*organization).clone(),
+            credential: credential.clone(),
+            trigger: if arguments.scheduled { Trigger::Schedule } else { Trigger::Manual },
+            accept: arguments.accept.is_some(),
+            stop: stop.clone(),
+            line: lines.start(organization.name.as_str(), expected),
+        };
+        // Each on a thread of its own: one that is slow to compare, or to get its credential, holds up none.
+        let runtime = tokio::runtime::Handle::current();
+        runs.spawn_blocking(move || (index, runtime.block_on(job.run())));
+    }
+    let mut ended: Vec<_> = targets.iter().map(|_| None).collect();
+    while let Some(done) = runs.join_next().await {
+        let (index, report) = done.context("a run died")?;
+        if let Some(place) = ended.get_mut(index) {
+            *place = Some(report);
+        }
+    }
+    Ok(ended)
 }
 
 /// The organizations that the arguments name, or all.
@@ -128,7 +192,7 @@ fn chosen<'a>(
     Ok(vec![found])
 }
 
-async fn open(context: &mut Context, settings: &Settings) -> anyhow::Result<(Writer, Checkpoints)> {
+async fn open(context: &mut Context, settings: &Settings) -> anyhow::Result<Shared> {
     if settings.database.is_default {
         make_directory(&settings.database.path)?;
     }
@@ -140,7 +204,7 @@ async fn open(context: &mut Context, settings: &Settings) -> anyhow::Result<(Wri
     if let Some(mending) = checkpoints.mending() {
         context.printer.note(&mending);
     }
-    Ok((writer, checkpoints))
+    Ok(Shared::from((writer, checkpoints)))
 }
 
 /// The default place may not be there yet; one that somebody named has to be.
@@ -166,52 +230,25 @@ impl NoDirectory {
     }
 }
 
-async fn sync_one(
-    context: &mut Context,
-    writer: &mut Writer,
-    settings: &Settings,
-    (organization, credential): &Target<'_>,
-    arguments: &Sync,
-    expected: Option<u64>,
-    stop: &Stop,
-) -> anyhow::Result<Report> {
-    let bar = context.printer.progress(organization.name.as_str(), expected);
-    let show = |progress: Progress| match progress {
-        Progress::Listed { keys, pages } => bar.advance(keys, pages),
-        Progress::LookingUp { missing } => {
-            bar.message(&format!("looking up {}", output::count(missing, "missing key")));
-        }
-    };
-    let request = Request {
-        organization,
-        credential: &|| credential.read(),
-        api: &settings.api,
-        removal: settings.removal,
-        trigger: if arguments.scheduled { Trigger::Schedule } else { Trigger::Manual },
-        accept: arguments.accept.is_some(),
-        ticks: Ticks::default(),
-        stop,
-        progress: &show,
-    };
-    let report = sync::run(writer, &context.clock, &request).await;
-    bar.finish();
-    Ok(report?)
-}
-
-/// Prints what was recorded after the event with id `seen`. Nobody else writes: we hold the run lock.
+/// Prints what was recorded of the organizations after the event with id `seen`. Nobody else writes: we hold
+/// the run lock.
 async fn list_drift(
     context: &mut Context,
     reader: &mut Reader,
+    organizations: &[&str],
     seen: i64,
     format: Format,
 ) -> anyhow::Result<()> {
     let drift = EventKind::ALL.into_iter().filter(|kind| *kind != EventKind::Baseline);
-    let filter =
+    let mut filter =
         EventFilter { after: Some(seen), kinds: drift.collect(), ..EventFilter::default() };
     let mut listing = EventListing::begin(&mut context.printer, format, Of::Organization, "")?;
-    reader
-        .list_events(&filter, |event: EventRow| listing.row(event).map_err(anyhow::Error::from))
-        .await?;
+    for organization in organizations {
+        filter.organization = Some((*organization).to_owned());
+        reader
+            .list_events(&filter, |event: EventRow| listing.row(event).map_err(anyhow::Error::from))
+            .await?;
+    }
     listing.finish()?;
     Ok(())
 }

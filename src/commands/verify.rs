@@ -218,6 +218,9 @@ fn tell(act: &ActRecord) -> Option<String> {
             let policy = policy.into_iter().flatten().collect::<Vec<_>>().join(", ");
             format!("at {acted_at} `{actor}` pruned {}, as {policy} said", text("what"))
         }
+        "renamed" => {
+            format!("at {acted_at} `{actor}` renamed `{}` to `{}`", text("from"), text("to"))
+        }
         _ => format!("at {acted_at} `{actor}` erased what was known of `{}`", text("owner_id")),
     })
 }

@@ -24,9 +24,9 @@ pub enum Error {
     Scheduler(#[from] JobSchedulerError),
     #[error("a run died")]
     Died(#[source] JoinError),
-    #[error("stopped at once by a second {by}, without waiting for the run in hand")]
+    #[error("stopped at once by a second {by}, without waiting for what is under way")]
     StoppedAtOnce { by: &'static str },
-    #[error("stopped, without waiting any longer for the run in hand")]
+    #[error("stopped, without waiting any longer for what is under way")]
     Overtime,
 }
 

@@ -1,14 +1,16 @@
 //! The daemon: decides when, and leaves the rest to [`crate::sync`].
 //!
-//! One loop waits for whatever comes first (a signal, a tick, the end of a run) and starts what is due,
-//! one run at a time. [`planner`] knows what is due and is pure; [`ticker`] wakes the loop up;
-//! [`lifecycle`] knows signals and the service manager; [`work`] is one run. The loop tells the service
+//! One loop waits for whatever comes first (a signal, a tick, the end of a run) and starts what is due: runs of
+//! different organizations side by side, never two of one. [`planner`] knows what is due and is pure; [`ticker`]
+//! wakes the loop up; [`lifecycle`] knows signals and the service manager; [`work`] is one run, and [`database`]
+//! what all of them have open. The loop tells the service
 //! manager that it is alive at each tick, so that the watchdog guards ticker and loop both.
 //!
 //! Nothing is remembered but in the database: what the next life needs to know of this one is in the run
 //! history and in the note beside the run lock.
 
 mod books;
+mod database;
 mod error;
 mod gauges;
 mod lifecycle;
@@ -40,6 +42,7 @@ use crate::telemetry::message;
 pub use error::Error;
 
 use books::{prepare, tidy_up};
+use database::Database;
 use gauges::Gauges;
 use lifecycle::{Request, ServiceManager, Signals};
 use planner::{Ended, Plan, Planner, Start};
@@ -91,7 +94,11 @@ struct Daemon {
     remark: Option<&'static str>,
     stop: Stop,
     say: Say,
-    run: Option<Running>,
+    database: Arc<Database>,
+    runs: JoinSet<Done>,
+    /// The organizations of which a run is under way, also of those that are no longer configured. There is no
+    /// other bound: organizations that never answer must not keep the others out.
+    under_way: BTreeSet<String>,
     /// Runs that could not be recorded, nor noted.
     owed: Vec<Owed>,
     /// When each organization's history was last pruned, in this life.
@@ -104,11 +111,6 @@ struct Daemon {
     /// The server of the metrics, if there is one.
     server: Option<(SocketAddr, JoinHandle<()>)>,
     heartbeats: JoinSet<()>,
-}
-
-struct Running {
-    organization: String,
-    done: JoinHandle<Done>,
 }
 
 impl Daemon {
@@ -141,7 +143,9 @@ impl Daemon {
             remark: None,
             stop,
             say,
-            run: None,
+            database: Arc::default(),
+            runs: JoinSet::new(),
+            under_way: BTreeSet::new(),
             owed: Vec::new(),
             gauges: Gauges::new(metrics.clone()),
             pruned_at: BTreeMap::new(),
@@ -206,7 +210,7 @@ impl Daemon {
                 },
                 Some(beaten) = self.heartbeats.join_next() => beaten.map_err(Error::Died)?,
                 served = ended_server(&mut self.server) => return Err(Error::Died(served)),
-                done = ended(&mut self.run) => self.conclude(done.map_err(Error::Died)?).await,
+                Some(done) = self.runs.join_next() => self.conclude(done.map_err(Error::Died)?).await,
                 tick = ticker.tick() => {
                     manager.alive();
                     if tick? == Tick::Overdue {
@@ -222,12 +226,14 @@ impl Daemon {
         }
     }
 
-    /// Begins what is due, unless a run is under way.
+    /// Begins all that is due.
     fn begin_due(&mut self) {
-        if self.run.is_some() {
-            return;
+        while let Some(start) = self.planner.next(self.clock.now(), &self.under_way) {
+            self.begin(start);
         }
-        let Some(start) = self.planner.next(self.clock.now()) else { return };
+    }
+
+    fn begin(&mut self, start: Start) {
         let gap = explain_gap(&start);
         if let Some(gap) = &gap {
             tracing::warn!(
@@ -238,9 +244,11 @@ impl Daemon {
             );
         }
         self.metrics.count_missed(&start.organization, start.missed);
-        let organization = start.organization.clone();
+        self.under_way.insert(start.organization.clone());
+        let policy = self.policy_due(&start.organization);
         let job = Job {
             settings: Arc::clone(&self.settings),
+            database: Arc::clone(&self.database),
             clock: Arc::clone(&self.clock),
             stop: self.stop.clone(),
             organization: start.organization,
@@ -250,12 +258,11 @@ impl Daemon {
             skipped: start.skipped,
             gap,
             owed: std::mem::take(&mut self.owed),
-            policy: self.policy_due(&organization),
+            policy,
         };
         // On a thread of its own: comparing many keys must not keep the loop from giving signs of life.
         let runtime = tokio::runtime::Handle::current();
-        let done = tokio::task::spawn_blocking(move || runtime.block_on(work::run(job)));
-        self.run = Some(Running { organization, done });
+        self.runs.spawn_blocking(move || runtime.block_on(work::run(job)));
     }
 
     /// What is to be kept of an organization's history, if older events are due to be thrown away: once a day.
@@ -275,7 +282,8 @@ impl Daemon {
     /// Takes note of a run that has ended.
     async fn conclude(&mut self, done: Done) {
         let Done { organization, outcome, owed, lacks_checkpoints } = done;
-        self.owed = owed;
+        self.under_way.remove(&organization);
+        self.owed.extend(owed);
         if lacks_checkpoints {
             self.remark.get_or_insert(NO_CHECKPOINTS);
         } else {
@@ -434,25 +442,20 @@ impl Daemon {
     }
 
     fn sentence(&self) -> String {
-        let next = self.planner.next_at(self.clock.now());
-        let running = self.run.as_ref().map(|run| run.organization.as_str());
-        sentence(&self.standings, running, next, self.remark)
+        let next = self.planner.next_at(self.clock.now(), &self.under_way);
+        sentence(&self.standings, &self.under_way, next, self.remark)
     }
 
-    /// Lets the transaction in hand end, and leaves the database to its readers.
+    /// Lets the transactions in hand end, and leaves the database to its readers.
     async fn wind_down(mut self, by: &'static str, signals: &mut Signals) -> Result<(), Error> {
         self.say.stop(by);
         self.state.send_replace(State::Stopping);
-        let ended = tokio::select! {
+        let is_under_way = !self.runs.is_empty();
+        tokio::select! {
             biased;
-            by = signals.stop(), if self.run.is_some() => Err(Error::StoppedAtOnce { by }),
-            () = tokio::time::sleep(GRACE), if self.run.is_some() => Err(Error::Overtime),
-            done = finished(&mut self.run) => done.map_err(Error::Died),
-        };
-        if let Some(Done { organization, outcome: Outcome::Unrecorded { error, .. }, .. }) = ended?
-        {
-            let error = error.in_one_line();
-            tracing::error!(org.label = organization, error, "the last run could not be recorded");
+            by = signals.stop(), if is_under_way => return Err(Error::StoppedAtOnce { by }),
+            () = tokio::time::sleep(GRACE), if is_under_way => return Err(Error::Overtime),
+            ended = end_all(&mut self.runs) => ended.map_err(Error::Died)?,
         }
         let tidied =
             tokio::time::timeout(TIDYING, tidy_up(self.reader, &self.settings.database.path));
@@ -465,16 +468,15 @@ impl Daemon {
     }
 }
 
-/// Waits for the run in hand to end; for ever where there is none.
-async fn ended(run: &mut Option<Running>) -> Result<Done, JoinError> {
-    match run {
-        Some(running) => {
-            let done = (&mut running.done).await;
-            *run = None;
-            done
+/// Waits for all runs to end.
+async fn end_all(runs: &mut JoinSet<Done>) -> Result<(), JoinError> {
+    while let Some(done) = runs.join_next().await {
+        if let Done { organization, outcome: Outcome::Unrecorded { error, .. }, .. } = done? {
+            let error = error.in_one_line();
+            tracing::error!(org.label = organization, error, "the last run could not be recorded");
         }
-        None => std::future::pending().await,
     }
+    Ok(())
 }
 
 /// Waits for the server of the metrics to die, which it never should.
@@ -489,11 +491,6 @@ async fn ended_server(server: &mut Option<(SocketAddr, JoinHandle<()>)>) -> Join
             None => std::future::pending().await,
         }
     }
-}
-
-/// The same, but where there is none it is over.
-async fn finished(run: &mut Option<Running>) -> Result<Option<Done>, JoinError> {
-    if run.is_none() { Ok(None) } else { ended(run).await.map(Some) }
 }
 
 fn schedules(settings: &Settings, installation: &str) -> Vec<(String, Schedule, bool)> {

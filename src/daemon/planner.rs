@@ -28,8 +28,6 @@ const LONGEST_CRASH_DELAY: Duration = Duration::from_hours(1);
 #[derive(Debug)]
 pub struct Planner {
     plans: BTreeMap<String, Plan>,
-    /// When the last run of any organization ended.
-    busy_until: Option<Timestamp>,
 }
 
 /// What is planned for one organization.
@@ -48,6 +46,8 @@ pub struct Plan {
     deferred_until: Option<Timestamp>,
     /// Until when a process that is killed again and again keeps still.
     not_before: Option<Timestamp>,
+    /// When the last run ended.
+    busy_until: Option<Timestamp>,
 }
 
 /// A run that is to begin.
@@ -104,6 +104,7 @@ impl Plan {
             retry_at: None,
             deferred_until: past.deferred_until,
             not_before: past.last.and_then(crash_delay),
+            busy_until: None,
         };
         if let Some((_, finished_at)) = past.last.filter(|_| past.failures > 0) {
             plan.plan_retry(finished_at);
@@ -128,6 +129,7 @@ impl Plan {
         clamp(&mut self.retry_at, doubled(self.failures.saturating_sub(1)));
         clamp(&mut self.deferred_until, LONGEST_DEFERRAL);
         clamp(&mut self.not_before, LONGEST_CRASH_DELAY);
+        self.busy_until = self.busy_until.filter(|until| *until <= now.saturating_add(SET_BACK));
     }
 
     /// From when on it may run, by itself.
@@ -148,16 +150,11 @@ impl Plan {
     }
 
     /// Begins the run: what was waiting is dealt with by it.
-    fn start(
-        &mut self,
-        organization: &str,
-        now: Timestamp,
-        busy_until: Option<Timestamp>,
-    ) -> Start {
+    fn start(&mut self, organization: &str, now: Timestamp) -> Start {
         let slots = self.schedule.slots_between(self.handled, now);
         let first = self.schedule.next_after(self.handled).filter(|first| *first <= now);
         // Since when it could have been taken.
-        let open_since = first.max(busy_until).max(self.deferred_until).max(self.not_before);
+        let open_since = first.max(self.busy_until).max(self.deferred_until).max(self.not_before);
         let late =
             first.is_some() && open_since.is_some_and(|since| since.saturating_add(LATE) < now);
         let missed = late || self.opening == Some(Trigger::Missed) && slots > 0;
@@ -198,26 +195,25 @@ impl Plan {
 impl Planner {
     #[must_use]
     pub fn new(plans: impl IntoIterator<Item = (String, Plan)>) -> Self {
-        Self { plans: plans.into_iter().collect(), busy_until: None }
+        Self { plans: plans.into_iter().collect() }
     }
 
-    /// The run that is to begin now, if there is one: asked for by somebody, or else waiting longest. Not
-    /// to be called while a run is under way.
-    pub fn next(&mut self, now: Timestamp) -> Option<Start> {
-        self.busy_until = self.busy_until.filter(|until| *until <= now.saturating_add(SET_BACK));
+    /// A run that is to begin now, if there is one: asked for by somebody, or else waiting longest. None of
+    /// an organization of which a run is under way.
+    pub fn next(&mut self, now: Timestamp, under_way: &BTreeSet<String>) -> Option<Start> {
         for plan in self.plans.values_mut() {
             plan.follow_clock(now);
         }
-        let due = |(name, plan): (&String, &Plan)| Some((plan.due_at()?, name.clone()));
-        let (_, name) = self.plans.iter().filter_map(due).filter(|(at, _)| *at <= now).min()?;
-        let busy_until = self.busy_until;
-        self.plans.get_mut(&name).map(|plan| plan.start(&name, now, busy_until))
+        let free = self.plans.iter().filter(|(name, _)| !under_way.contains(*name));
+        let due = free.filter_map(|(name, plan)| Some((plan.due_at()?, name.clone())));
+        let (_, name) = due.filter(|(at, _)| *at <= now).min()?;
+        self.plans.get_mut(&name).map(|plan| plan.start(&name, now))
     }
 
     /// Takes note of the end of a run. Slots during it were counted on it.
     pub fn ended(&mut self, organization: &str, ended: &Ended) {
-        self.busy_until = Some(ended.finished_at);
         let Some(plan) = self.plans.get_mut(organization) else { return };
+        plan.busy_until = Some(ended.finished_at);
         plan.handled = ended.finished_at;
         plan.failures = if ended.status == Status::Failed { plan.failures + 1 } else { 0 };
         // Never sooner than another retry would come, whatever the API says.
@@ -255,10 +251,11 @@ impl Planner {
         self.plans.get(organization)?.due_at().map(|at| at.max(now))
     }
 
-    /// When any of them does.
+    /// When any of them does, but those of which a run is under way.
     #[must_use]
-    pub fn next_at(&self, now: Timestamp) -> Option<Timestamp> {
-        self.plans.values().filter_map(Plan::due_at).min().map(|at| at.max(now))
+    pub fn next_at(&self, now: Timestamp, under_way: &BTreeSet<String>) -> Option<Timestamp> {
+        let free = self.plans.iter().filter(|(name, _)| !under_way.contains(*name));
+        free.filter_map(|(_, plan)| plan.due_at()).min().map(|at| at.max(now))
     }
 
     /// The seconds of a minute in which something may become due.

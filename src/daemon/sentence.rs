@@ -1,6 +1,6 @@
 //! How the daemon is, in one sentence: for `systemctl status`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::clock::Timestamp;
@@ -10,6 +10,8 @@ use crate::store;
 
 /// The longest reason that is told.
 const LONGEST_CHARS: usize = 500;
+/// As many organizations are named of those that are being synced.
+const MOST_NAMED: usize = 3;
 
 /// What is known of each organization.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,10 +38,10 @@ impl From<store::LastRun> for LastRun {
 }
 
 /// `1 204 keys; last run 12:00 ok; next 13:00:07`. With several organizations, those that are not well
-/// are named.
+/// are named. What comes next is that of an organization of which no run is under way.
 pub(super) fn sentence(
     standings: &BTreeMap<String, Standing>,
-    running: Option<&str>,
+    under_way: &BTreeSet<String>,
     next: Option<Timestamp>,
     remark: Option<&str>,
 ) -> String {
@@ -57,14 +59,16 @@ pub(super) fn sentence(
         let time = &last.finished_at.to_string()[11..16];
         push(&mut text, format_args!("; last run {time} {}", last.status.as_str()));
     }
-    match (running, next) {
-        (Some(name), _) if standings.len() > 1 => push(&mut text, format_args!("; syncing {name}")),
-        (Some(_), _) => text.push_str("; syncing"),
-        (None, Some(next)) => {
-            let time = &next.to_string()[11..19];
-            push(&mut text, format_args!("; next {time}"));
+    if !under_way.is_empty() {
+        text.push_str("; syncing");
+        if standings.len() > 1 {
+            push(&mut text, format_args!(" {}", named(under_way)));
         }
-        (None, None) => text.push_str("; no further run"),
+    }
+    match next {
+        Some(next) => push(&mut text, format_args!("; next {}", &next.to_string()[11..19])),
+        None if under_way.is_empty() => text.push_str("; no further run"),
+        None => {}
     }
     for (name, last) in lasts.filter(|(_, last)| last.status != Status::Ok) {
         let reason = last.reason.as_deref().unwrap_or("no reason is known");
@@ -77,6 +81,15 @@ pub(super) fn sentence(
     text
 }
 
+/// `acme, globex and 3 more`
+fn named(names: &BTreeSet<String>) -> String {
+    let shown: Vec<&str> = names.iter().take(MOST_NAMED).map(String::as_str).collect();
+    match names.len().saturating_sub(MOST_NAMED) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 fn push(text: &mut String, more: std::fmt::Arguments<'_>) {
     // Writing into a `String` cannot fail.
     text.write_fmt(more).ok();
@@ -85,6 +98,14 @@ fn push(text: &mut String, more: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn none() -> BTreeSet<String> {
+        BTreeSet::new()
+    }
+
+    fn under_way(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -99,13 +120,13 @@ mod tests {
     #[test]
     fn one_organization_that_is_well() {
         let mut standings = BTreeMap::from([("default".to_owned(), Standing::default())]);
-        insta::assert_snapshot!(sentence(&standings, None, Some(at("2026-11-24T13:00:07Z")), None), @"0 keys; next 13:00:07");
-        insta::assert_snapshot!(sentence(&standings, Some("default"), None, None), @"0 keys; syncing");
+        insta::assert_snapshot!(sentence(&standings, &none(), Some(at("2026-11-24T13:00:07Z")), None), @"0 keys; next 13:00:07");
+        insta::assert_snapshot!(sentence(&standings, &under_way(&["default"]), None, None), @"0 keys; syncing");
         standings.insert(
             "default".to_owned(),
             standing(1_204, "2026-11-24T12:00:09Z", Status::Ok, None),
         );
-        insta::assert_snapshot!(sentence(&standings, None, Some(at("2026-11-24T13:00:07Z")), None), @"1 204 keys; last run 12:00 ok; next 13:00:07");
+        insta::assert_snapshot!(sentence(&standings, &none(), Some(at("2026-11-24T13:00:07Z")), None), @"1 204 keys; last run 12:00 ok; next 13:00:07");
     }
 
     #[test]
@@ -116,7 +137,16 @@ mod tests {
             ("other".to_owned(), standing(1, "2026-11-24T11:00:00Z", Status::Ok, None)),
         ]);
         let remark = Some("the new configuration is invalid, the old one holds");
-        insta::assert_snapshot!(sentence(&standings, None, Some(at("2026-11-24T13:00:07Z")), remark), @r"13 keys of 2 organizations; last run 12:00 failed; next 13:00:07; acme failed: the credential could not be read: \u{1b}[31m\nno such file; the new configuration is invalid, the old one holds");
-        insta::assert_snapshot!(sentence(&standings, Some("acme"), None, None), @r"13 keys of 2 organizations; last run 12:00 failed; syncing acme; acme failed: the credential could not be read: \u{1b}[31m\nno such file");
+        insta::assert_snapshot!(sentence(&standings, &none(), Some(at("2026-11-24T13:00:07Z")), remark), @r"13 keys of 2 organizations; last run 12:00 failed; next 13:00:07; acme failed: the credential could not be read: \u{1b}[31m\nno such file; the new configuration is invalid, the old one holds");
+        insta::assert_snapshot!(sentence(&standings, &under_way(&["acme"]), None, None), @r"13 keys of 2 organizations; last run 12:00 failed; syncing acme; acme failed: the credential could not be read: \u{1b}[31m\nno such file");
+    }
+    #[test]
+    fn several_that_are_synced_are_named_and_so_is_the_next_of_the_others() {
+        let names = ["acme", "globex", "hooli", "initech", "umbrella"];
+        let standings =
+            names.iter().map(|name| ((*name).to_owned(), Standing::default())).collect();
+        let next = Some(at("2026-11-24T13:00:07Z"));
+        insta::assert_snapshot!(sentence(&standings, &under_way(&names[..2]), next, None), @"0 keys of 5 organizations; syncing acme, globex; next 13:00:07");
+        insta::assert_snapshot!(sentence(&standings, &under_way(&names), None, None), @"0 keys of 5 organizations; syncing acme, globex, hooli and 2 more");
     }
 }

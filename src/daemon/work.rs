@@ -1,19 +1,21 @@
-//! One run of one organization, from the run lock to the closed database.
+//! One run of one organization, from the open database to what came of it.
 
 use std::sync::Arc;
 
-use crate::checkpoint::{self, Checkpoints};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
 use crate::run::{Status, Tally, Trigger};
 use crate::schedule::Schedule;
 use crate::stop::Stop;
-use crate::store::{self, Policy, RunDraft, Writer};
+use crate::store::{Policy, RunDraft, SharedWriter, Writer};
 use crate::sync::{self, Report, Request, Ticks};
+
+use super::database::Database;
 
 /// What a run needs; its own from beginning to end, whatever is configured meanwhile.
 pub(super) struct Job {
     pub(super) settings: Arc<Settings>,
+    pub(super) database: Arc<Database>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) stop: Stop,
     pub(super) organization: String,
@@ -60,29 +62,26 @@ pub(super) enum Outcome {
     NotBegun,
 }
 
-/// Runs the job. Between runs the lock is free, so that somebody can sync by hand.
+/// Runs the job. Runs of other organizations may be under way: they have the same database open.
 pub(super) async fn run(mut job: Job) -> Done {
     let started_at = job.clock.now();
     let organization = job.organization.clone();
-    let opened = tokio::select! {
+    let entered = tokio::select! {
         biased;
         _ = job.stop.requested() => {
             let outcome = Outcome::NotBegun;
             return Done { organization, outcome, owed: job.owed, lacks_checkpoints: false };
         }
-        opened = open(&job.settings) => opened,
+        entered = job.database.enter(&job.settings) => entered,
     };
     let mut lacks_checkpoints = false;
-    let outcome = match opened {
-        Ok((mut writer, mut checkpoints)) => {
-            note_owed(&mut writer, &mut job.owed);
-            let outcome = sync(&mut writer, &job).await;
-            prune(&mut writer, &job).await;
-            checkpoints.keep(&mut writer).await;
-            lacks_checkpoints = checkpoints.is_behind;
-            if let Err(error) = writer.close().await {
-                tracing::info!(%error, "the database could not be tidied up");
-            }
+    let outcome = match entered {
+        Ok(database) => {
+            note_owed(&mut *database.writer().lock().await, &mut job.owed);
+            let outcome = sync(database.writer(), &job).await;
+            prune(database.writer(), &job).await;
+            lacks_checkpoints = database.keep().await;
+            job.database.leave(database).await;
             outcome
         }
         Err(error) => Err(error),
@@ -92,25 +91,6 @@ pub(super) async fn run(mut job: Job) -> Done {
         Err(error) => give_up(&mut job, started_at, error),
     };
     Done { organization, outcome, owed: job.owed, lacks_checkpoints }
-}
-
-/// A database that is gone is not begun anew: somebody has to say what became of it.
-async fn open(settings: &Settings) -> Result<(Writer, Checkpoints), sync::Error> {
-    let path = &settings.database.path;
-    if !path.exists() {
-        return Err(store::Error::Gone { path: path.clone() }.into());
-    }
-    let opened = checkpoint::open(settings, settings.database.lock_timeout, |holder| {
-        tracing::info!(holder, "waiting for the run lock");
-    });
-    match opened.await {
-        Ok((writer, checkpoints)) => {
-            checkpoints.tell();
-            Ok((writer, checkpoints))
-        }
-        Err(checkpoint::Error::Store(error)) => Err(error.into()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Leaves what is owed to the run that follows, which records it first.
@@ -125,7 +105,7 @@ fn note_owed(writer: &mut Writer, owed: &mut Vec<Owed>) {
     }
 }
 
-async fn sync(writer: &mut Writer, job: &Job) -> Result<Report, sync::Error> {
+async fn sync(writer: &SharedWriter, job: &Job) -> Result<Report, sync::Error> {
     let Job { settings, organization, .. } = job;
     let Some(configured) = settings.organization(organization) else {
         // The planner and the settings are replaced together.
@@ -152,15 +132,19 @@ async fn sync(writer: &mut Writer, job: &Job) -> Result<Report, sync::Error> {
 }
 
 /// Throws away what is no longer kept. Who wants to stop need not wait for it: nothing of it is done then.
-async fn prune(writer: &mut Writer, job: &Job) {
+async fn prune(writer: &SharedWriter, job: &Job) {
     if !job.policy.is_set() {
         return;
     }
     let (organization, actor) = (&job.organization, crate::actor::system_user());
+    let pruning = async {
+        let mut writer = writer.lock().await;
+        writer.prune(organization, job.policy, job.clock.now(), &actor).await
+    };
     let pruned = tokio::select! {
         biased;
         _ = job.stop.requested() => return,
-        pruned = writer.prune(organization, job.policy, job.clock.now(), &actor) => pruned,
+        pruned = pruning => pruned,
     };
     match pruned {
         Ok(None) => {}

@@ -25,7 +25,7 @@ pub use human::{count, duration, grouped};
 pub use json::to_json;
 pub use listing::{Cell, Column, Format, Kind, ListingWriter};
 pub use printer::{Printer, Stream, Terminal};
-pub use progress::Progress;
+pub use progress::{Progress, ProgressLines};
 pub use report::is_closed;
 
 use std::io;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::harmless::{harmless, width};
 use super::paint::{Style, paint};
-use super::progress::Progress;
+use super::progress::ProgressLines;
 use super::{Result, json};
 
 /// Before the word of an outcome, and how wide that is.
@@ -152,14 +152,13 @@ impl Printer {
         self.err_line(&format!("{label} {}", harmless(text)));
     }
 
-    /// Shows that the keys of an organization are coming in, if standard error is a terminal and
-    /// we are not quiet. `expected` is their number in the last snapshot.
+    /// Where lines show that keys are coming in, if standard error is a terminal and we are not quiet.
     #[must_use]
-    pub fn progress(&self, organization: &str, expected: Option<u64>) -> Progress {
+    pub fn progress(&self) -> ProgressLines {
         if self.quiet || !self.err.terminal.interactive {
-            return Progress::hidden();
+            return ProgressLines::hidden();
         }
-        Progress::start(organization, expected, self.err.terminal.colour)
+        ProgressLines::on_stderr(self.err.terminal.colour)
     }
 
     /// Hands all that was printed to the system. To be called before the end: dropping a printer

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::harmless::{harmless, shortened};
 use super::human::{count, grouped};
@@ -12,6 +12,52 @@ const TICK: Duration = Duration::from_millis(120);
 /// Longer messages are cut.
 const MESSAGE_MAX: usize = 60;
 
+/// A line for each organization whose keys are coming in, one below the other.
+#[derive(Debug)]
+pub struct ProgressLines {
+    lines: MultiProgress,
+    colour: bool,
+}
+
+impl ProgressLines {
+    /// Shows nothing.
+    #[must_use]
+    pub fn hidden() -> Self {
+        Self::on(ProgressDrawTarget::hidden(), false)
+    }
+
+    pub(super) fn on_stderr(colour: bool) -> Self {
+        Self::on(ProgressDrawTarget::stderr(), colour)
+    }
+
+    fn on(target: ProgressDrawTarget, colour: bool) -> Self {
+        Self { lines: MultiProgress::with_draw_target(target), colour }
+    }
+
+    /// Begins a line. With the number of keys that is expected (that in the last snapshot), a bar; otherwise a
+    /// spinner with counts.
+    #[must_use]
+    pub fn start(&self, organization: &str, expected: Option<u64>) -> Progress {
+        let progress = self.add(organization, expected);
+        if !self.lines.is_hidden() {
+            progress.bar.enable_steady_tick(TICK);
+        }
+        progress
+    }
+
+    fn add(&self, organization: &str, expected: Option<u64>) -> Progress {
+        let expected = expected.filter(|&keys| keys > 0);
+        // Nothing is drawn before it has its place among the others.
+        let bar = ProgressBar::with_draw_target(expected, ProgressDrawTarget::hidden())
+            .with_style(style(expected.is_some(), self.colour))
+            .with_prefix(harmless(organization).into_owned())
+            .with_finish(indicatif::ProgressFinish::AndClear);
+        let progress = Progress { bar: self.lines.add(bar) };
+        progress.message("listing keys");
+        progress
+    }
+}
+
 /// How far the listing of one organization has come. Clones show the same line; dropping the last
 /// one clears it.
 #[derive(Debug, Clone)]
@@ -20,35 +66,6 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Shows nothing.
-    #[must_use]
-    pub fn hidden() -> Self {
-        Self { bar: ProgressBar::hidden() }
-    }
-
-    /// With the number of keys that is expected, a bar; otherwise a spinner with counts.
-    pub(super) fn start(organization: &str, expected: Option<u64>, colour: bool) -> Self {
-        let progress = Self::on(ProgressDrawTarget::stderr(), organization, expected, colour);
-        progress.bar.enable_steady_tick(TICK);
-        progress
-    }
-
-    fn on(
-        target: ProgressDrawTarget,
-        organization: &str,
-        expected: Option<u64>,
-        colour: bool,
-    ) -> Self {
-        let expected = expected.filter(|&keys| keys > 0);
-        let bar = ProgressBar::with_draw_target(expected, target)
-            .with_style(style(expected.is_some(), colour))
-            .with_prefix(harmless(organization).into_owned())
-            .with_finish(indicatif::ProgressFinish::AndClear);
-        let progress = Self { bar };
-        progress.message("listing keys");
-        progress
-    }
-
     /// So many keys have come, in so many pages.
     pub fn advance(&self, keys_so_far: u64, pages: u64) {
         self.bar.set_position(keys_so_far);
@@ -134,10 +151,15 @@ mod tests {
         }
     }
 
-    fn drawn(expected: Option<u64>) -> (Progress, Captured) {
+    fn lines() -> (ProgressLines, Captured) {
         let terminal = Drawn::default();
         let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
-        (Progress::on(target, "acme", expected, false), terminal.0)
+        (ProgressLines::on(target, false), terminal.0)
+    }
+
+    fn drawn(expected: Option<u64>) -> (Progress, Captured) {
+        let (lines, drawn) = lines();
+        (lines.add("acme", expected), drawn)
     }
 
     fn last_line(drawn: &Captured) -> String {
@@ -174,10 +196,31 @@ mod tests {
     }
 
     #[test]
+    fn each_organization_has_its_own_line() {
+        let (lines, drawn) = lines();
+        let (acme, globex) = (lines.add("acme", None), lines.add("globex", None));
+        acme.advance(100, 1);
+        globex.advance(200, 2);
+        acme.bar.tick();
+        globex.bar.tick();
+        let shows = |text: &str| {
+            let last = drawn.text().lines().rfind(|line| line.contains(text)).map(str::to_owned);
+            last.unwrap_or_default()
+        };
+        insta::assert_snapshot!(shows("acme"), @"⠉ acme 100 keys, 1 page");
+        insta::assert_snapshot!(shows("globex"), @"⠉ globex 200 keys, 2 pages");
+        acme.finish();
+        // What is drawn last, once the first one is done.
+        let before = drawn.text().len();
+        globex.bar.tick();
+        let after = drawn.text()[before..].to_owned();
+        assert!(after.contains("globex") && !after.contains("acme"), "{after}");
+    }
+
+    #[test]
     fn nothing_is_drawn_where_nobody_looks() {
-        assert!(
-            printer(crate::output::Terminal::PLAIN, false).0.progress("acme", None).bar.is_hidden()
-        );
-        assert!(printer(in_colour(80), true).0.progress("acme", None).bar.is_hidden());
+        let plain = printer(crate::output::Terminal::PLAIN, false).0;
+        assert!(plain.progress().start("acme", None).bar.is_hidden());
+        assert!(printer(in_colour(80), true).0.progress().start("acme", None).bar.is_hidden());
     }
 }

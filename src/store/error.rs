@@ -15,6 +15,10 @@ pub enum Error {
     NotText { path: PathBuf },
     #[error("the database `{path}` is gone")]
     Gone { path: PathBuf },
+    #[error("the organization `{name}` was renamed: it is called `{now}` now")]
+    FormerName { name: String, now: String },
+    #[error("the database `{path}` is another file than the one that runs under way have open")]
+    Replaced { path: PathBuf },
     #[error("`{path}` is no SQLite database")]
     NotADatabase { path: PathBuf },
     #[error("`{path}` is a SQLite database, but not one of keydrift's")]
@@ -79,8 +83,8 @@ impl Error {
                 "name a file that is not there yet: a backup never takes the place of another".to_owned()
             }
             Self::NotText { .. } => "name another file".to_owned(),
-            Self::Gone { .. } => {
-                "bring it back, or restart the daemon to begin a new one".to_owned()
+            Self::Gone { .. } | Self::Replaced { .. } | Self::FormerName { .. } => {
+                self.hint_on_names()?
             }
             Self::NotADatabase { .. } | Self::NotOurs { .. } => {
                 "name another file with `--database` or the setting `database.path`; this one was left as it is"
@@ -130,6 +134,22 @@ impl Error {
                     .to_owned()
             }
             Self::Sqlite { .. } | Self::Migrate { .. } => return None,
+        })
+    }
+
+    fn hint_on_names(&self) -> Option<String> {
+        Some(match self {
+            Self::Gone { .. } => {
+                "bring it back, or restart the daemon to begin a new one".to_owned()
+            }
+            Self::Replaced { .. } => {
+                "it is used as soon as those runs have ended; what they record goes into the old file"
+                    .to_owned()
+            }
+            Self::FormerName { name, now } => format!(
+                "rename `[organizations.{name}]` to `[organizations.{now}]` in the configuration; another organization needs a name that none had before"
+            ),
+            _ => return None,
         })
     }
 

@@ -65,14 +65,7 @@ impl Writer {
         actor: &str,
     ) -> Result<(), sqlx::Error> {
         let mut transaction = self.connection.begin_with("begin immediate").await?;
-        let latest: i64 = sqlx::query_scalar(
-            "select max(ifnull((select max(finished_at) from runs), ?1),
-                        ifnull((select max(acted_at) from acts), ?1), ?1)",
-        )
-        .bind(now.unix())
-        .fetch_one(&mut *transaction)
-        .await?;
-        let acted_at = Timestamp::from_unix(latest).unwrap_or(now);
+        let acted_at = latest_time(&mut transaction, now).await?;
         for AcceptedLink { origin, detail } in accepted {
             // An organization of which the database does not know (any more).
             sqlx::query(
@@ -94,6 +87,21 @@ impl Writer {
         }
         transaction.commit().await
     }
+}
+
+/// The time of an act: never earlier than `now`, nor than any run or act.
+pub(super) async fn latest_time(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+) -> Result<Timestamp, sqlx::Error> {
+    let latest: i64 = sqlx::query_scalar(
+        "select max(ifnull((select max(finished_at) from runs), ?1),
+                    ifnull((select max(acted_at) from acts), ?1), ?1)",
+    )
+    .bind(now.unix())
+    .fetch_one(connection)
+    .await?;
+    Ok(Timestamp::from_unix(latest).unwrap_or(now))
 }
 
 impl Links<'_> {
@@ -121,6 +129,25 @@ impl Links<'_> {
         .fetch_all(&mut *self.connection)
         .await
         .map_err(|source| Error::from_sqlx(self.path, source))
+    }
+
+    /// The name under which the chain of an organization began, by the name that it has now.
+    pub async fn origin_of(&mut self, name: &str) -> Result<Option<String>, Error> {
+        let origin: Result<Option<Option<String>>, _> =
+            sqlx::query_scalar("select origin from organizations where name = ?1")
+                .bind(name)
+                .fetch_optional(&mut *self.connection)
+                .await;
+        Ok(origin.map_err(|source| Error::from_sqlx(self.path, source))?.flatten())
+    }
+
+    /// The name that an organization has now, by that under which its chain began.
+    pub async fn name_of(&mut self, origin: &str) -> Result<Option<String>, Error> {
+        sqlx::query_scalar("select name from organizations where origin = ?1")
+            .bind(origin)
+            .fetch_optional(&mut *self.connection)
+            .await
+            .map_err(|source| Error::from_sqlx(self.path, source))
     }
 
     /// The link of an organization at a place: `None` if there is none, or none with a digest.

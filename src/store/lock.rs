@@ -1,8 +1,8 @@
 //! One process at a time syncs into a database.
 //!
 //! The lock is on a file beside the database and is the kernel's, so that it goes with the process that
-//! holds it, however that ends. What the file says is a note for others: who holds the lock, and which run
-//! is in hand. A run that it still names when the lock is free was killed, or its row could not be written:
+//! holds it, however that ends. What the file says is a note for others: who holds the lock, and which runs
+//! are in hand. A run that it still names when the lock is free was killed, or its row could not be written:
 //! the next holder records it.
 
 use std::collections::BTreeMap;
@@ -23,8 +23,10 @@ use crate::clock::Timestamp;
 use crate::run::{Status, Tally, Trigger};
 
 /// The note always has this size, so that writing it needs no space on the disk once it is there. Enough
-/// for a hundred runs, one of each organization.
+/// for a hundred runs, in hand or owed.
 const NOTE_BYTES: usize = 64 * 1024;
+/// As many organizations are named to who waits.
+const MOST_NAMED: usize = 3;
 /// As many links in a row as Linux follows.
 const LINKS: u8 = 40;
 /// Notices of one run in the note.
@@ -43,7 +45,12 @@ pub struct RunLock {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Note {
     pid: u32,
+    /// The run in hand, where only one could be: read, but no longer written.
+    #[serde(default, skip_serializing)]
     run: Option<RunNote>,
+    /// Those in hand, in the order in which they began.
+    #[serde(default)]
+    runs: Vec<RunNote>,
     /// Runs that ended, or were ended, without a row in the history, oldest first.
     #[serde(default)]
     owed: Vec<RunNote>,
@@ -114,13 +121,31 @@ impl RunNote {
     }
 }
 
+impl Note {
+    fn in_hand(&self) -> impl Iterator<Item = &RunNote> {
+        self.run.iter().chain(&self.runs)
+    }
+}
+
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "process {}", self.pid)?;
-        let Some(run) = &self.run else { return Ok(()) };
-        write!(f, " (a sync of `{}`", run.organization)?;
-        match Timestamp::from_unix(run.started_at) {
-            Some(started_at) => write!(f, " since {started_at})"),
+        let Some(began) = self.in_hand().map(|run| run.started_at).min() else { return Ok(()) };
+        let names: Vec<String> =
+            self.in_hand().map(|run| format!("`{}`", run.organization)).collect();
+        match names.as_slice() {
+            [] => {}
+            [name] => write!(f, " (a sync of {name}")?,
+            [names @ .., last] if names.len() < MOST_NAMED => {
+                write!(f, " (syncs of {} and {last}", names.join(", "))?;
+            }
+            names => {
+                let (first, further) = names.split_at(MOST_NAMED);
+                write!(f, " (syncs of {} and {} more", first.join(", "), further.len())?;
+            }
+        }
+        match Timestamp::from_unix(began) {
+            Some(began) => write!(f, " since {began})"),
             None => f.write_str(")"),
         }
     }
@@ -197,13 +222,15 @@ impl RunLock {
         }
     }
 
-    /// The lock just taken. A run that the holder before had in hand was killed with it; a note that
+    /// The lock just taken. Runs that the holder before had in hand were killed with it; a note that
     /// can't be read tells of none.
     fn hold(file: File, path: PathBuf) -> Self {
         let left = read_note(&file).ok().flatten();
-        let owed =
-            left.map_or_else(Vec::new, |note| note.owed.into_iter().chain(note.run).collect());
-        Self { file, path, note: Note { pid: std::process::id(), run: None, owed } }
+        let owed = left.map_or_else(Vec::new, |note| {
+            note.owed.into_iter().chain(note.run).chain(note.runs).collect()
+        });
+        let note = Note { pid: std::process::id(), run: None, runs: Vec::new(), owed };
+        Self { file, path, note }
     }
 
     /// Until when runs that are still owed account for their organizations.
@@ -218,16 +245,22 @@ impl RunLock {
         until
     }
 
-    /// The oldest run that is without an end in the history, the one in hand apart.
+    /// The oldest run that is without an end in the history, those in hand apart.
     pub(super) fn leftover(&self) -> Option<RunNote> {
         self.note.owed.first().cloned()
     }
 
-    /// Says that a run is in hand.
+    /// Says that a run is in hand. One of the same organization that is in hand already never ended.
     pub(super) fn begin(&mut self, run: RunNote) -> Result<(), Error> {
-        let unended = self.note.run.replace(run);
-        self.note.owed.extend(unended);
-        self.write_fitting().map_err(|source| self.failed(source))
+        let is_unended = |other: &mut RunNote| other.organization == run.organization;
+        self.note.owed.extend(self.note.runs.extract_if(.., is_unended));
+        let token = run.token;
+        self.note.runs.push(run);
+        self.write_fitting().map_err(|source| {
+            // It does not begin: nor must it stand in the way of the notes of others.
+            self.forget(token);
+            self.failed(source)
+        })
     }
 
     /// Says that a run is owed.
@@ -244,7 +277,7 @@ impl RunLock {
     }
 
     fn forget(&mut self, token: i64) {
-        self.note.run.take_if(|run| run.token == token);
+        self.note.runs.retain(|run| run.token != token);
         self.note.owed.retain(|run| run.token != token);
     }
 

@@ -1,6 +1,7 @@
 //! The database: every line of SQL, and nothing else knows that it is `SQLite`.
 //!
-//! [`Writer`] records runs: one process at a time, one transaction a run. [`Reader`] answers questions,
+//! [`Writer`] records runs: one process at a time, one transaction a run. Runs of several organizations go side by
+//! side and have it in turns ([`SharedWriter`]). [`Reader`] answers questions,
 //! never writes, and neither blocks the writer nor is blocked by it (WAL).
 
 mod adopt;
@@ -25,12 +26,14 @@ mod past;
 mod projects;
 mod read;
 mod record;
+mod rename;
 mod replay;
 mod retention;
 mod rows;
 mod schema;
 mod scrub;
 mod settle;
+mod shared;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -57,9 +60,11 @@ pub use pack::Period;
 pub use past::{LastRun, Past};
 pub use read::{EventFilter, EventRow, KeyFilter, KeyRow, Reader, RunRow};
 pub use record::{CutShort, Outcome, Recorded, RunDraft, Withholding};
+pub use rename::Renaming;
 pub use replay::Adoption;
 pub use retention::{Policy, Pruned};
 pub use schema::SchemaDrift;
+pub use shared::SharedWriter;
 pub use snapshot::Accepted;
 pub use window::Window;
 

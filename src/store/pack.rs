@@ -113,7 +113,7 @@ async fn load(
     let at = read_span(connection, &mut verifier, &mut aside, (0, 0), until).await?;
     feed_acts(&mut verifier, &mut aside.acts, until, from);
     // Of what was there before the chain, only all of it together has a digest.
-    let (start, before, pending) = if verifier.is_unchained() {
+    let (mut start, before, pending) = if verifier.is_unchained() {
         refuse_before_chain(connection).await?;
         (Start::default(), Inventories::new(), load_acts(connection).await?.into())
     } else {
@@ -127,6 +127,7 @@ async fn load(
     feed_acts(&mut verifier, &mut aside.acts, until, to);
     let left: BTreeSet<i64> = aside.acts.iter().map(|act| act.act_id).collect();
     verifier.end_coverage(to);
+    verifier.end_names(&mut start, &aside.acts);
     let (_, after) = verifier.pause();
     let mut files = vec![
         ("keys_before.ndjson", inventory_lines(&before, true)),

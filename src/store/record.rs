@@ -9,6 +9,7 @@ use super::changes::{Rows, plan_changes, write_changes};
 use super::error::Error;
 use super::open;
 use super::projects::{Source, write_fields, write_projects};
+use super::rename::find_by_any_name;
 use super::snapshot::{ids_json, last_ok_run};
 use crate::audit::{Digest, PartDigest, RunHeader};
 use crate::clock::Timestamp;
@@ -199,14 +200,15 @@ async fn number(
     connection: &mut SqliteConnection,
     organization: &str,
 ) -> Result<Numbers, sqlx::Error> {
-    let insert =
-        "insert into organizations (name, origin) values (?1, ?1) on conflict (name) do nothing";
-    sqlx::query(insert).bind(organization).execute(&mut *connection).await?;
-    let organization: i64 =
-        sqlx::query_scalar("select organization from organizations where name = ?1")
-            .bind(organization)
-            .fetch_one(&mut *connection)
-            .await?;
+    // A run from before it was renamed, which is recorded only now, has its name of then.
+    let known = find_by_any_name(connection, organization).await?;
+    let organization = if let Some((organization, _)) = known {
+        organization
+    } else {
+        let insert =
+            "insert into organizations (name, origin) values (?1, ?1) returning organization";
+        sqlx::query_scalar(insert).bind(organization).fetch_one(&mut *connection).await?
+    };
     let row: (i64, i64, i64, i64, i64, i64, i64, Option<i64>) = sqlx::query_as(
         // The newest ones may be pruned: no number comes twice.
         "select (select ifnull(max(run_id), 0) from runs) + 1,

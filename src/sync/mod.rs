@@ -4,7 +4,8 @@
 //!
 //! 1. The note beside the run lock says that the run began. If we die from here on, the next writer
 //!    records it as interrupted.
-//! 2. Listing, comparing and looking up write nothing.
+//! 2. Listing, comparing and looking up write nothing. Runs of other organizations go on meanwhile: the writer
+//!    is shared with them, and never taken while this one waits for the network.
 //! 3. One transaction holds the snapshot, the events and the run's row. Before it commits, nothing of the
 //!    run is in the history; after it, all of it is, and the note's token says so.
 //! 4. The note is cleared. If the transaction failed, the note says how the run ended instead, and the
@@ -31,7 +32,8 @@ use crate::schedule::Schedule;
 use crate::secret::{self, Credential};
 use crate::stop::Stop;
 use crate::store::{
-    self, Accepted, CutShort, Outcome, Recorded, RunDraft, RunNote, Withholding, Writer,
+    self, Accepted, CutShort, Outcome, Recorded, RunDraft, RunNote, SharedWriter, Withholding,
+    Writer,
 };
 
 use announce::{News, announce};
@@ -227,16 +229,16 @@ struct Ledger {
 /// is an error only if it could not even begin.
 #[tracing::instrument(name = "sync.run", skip_all, fields(org.label = %request.organization.name))]
 pub async fn run(
-    writer: &mut Writer,
+    writer: &SharedWriter,
     clock: &Arc<dyn Clock>,
     request: &Request<'_>,
 ) -> Result<Report, Error> {
     let began = Instant::now();
-    let accepted = load_accepted(writer, request).await?;
+    let accepted = load_accepted(&mut *writer.lock().await, request).await?;
     let started_at = clock.now();
     let token = new_token();
     let organization = request.organization.name.as_str();
-    writer.begin_run(&RunNote {
+    writer.lock().await.begin_run(&RunNote {
         organization: organization.to_owned(),
         trigger: request.trigger,
         started_at: started_at.unix(),
@@ -249,6 +251,8 @@ pub async fn run(
     ledger.notices.extend(request.ticks.gap.map(str::to_owned));
     let attempt = attempt(writer, clock, request, accepted, &mut ledger).await;
     let error = attempt.as_ref().err().map(|failure| &failure.error);
+    // The time is asked for when it is this run's turn: runs end in the order in which they are recorded.
+    let mut writer = writer.lock().await;
     let finished_at = clock.now();
     let since = request.ticks.since.unwrap_or(started_at);
     let passed = |schedule: &Schedule| schedule.slots_between(since, finished_at);
@@ -265,7 +269,8 @@ pub async fn run(
         cut_short: error.and_then(Error::cut_short),
     };
     let news = attempt.as_ref().map(|findings| News::of(&findings.changes)).unwrap_or_default();
-    let mut report = conclude(writer, draft, attempt).await;
+    let mut report = conclude(&mut writer, draft, attempt).await;
+    drop(writer);
     report.duration = began.elapsed();
     report.settled = ledger.settled;
     report.outcomes = ledger.outcomes;
@@ -345,20 +350,20 @@ fn owe(writer: &mut Writer, draft: &RunDraft, report: &mut Report, unwritten: st
 
 /// Lists, judges and compares. Nothing is written.
 async fn attempt(
-    writer: &mut Writer,
+    writer: &SharedWriter,
     clock: &Arc<dyn Clock>,
     request: &Request<'_>,
     accepted: Option<Accepted>,
     ledger: &mut Ledger,
 ) -> Result<Findings, Failure> {
     // Earlier runs come first in the history. Where they can't be recorded, neither can this one be.
-    while let Some(run) = writer.settle_run(clock.now()).await? {
+    while let Some(run) = writer.lock().await.settle_run(clock.now()).await? {
         ledger.settled.push(run);
     }
     let name = request.organization.name.as_str();
     let credential = (request.credential)()?;
     ledger.credential_is_copy = credential.is_copy();
-    let (snapshot, header_before) = writer.load_snapshot(name).await?;
+    let (snapshot, header_before) = writer.lock().await.load_snapshot(name).await?;
     let mut comparison =
         Comparison::new(snapshot, |redacted: &str| credential.matches_redacted(redacted));
 
@@ -388,7 +393,7 @@ async fn attempt(
     if let Some(accepted) = &accepted {
         ledger.notices.push(note_accepted(accepted));
     }
-    let returning = writer.load_gone(name, &comparison.appeared()).await?;
+    let returning = writer.lock().await.load_gone(name, &comparison.appeared()).await?;
     let changes = comparison.finish(&removals.gone, &returning);
     ledger.tally.unconfirmed = changes.unconfirmed.len() as u64;
     let told = changes.notices.iter().filter(|notice| notice.kind.is_told());
@@ -420,10 +425,12 @@ async fn unless_stopped<T>(
     }
 }
 
+/// What the request builds on. Of an organization that has another name by now, nothing begins.
 async fn load_accepted(
     writer: &mut Writer,
     request: &Request<'_>,
 ) -> Result<Option<Accepted>, Error> {
+    writer.refuse_former_name(request.organization.name.as_str()).await?;
     if !request.accept {
         return Ok(None);
     }

@@ -9,7 +9,7 @@ use keydrift::config::{self, Environment, Inputs, Settings};
 use keydrift::run::{Status, Trigger};
 use keydrift::sim::{ANY_PORT, Organization, Server};
 use keydrift::stop::Stop;
-use keydrift::store::Writer;
+use keydrift::store::{SharedWriter, Writer};
 use keydrift::sync::{self, Report, Request, Ticks};
 use serde_json::json;
 use tempfile::TempDir;
@@ -69,8 +69,9 @@ impl Machine {
         };
         let report = sql::block_on(async {
             let wait = Duration::ZERO;
-            let mut writer = Writer::open(&self.database(), wait, |_| {}).await.unwrap();
-            let report = sync::run(&mut writer, &clock, &request).await.unwrap();
+            let writer = Writer::open(&self.database(), wait, |_| {}).await.unwrap();
+            let writer = SharedWriter::from(writer);
+            let report = sync::run(&writer, &clock, &request).await.unwrap();
             writer.close().await.unwrap();
             report
         });

@@ -10,9 +10,9 @@ use serde_json::{Map, Value};
 
 use crate::support::{History, Keydrift, Ran, World, sql};
 
-type Files = BTreeMap<String, Vec<u8>>;
+pub type Files = BTreeMap<String, Vec<u8>>;
 
-fn make(history: &History, from: &str, to: &str, name: &str) -> PathBuf {
+pub fn make(history: &History, from: &str, to: &str, name: &str) -> PathBuf {
     let path = history.world.path().join(name);
     let output = path.to_str().unwrap();
     history.world.keydrift(&["evidence", "--from", from, "--to", to, "-o", output]).succeeds();
@@ -20,7 +20,7 @@ fn make(history: &History, from: &str, to: &str, name: &str) -> PathBuf {
 }
 
 /// With nothing but the file.
-fn verify(pack: &Path) -> Ran {
+pub fn verify(pack: &Path) -> Ran {
     let home = tempfile::tempdir().unwrap();
     Keydrift::new(home.path()).args(["evidence", "verify"]).arg(pack).run()
 }
@@ -28,7 +28,7 @@ fn verify(pack: &Path) -> Ran {
 /// What the script says of the unpacked files, held against what the binary said; loudly, where there is no Python.
 #[expect(clippy::print_stderr, reason = "nobody may take it for tested")]
 #[track_caller]
-fn script_agrees(pack: &Path, ran: &Ran, keys: &[&str]) {
+pub fn script_agrees(pack: &Path, ran: &Ran, keys: &[&str]) {
     let directory = tempfile::tempdir().unwrap();
     for (name, content) in files(pack) {
         std::fs::write(directory.path().join(name), content).unwrap();
@@ -51,12 +51,12 @@ fn script_agrees(pack: &Path, ran: &Ran, keys: &[&str]) {
     assert_eq!(bad(&said), bad(&ran.stdout), "the script: {said}\nthe binary: {ran}");
 }
 
-fn files(pack: &Path) -> Files {
+pub fn files(pack: &Path) -> Files {
     archive::read(std::fs::File::open(pack).unwrap()).unwrap()
 }
 
 /// Packs the files as somebody would who edits them, and the manifest with them.
-fn pack_again(files: &Files, path: &Path) {
+pub fn pack_again(files: &Files, path: &Path) {
     let mut manifest = Manifest::read(&files[MANIFEST]).unwrap();
     let mut builder = Builder::new(std::fs::File::create(path).unwrap(), 0);
     for (name, content) in files.iter().filter(|(name, _)| *name != MANIFEST) {

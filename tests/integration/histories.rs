@@ -14,7 +14,7 @@ use keydrift::sim::{
     VanishedCursor,
 };
 use keydrift::stop::Stop;
-use keydrift::store::Writer;
+use keydrift::store::{SharedWriter, Writer};
 use keydrift::sync::{self, Report};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, RngSeed, TestRunner};
@@ -157,7 +157,7 @@ struct Life {
     settings: Settings,
     runtime: tokio::runtime::Runtime,
     /// Opened once, as a daemon would.
-    writer: Option<Writer>,
+    writer: Option<SharedWriter>,
     own: Option<String>,
     headers: bool,
     by_binary: bool,
@@ -248,7 +248,8 @@ impl Life {
             let writer = match &mut self.writer {
                 Some(writer) => writer,
                 none => {
-                    none.insert(Writer::open(&path, Duration::ZERO, |_| {}).await.expect("one"))
+                    let writer = Writer::open(&path, Duration::ZERO, |_| {}).await.expect("one");
+                    none.insert(writer.into())
                 }
             };
             sync::run(writer, &clock, &request).await.expect("a report")

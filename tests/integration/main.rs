@@ -33,6 +33,8 @@ mod messages;
 mod organizations;
 mod pitfalls;
 mod removals;
+mod renames;
 mod retention;
+mod side_by_side;
 mod soak;
 mod verify;

@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Chain, Current, Gap, Overdue, Problem, Verdict};
 use crate::audit::keyframe::Horizons;
-use crate::audit::link::{Link, Part, PartDigest, PartHasher};
+use crate::audit::link::{ActKind, Link, Part, PartDigest, PartHasher};
 use crate::audit::record::{ActRecord, NoticeRecord, RunRecord};
 use crate::audit::replay::Replay;
 use crate::clock::Timestamp;
 
 impl Chain {
-    pub(super) fn new(organization: String, origin: String, problem: Option<Problem>) -> Self {
+    pub(super) fn new(organization: String, origin: String) -> Self {
+        let (named, called) = (origin.clone(), organization.clone());
         let verdict = Verdict {
             organization,
+            origin,
             runs: 0,
             events: 0,
             first: None,
@@ -22,12 +24,13 @@ impl Chain {
             gaps: Vec::new(),
             adopted_unchecked: false,
             acts: Vec::new(),
-            problem,
+            problem: None,
             good_until: None,
         };
         Self {
-            origin,
             verdict,
+            named,
+            called,
             head: None,
             last_run_id: 0,
             resumed_after: 0,
@@ -130,7 +133,7 @@ impl Chain {
             return Some("what was before the chain was not adopted by it".to_owned());
         }
         self.verdict.chained_from.get_or_insert(run.run_id);
-        let header = run.header(&self.origin);
+        let header = run.header(&self.verdict.origin);
         let previous = self.head.replace(digest);
         self.verdict.head = Some((Link::Run(run.run_id), digest));
         if header.digest(previous, parts) == digest {
@@ -160,7 +163,7 @@ impl Chain {
             return Some("it has no digest, though the chain had begun".to_owned());
         }
         if let Some(adopting) = &mut self.unchained {
-            adopting.run(&run.header(&self.origin));
+            adopting.run(&run.header(&self.verdict.origin));
         }
         None
     }
@@ -200,7 +203,7 @@ impl Chain {
             self.fail(Some(act.after_run_id), &format!("act {} is not behind its run", act.act_id));
             return;
         }
-        let digest = act.link(&self.origin).digest(self.head);
+        let digest = act.link(&self.verdict.origin).digest(self.head);
         if act.digest != Some(digest) {
             let what = format!("act {} was edited, or the link before it", act.act_id);
             self.fail_here(Some(run_id), &what);
@@ -229,9 +232,38 @@ impl Chain {
             self.fail(Some(run_id), &what);
             return;
         }
+        if let Some(what) = self.rename(&act) {
+            self.fail(Some(run_id), &what);
+            return;
+        }
         self.head = Some(digest);
         self.verdict.head = Some((Link::Act(act.act_id), digest));
         self.verdict.acts.push(act);
+    }
+
+    /// Follows an act that renames it. What is wrong with one that does not begin with its name.
+    pub(super) fn rename(&mut self, act: &ActRecord) -> Option<String> {
+        if act.kind != ActKind::Renamed.as_str() {
+            return None;
+        }
+        let detail = act.detail();
+        let (Some(from), Some(to)) = (detail["from"].as_str(), detail["to"].as_str()) else {
+            return Some(format!("act {} does not say what it renamed", act.act_id));
+        };
+        let named = std::mem::replace(&mut self.named, to.to_owned());
+        (named != from).then(|| {
+            format!("act {} renamed it from `{from}`, and it was called `{named}`", act.act_id)
+        })
+    }
+
+    /// The name is none of the history's own: it must be the one that the renames lead to.
+    pub(super) fn check_name(&mut self) {
+        if self.named != self.called {
+            let Self { named, called, .. } = self;
+            let what =
+                format!("it is called `{called}`, and its history leads to the name `{named}`");
+            self.fail(None, &what);
+        }
     }
 
     pub(super) fn finish(mut self) -> Verdict {
@@ -249,6 +281,7 @@ impl Chain {
             );
             self.fail_here(last, &what);
         }
+        self.check_name();
         self.verdict
     }
 }

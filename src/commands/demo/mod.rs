@@ -120,7 +120,7 @@ async fn play(
 ) -> anyhow::Result<()> {
     let clock = Arc::new(ManualClock::new(begin));
     let wait = settings.database.lock_timeout;
-    let (mut writer, mut checkpoints) = checkpoint::open(settings, wait, |_| {}).await?;
+    let opened = checkpoint::Shared::from(checkpoint::open(settings, wait, |_| {}).await?);
     context.printer.heading("A fortnight of a simulated organization, one sync a day")?;
     context
         .printer
@@ -130,14 +130,14 @@ async fn play(
         clock.set(day.time(begin));
         organization.with(|organization| organization.set_now(clock.now().unix()));
         (day.happens)(organization);
-        let report = story::sync(&mut writer, &clock, settings).await?;
-        checkpoints.keep(&mut writer).await;
+        let report = story::sync(opened.writer(), &clock, settings).await?;
+        opened.keep().await;
         organization.clear_faults();
         context.printer.line(&format!("day {:>2}  {}", day.number, day.tells))?;
         let (status, outcome) = story::outcome(&report);
         context.printer.outcome(status, &outcome)?;
     }
-    writer.close().await?;
+    opened.close().await?;
     Ok(())
 }
 

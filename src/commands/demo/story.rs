@@ -9,7 +9,7 @@ use crate::output;
 use crate::run::{EventCounts, Status, Trigger};
 use crate::sim::{Fault, Handle, Matcher, Organization};
 use crate::stop::Stop;
-use crate::store::Writer;
+use crate::store::SharedWriter;
 use crate::sync::{self, Report, Request, Ticks};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -181,7 +181,7 @@ fn forget_most(organization: &Handle) {
 
 /// One sync at the time that the clock shows.
 pub(super) async fn sync(
-    writer: &mut Writer,
+    writer: &SharedWriter,
     clock: &Arc<ManualClock>,
     settings: &Settings,
 ) -> anyhow::Result<Report> {

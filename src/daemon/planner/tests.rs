@@ -10,6 +10,10 @@ fn time(after_noon: i64) -> Timestamp {
     Timestamp::from_unix(NOON + after_noon).unwrap()
 }
 
+fn nothing() -> BTreeSet<String> {
+    BTreeSet::new()
+}
+
 fn schedule(cron: &str) -> Schedule {
     Schedule::new(cron.parse().unwrap(), Tz::UTC, Duration::ZERO, "", "")
 }
@@ -27,7 +31,9 @@ fn past(finished: i64) -> Past {
 
 /// The run that begins then, as its trigger, and what it says of slots.
 fn next(planner: &mut Planner, after_noon: i64) -> Option<(Trigger, u64, u64)> {
-    planner.next(time(after_noon)).map(|start| (start.trigger, start.missed, start.skipped))
+    planner
+        .next(time(after_noon), &nothing())
+        .map(|start| (start.trigger, start.missed, start.skipped))
 }
 
 fn end(planner: &mut Planner, began: i64, ended: i64, status: Status) {
@@ -41,7 +47,7 @@ fn a_first_start_runs_at_once_or_waits_for_the_slot() {
     assert_eq!(next(&mut planner, 10), Some((Trigger::Start, 0, 0)));
     end(&mut planner, 10, 15, Status::Ok);
     assert_eq!(next(&mut planner, 16), None);
-    assert_eq!(planner.next_at(time(16)), Some(time(HOUR)));
+    assert_eq!(planner.next_at(time(16), &nothing()), Some(time(HOUR)));
     let mut planner = started(false, Past::default());
     assert_eq!(next(&mut planner, 3_599), None);
     assert_eq!(next(&mut planner, HOUR), Some((Trigger::Schedule, 0, 0)));
@@ -79,7 +85,7 @@ fn a_failed_run_is_tried_again_after_1_2_4_8_minutes_until_the_next_slot() {
         end(&mut planner, now, now + 3, Status::Failed);
         let failed = now + 3;
         now = (failed..=2 * HOUR)
-            .find(|now| planner.next_at(time(*now)) == Some(time(*now)))
+            .find(|now| planner.next_at(time(*now), &nothing()) == Some(time(*now)))
             .unwrap();
         assert_eq!(next(&mut planner, now - 1), None);
         match next(&mut planner, now).unwrap() {
@@ -93,7 +99,7 @@ fn a_failed_run_is_tried_again_after_1_2_4_8_minutes_until_the_next_slot() {
     assert_eq!(delays, [1, 2, 4, 8, 16]);
     // The slot's own run begins anew.
     end(&mut planner, now, now + 3, Status::Failed);
-    assert_eq!(planner.next_at(time(now + 3)), Some(time(now + 63)));
+    assert_eq!(planner.next_at(time(now + 3), &nothing()), Some(time(now + 63)));
 }
 
 #[test]
@@ -101,7 +107,7 @@ fn a_held_run_is_not_tried_again_before_the_next_slot() {
     let mut planner = started(false, past(5));
     assert_eq!(next(&mut planner, HOUR), Some((Trigger::Schedule, 0, 0)));
     end(&mut planner, HOUR, HOUR + 3, Status::Held);
-    assert_eq!(planner.next_at(time(HOUR + 3)), Some(time(2 * HOUR)));
+    assert_eq!(planner.next_at(time(HOUR + 3), &nothing()), Some(time(2 * HOUR)));
 }
 
 #[test]
@@ -134,7 +140,7 @@ fn a_process_that_is_killed_again_and_again_waits_longer_each_time() {
     let killed = |killed| {
         let past = Past { cut_short: true, failures: killed, killed, ..past(5) };
         let planner = started(true, past);
-        planner.next_at(time(10)).unwrap().unix() - NOON
+        planner.next_at(time(10), &nothing()).unwrap().unix() - NOON
     };
     assert_eq!([killed(1), killed(2), killed(3), killed(4)], [10, 3 + 60, 3 + 120, 3 + 240]);
     assert_eq!(killed(32), 3 + HOUR);
@@ -170,24 +176,47 @@ fn a_new_schedule_counts_from_now_and_what_waits_goes_on_waiting() {
     planner.reload([("acme".to_owned(), plan("*/5 * * * *"))], time(1_000));
     assert_eq!(next(&mut planner, 1_000), Some((Trigger::Manual, 0, 0)));
     end(&mut planner, 1_000, 1_001, Status::Ok);
-    assert_eq!(planner.next_at(time(1_001)), Some(time(1_200)));
+    assert_eq!(planner.next_at(time(1_001), &nothing()), Some(time(1_200)));
     planner.reload([("other".to_owned(), plan("0 * * * *"))], time(1_100));
-    assert_eq!(planner.next(time(1_100)).unwrap().organization, "other");
+    assert_eq!(planner.next(time(1_100), &nothing()).unwrap().organization, "other");
     // The end of a run of one that is gone.
     end(&mut planner, 1_100, 1_101, Status::Ok);
 }
 
+fn two() -> Planner {
+    let plan = |cron| Plan::new(schedule(cron), false, past(5), time(10));
+    Planner::new([("a".to_owned(), plan("1 * * * *")), ("b".to_owned(), plan("0 13 * * *"))])
+}
+
 #[test]
 fn of_several_the_one_that_waits_longest_is_next() {
-    let plan = |cron| Plan::new(schedule(cron), false, past(5), time(10));
-    let mut planner =
-        Planner::new([("a".to_owned(), plan("1 * * * *")), ("b".to_owned(), plan("0 13 * * *"))]);
-    assert_eq!(planner.next(time(61)).unwrap().organization, "a");
-    // Busy until after the slots of both: nobody missed anything.
-    let (started_at, finished_at, status) = (time(61), time(HOUR + 300), Status::Ok);
-    planner.ended("a", &Ended { started_at, finished_at, status, deferred_until: None });
-    let start = planner.next(time(HOUR + 301)).unwrap();
+    let mut planner = two();
+    let start = planner.next(time(HOUR + 62), &nothing()).unwrap();
+    assert_eq!((start.organization.as_str(), start.trigger), ("a", Trigger::Missed));
+    let start = planner.next(time(HOUR + 62), &nothing()).unwrap();
+    assert_eq!((start.organization.as_str(), start.trigger), ("b", Trigger::Missed));
+    assert_eq!(planner.next(time(HOUR + 62), &nothing()), None);
+}
+
+#[test]
+fn a_run_under_way_holds_up_its_own_organization_alone() {
+    let mut planner = two();
+    assert_eq!(planner.next(time(61), &nothing()).unwrap().organization, "a");
+    let under_way = BTreeSet::from(["a".to_owned()]);
+    assert_eq!(planner.next_at(time(61), &under_way), Some(time(HOUR)));
+    // It takes until after the slots of both.
+    let start = planner.next(time(HOUR), &under_way).unwrap();
     assert_eq!((start.organization.as_str(), start.trigger), ("b", Trigger::Schedule));
+    assert_eq!((start.missed, start.skipped), (0, 0));
+    assert_eq!(planner.next(time(HOUR + 300), &under_way), None);
+    planner.request_all();
+    assert_eq!(planner.next(time(HOUR + 300), &under_way).unwrap().organization, "b");
+    assert_eq!(planner.next(time(HOUR + 300), &under_way), None);
+    let (started_at, finished_at, status) = (time(61), time(HOUR + 301), Status::Ok);
+    planner.ended("a", &Ended { started_at, finished_at, status, deferred_until: None });
+    // Its slot during the run was counted on it; that somebody asked meanwhile is not forgotten.
+    let start = planner.next(time(HOUR + 301), &nothing()).unwrap();
+    assert_eq!((start.organization.as_str(), start.trigger), ("a", Trigger::Manual));
     assert_eq!((start.missed, start.skipped), (0, 0));
 }
 
@@ -199,7 +228,7 @@ fn a_clock_that_is_set_neither_stops_the_schedule_nor_makes_a_storm() {
     assert_eq!(next(&mut planner, year + 900).unwrap().0, Trigger::Missed);
     end(&mut planner, year + 900, year + 905, Status::Failed);
     assert_eq!(next(&mut planner, 1_000), None);
-    assert_eq!(planner.next_at(time(1_000)), Some(time(1_060)));
+    assert_eq!(planner.next_at(time(1_000), &nothing()), Some(time(1_060)));
     assert_eq!(next(&mut planner, HOUR).unwrap().0, Trigger::Schedule);
     // Back by a few seconds right after a slot: not again.
     end(&mut planner, HOUR, HOUR + 1, Status::Ok);
@@ -244,7 +273,7 @@ proptest! {
             let until = now + after;
             while now < until {
                 now += 7;
-                let Some(start) = planner.next(time(now)) else { continue };
+                let Some(start) = planner.next(time(now), &nothing()) else { continue };
                 runs += 1;
                 accounted += start.missed + start.skipped + u64::from(start.trigger == Trigger::Schedule);
                 if start.trigger == Trigger::Retry {
@@ -265,7 +294,7 @@ proptest! {
             }
         }
         // What is still open.
-        while let Some(start) = planner.next(time(now)) {
+        while let Some(start) = planner.next(time(now), &nothing()) {
             accounted += start.missed + start.skipped + u64::from(start.trigger == Trigger::Schedule);
             end(&mut planner, now, now, Status::Ok);
         }
@@ -281,7 +310,7 @@ proptest! {
         for (stay, jump) in &jumps {
             for _ in 0..*stay {
                 (now, passed, since_run) = (now + 1, passed + 1, since_run + 1);
-                if planner.next(time(now)).is_some() {
+                if planner.next(time(now), &nothing()).is_some() {
                     runs += 1;
                     since_run = 0;
                     end(&mut planner, now, now, Status::Ok);

@@ -52,7 +52,10 @@ async fn template(seed: u8) -> Template {
     let mut books = Books::reopen(directory(), 0).await;
     books.live_randomly(seed, 5).await;
     books.act("a").await;
+    books.rename("b", "between").await;
+    books.rename("between", "b").await;
     books.live_randomly(seed + 100, 5).await;
+    books.rename("a", "another").await;
     books.act("b").await;
     strip(books).await
 }

@@ -52,6 +52,12 @@ impl Books {
         append_act(connection, id, &mut head, kind, now, "root", &detail).await.unwrap();
     }
 
+    pub(super) async fn rename(&mut self, from: &str, to: &str) {
+        let now = at(START + 60 * self.runs);
+        let renaming = self.writer.rename(from, to, now, "root").await.unwrap();
+        assert_eq!(renaming, Renaming::Done, "{from} to {to}");
+    }
+
     /// A history of two organizations, of at least `runs` runs, that is another one for each seed.
     pub(super) async fn live_randomly(&mut self, seed: u8, runs: i64) {
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
@@ -180,7 +186,15 @@ fn honest_histories_are_never_accused() {
     for seed in 0..12 {
         let (accused, directory) = block_on(async {
             let mut books = Books::reopen(directory(), 0).await;
-            books.live_randomly(seed, 10).await;
+            books.live_randomly(seed, 6).await;
+            if seed % 2 == 0 {
+                books.rename("a", "between").await;
+                books.rename("between", "a").await;
+            }
+            books.live_randomly(seed, 4).await;
+            if seed % 3 == 0 {
+                books.rename("b", "other").await;
+            }
             let accused = verify(&books.path()).await;
             (accused, books.close().await)
         });

@@ -262,3 +262,76 @@ async fn a_run_that_was_killed_keeps_what_was_to_be_said_of_it() {
     assert_eq!((run.status.as_str(), run.skipped), ("failed", 2));
     assert!(run.notice.unwrap().starts_with("5 slots of the schedule missed"));
 }
+
+#[tokio::test]
+async fn several_runs_in_hand_are_each_noted_and_named_to_who_waits() {
+    let mut books = Books::new().await;
+    let pid = std::process::id();
+    let of = |name: &str, token| RunNote {
+        organization: name.to_owned(),
+        started_at: START + 600 + token,
+        ..note(token)
+    };
+    let holder = async |books: &Books| {
+        let second = Writer::open(&books.path(), Duration::ZERO, |_| {}).await;
+        let Err(Error::Held { holder, .. }) = second else { panic!("{second:?}") };
+        holder
+    };
+    let since = at(START + 601);
+    let mut expected = Vec::new();
+    for (token, name) in [(1, "a"), (2, "b"), (3, "c"), (4, "d"), (5, "e")] {
+        books.writer.begin_run(&of(name, token)).unwrap();
+        expected.push(holder(&books).await);
+    }
+    let told: Vec<String> = [
+        "a sync of `a`",
+        "syncs of `a` and `b`",
+        "syncs of `a`, `b` and `c`",
+        "syncs of `a`, `b`, `c` and 1 more",
+        "syncs of `a`, `b`, `c` and 2 more",
+    ]
+    .map(|syncs| format!("process {pid} ({syncs} since {since})"))
+    .into();
+    assert_eq!(expected, told);
+    // One ends, and one begins again without ever having ended: the others are still in hand.
+    let draft = RunDraft { organization: "b".to_owned(), token: 2, ..books.draft("b") };
+    let failed = Outcome::Failed { error: "no", withheld: None };
+    books.writer.record_run(&draft, &failed).await.unwrap();
+    books.writer.begin_run(&of("a", 6)).unwrap();
+    let settled = books.writer.settle_run(at(START + 700)).await.unwrap().unwrap();
+    assert_eq!((settled.organization.as_str(), settled.token), ("a", 1));
+    assert_eq!(books.writer.settle_run(at(START + 700)).await.unwrap(), None);
+    // The process is killed.
+    let mut books = reopen(books).await;
+    let mut left = Vec::new();
+    while let Some(run) = books.writer.settle_run(at(START + 800)).await.unwrap() {
+        left.push((run.organization, run.token));
+    }
+    assert_eq!(left, [("c", 3), ("d", 4), ("e", 5), ("a", 6)].map(|(n, t)| (n.to_owned(), t)));
+    let runs = books.runs().await;
+    assert_eq!(runs.len(), 6);
+    assert_eq!(runs.iter().filter(|run| run.status == "failed").count(), 6);
+}
+
+#[tokio::test]
+async fn a_run_whose_note_has_no_room_does_not_begin_and_keeps_none_from_ending() {
+    let mut books = Books::new().await;
+    books.sync(&two_keys(), &[]).await;
+    let of = |token: i64| RunNote { organization: format!("{token:063}"), ..note(token) };
+    let begun =
+        (1_000..9_000).take_while(|token| books.writer.begin_run(&of(*token)).is_ok()).count();
+    assert!(begun > 200, "{begun}");
+    let refused = books.writer.begin_run(&of(999)).unwrap_err();
+    let text = format!("{:#}", anyhow::Error::from(refused));
+    assert!(text.contains("too many organizations"), "{text}");
+    let draft = RunDraft { organization: of(1_000).organization, token: 1_000, ..books.draft(ORG) };
+    let failed = Outcome::Failed { error: "no", withheld: None };
+    books.writer.record_run(&draft, &failed).await.unwrap();
+    books.writer.begin_run(&of(999)).unwrap();
+    let mut books = reopen(books).await;
+    let mut left = 0;
+    while books.writer.settle_run(at(START + 800)).await.unwrap().is_some() {
+        left += 1;
+    }
+    assert_eq!(left, begun);
+}

@@ -153,6 +153,8 @@ pub(super) fn expect(before: &Shown, after: &Shown) -> Option<Expected> {
         let is = is.and_then(|row| after.place(key.0, row));
         let moved = was.as_ref().map(|was| &was.0) != is.as_ref().map(|is| &is.0);
         let (act, inventory) = (key.0 == "act_history", key.0 == "all_keys");
+        let rows = before.0.get(key).into_iter().chain(after.0.get(key));
+        let renames = act && rows.into_iter().any(|row| row["kind"] == "renamed");
         let left = was.is_some() && is.is_some() && moved;
         let there = is.clone().filter(|(organization, run)| {
             act || inventory || *run == 0 || after.runs(organization).any(|its| its == *run)
@@ -165,6 +167,13 @@ pub(super) fn expect(before: &Shown, after: &Shown) -> Option<Expected> {
             let next = runs.filter(|next| *next > run).min().filter(|_| act || left);
             let later = is.as_ref().map_or(run, |is| is.1).max(next.unwrap_or(run));
             let mut span = (run, if act || left { later } else { run });
+            if key.0 == "chains" {
+                // No link is that of a chain that began under another name.
+                span.1 = after.runs(&organization).min().unwrap_or(0);
+            } else if renames {
+                // What it is called is of no run.
+                span.0 = 0;
+            }
             if let Some((first, last)) = before.adopted(&organization).filter(|_| !inventory)
                 && run <= last
             {

@@ -155,6 +155,9 @@ fn an_organization_that_is_no_longer_configured_is_not_watched() {
         (&rows[1]["organization"], &rows[1]["status"]),
         (&"default".into(), &"not watched".into())
     );
+    assert_eq!((&rows[0]["watched"], &rows[1]["watched"]), (&true.into(), &false.into()));
+    // Nobody is woken for it: it has no health of its own.
+    assert_eq!((&rows[0]["healthy"], &rows[1]["healthy"]), (&false.into(), &true.into()));
     let none = world.keydrift(&["status", "--organization", "none"]).exits(2);
     assert!(none.stderr.contains("there is no organization `none`"), "{none}");
 }

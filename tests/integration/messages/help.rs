@@ -19,24 +19,25 @@ fn help_of_keydrift() {
     Usage: keydrift [OPTIONS] <COMMAND>
 
     Commands:
-      run          Sync on schedule until told to stop: the daemon
-      sync         Sync each organization now and print what changed
-      keys         List the keys: the inventory, or what it was at another time
-      log          List what changed: the audit history
-      show         Tell one key's whole story
-      diff         List what differs between two times
-      runs         List the runs: when keydrift looked, and what came of it
-      status       Tell whether all is well: exit code 3 if not
-      doctor       Try all that is needed, and tell how to mend what fails: exit code 3 then
-      verify       Prove that the history is whole and unedited: exit code 3 if not
-      evidence     Put a period of the history into one file for an auditor, or check such a file
-      backup       Copy the database, whole and checked, while it is in use
-      checkpoint   Make a key that signs checkpoints, or accept a restored backup
-      prune        Throw away what the retention policy no longer keeps
-      forget       Erase what is known of a person: name, e-mail and IP addresses
-      config       Show what is configured, or what is wrong with it
-      demo         Play a fortnight of a simulated organization, with no account and no network
-      completions  Print a shell's completion script
+      run           Sync on schedule until told to stop: the daemon
+      sync          Sync each organization now and print what changed
+      keys          List the keys: the inventory, or what it was at another time
+      log           List what changed: the audit history
+      show          Tell one key's whole story
+      diff          List what differs between two times
+      runs          List the runs: when keydrift looked, and what came of it
+      status        Tell whether all is well: exit code 3 if not
+      doctor        Try all that is needed, and tell how to mend what fails: exit code 3 then
+      verify        Prove that the history is whole and unedited: exit code 3 if not
+      evidence      Put a period of the history into one file for an auditor, or check such a file
+      backup        Copy the database, whole and checked, while it is in use
+      checkpoint    Make a key that signs checkpoints, or accept a restored backup
+      prune         Throw away what the retention policy no longer keeps
+      forget        Erase what is known of a person: name, e-mail and IP addresses
+      organization  Give an organization another name, and keep its history
+      config        Show what is configured, or what is wrong with it
+      demo          Play a fortnight of a simulated organization, with no account and no network
+      completions   Print a shell's completion script
 
     Options:
       -h, --help     Print help
@@ -565,6 +566,65 @@ fn help_of_verify() {
       keydrift verify --checkpoints copy.checkpoints --public-key acme+c74f20a3+ARpc2QcU…
       keydrift verify --journal               also against what the journal has
       keydrift verify --organization acme --format json
+    ");
+}
+
+#[test]
+fn help_of_organization() {
+    insta::assert_snapshot!(help(&["organization"]), @"
+    Give an organization another name, and keep its history
+
+    Usage: keydrift organization [OPTIONS] <COMMAND>
+
+    Commands:
+      rename  Give an organization another name; all of its past is shown under it
+
+    Options:
+      -h, --help  Print help
+
+    Global options:
+          --config <FILE>        Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                                 /etc/keydrift/keydrift.toml]
+          --database <FILE>      Use this database file [setting: database.path]
+      -v, --verbose...           Log more to stderr: what is done, with -vv also how, with -vvv
+                                 everything (RUST_LOG wins)
+          --log-format <FORMAT>  How log lines look; given, they go to stderr also where they would go
+                                 to the journal [possible values: text, json]
+      -q, --quiet                Say nothing on stderr but warnings and errors
+    ");
+}
+
+#[test]
+fn help_of_organization_rename() {
+    insta::assert_snapshot!(help(&["organization", "rename"]), @"
+    Give an organization another name; all of its past is shown under it
+
+    Usage: keydrift organization rename [OPTIONS] <OLD> <NEW>
+
+    Arguments:
+      <OLD>  The name that it has
+      <NEW>  The name that it gets: small letters, digits, `_` and `-`
+
+    Options:
+      -h, --help  Print help
+
+    Global options:
+          --config <FILE>        Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                                 /etc/keydrift/keydrift.toml]
+          --database <FILE>      Use this database file [setting: database.path]
+      -v, --verbose...           Log more to stderr: what is done, with -vv also how, with -vvv
+                                 everything (RUST_LOG wins)
+          --log-format <FORMAT>  How log lines look; given, they go to stderr also where they would go
+                                 to the journal [possible values: text, json]
+      -q, --quiet                Say nothing on stderr but warnings and errors
+
+    Rename it in the configuration too ([organizations.NAME]), and reload the daemon: a sync under the
+    old name is refused. That it was renamed is an act in the history, with the system user, which
+    `keydrift verify` shows for ever; checkpoints keep the name under which the history began. A name
+    that an organization had is never given to another one.
+
+    Examples:
+      keydrift organization rename default acme
     ");
 }
 

@@ -7,7 +7,7 @@ use keydrift::config::{self, Environment, Inputs};
 use keydrift::run::{Status, Trigger};
 use keydrift::sim::{Fault, Matcher, Organization};
 use keydrift::stop::Stop;
-use keydrift::store::Writer;
+use keydrift::store::{SharedWriter, Writer};
 use keydrift::sync::{self, Request, Ticks};
 use serde_json::{Map, Value, json};
 
@@ -117,8 +117,9 @@ impl History {
         };
         sql::block_on(async {
             let wait = settings.database.lock_timeout;
-            let mut writer = Writer::open(&database, wait, |_| {}).await.expect("a database");
-            let report = sync::run(&mut writer, &clock, &request).await.expect("a report");
+            let writer = Writer::open(&database, wait, |_| {}).await.expect("a database");
+            let writer = SharedWriter::from(writer);
+            let report = sync::run(&writer, &clock, &request).await.expect("a report");
             writer.close().await.expect("a closed database");
             report.status
         })

@@ -7,6 +7,7 @@ pub mod oracle;
 pub mod running;
 pub mod sql;
 pub mod started;
+pub mod two;
 pub mod world;
 pub mod wreck;
 
