@@ -187,6 +187,7 @@ async fn sync_one(
         credential: &|| credential.read(),
         api: &settings.api,
         removal: settings.removal,
+        rules: &settings.findings,
         trigger: if arguments.scheduled { Trigger::Schedule } else { Trigger::Manual },
         accept: arguments.accept.is_some(),
         ticks: Ticks::default(),

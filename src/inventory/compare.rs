@@ -168,6 +168,16 @@ impl<'a> Comparison<'a> {
     /// appeared ones that were in the inventory once.
     #[must_use]
     pub fn finish(self, gone: &HashSet<KeyId>, returning: &HashSet<KeyId>) -> Changes {
+        self.conclude(gone, returning).0
+    }
+
+    /// The same, and gives back the snapshot before.
+    #[must_use]
+    pub fn conclude(
+        self,
+        gone: &HashSet<KeyId>,
+        returning: &HashSet<KeyId>,
+    ) -> (Changes, Snapshot) {
         let missing = self.missing();
         let fields = self.census.conclude(&self.snapshot.fields);
         let own_key = self.own_key(&fields);
@@ -191,15 +201,9 @@ impl<'a> Comparison<'a> {
             missing.into_iter().partition(|id| gone.contains(id));
         notices.extend(unconfirmed_notice(&snapshot, &unconfirmed, gone));
         let removed = removed.iter().filter_map(|id| snapshot.keys.get(id).cloned()).collect();
-        Changes {
-            appeared: appeared.into_iter().map(appear).collect(),
-            removed,
-            altered,
-            unconfirmed,
-            own_key,
-            notices,
-            fields,
-        }
+        let appeared = appeared.into_iter().map(appear).collect();
+        let changes = Changes { appeared, removed, altered, unconfirmed, own_key, notices, fields };
+        (changes, snapshot)
     }
 
     /// The key of our credential. If its redacted value fits several, the one it was before.

@@ -65,14 +65,7 @@ impl Writer {
         actor: &str,
     ) -> Result<(), sqlx::Error> {
         let mut transaction = self.connection.begin_with("begin immediate").await?;
-        let latest: i64 = sqlx::query_scalar(
-            "select max(ifnull((select max(finished_at) from runs), ?1),
-                        ifnull((select max(acted_at) from acts), ?1), ?1)",
-        )
-        .bind(now.unix())
-        .fetch_one(&mut *transaction)
-        .await?;
-        let acted_at = Timestamp::from_unix(latest).unwrap_or(now);
+        let acted_at = time_of_act(&mut transaction, now).await?;
         for AcceptedLink { origin, detail } in accepted {
             // An organization of which the database does not know (any more).
             sqlx::query(
@@ -94,6 +87,21 @@ impl Writer {
         }
         transaction.commit().await
     }
+}
+
+/// When somebody acts: never before what is recorded already.
+pub(super) async fn time_of_act(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+) -> Result<Timestamp, sqlx::Error> {
+    let latest: i64 = sqlx::query_scalar(
+        "select max(ifnull((select max(finished_at) from runs), ?1),
+                    ifnull((select max(acted_at) from acts), ?1), ?1)",
+    )
+    .bind(now.unix())
+    .fetch_one(connection)
+    .await?;
+    Ok(Timestamp::from_unix(latest).unwrap_or(now))
 }
 
 impl Links<'_> {

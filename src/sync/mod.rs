@@ -21,9 +21,10 @@ use tokio::time::Instant;
 use crate::checkpoint;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{ApiSettings, OrganizationSettings, RemovalSettings};
+use crate::findings::{Evaluation, Past, Rules};
 use crate::inventory::{
-    Acceptance, Changes, Comparison, Guards, Identity, KeyId, LookUp, Removals, Scope, Stranger,
-    Withheld, judge_identity, judge_missing, keys, plan_look_ups,
+    Acceptance, Changes, Comparison, Guards, Identity, KeyId, LookUp, Removals, Scope, Snapshot,
+    Stranger, Withheld, judge_identity, judge_missing, keys, plan_look_ups,
 };
 use crate::openai;
 use crate::run::{Status, Tally, Trigger};
@@ -46,6 +47,8 @@ pub struct Request<'a> {
     pub credential: &'a (dyn Fn() -> Result<Credential, secret::Error> + Sync),
     pub api: &'a ApiSettings,
     pub removal: RemovalSettings,
+    /// By which the keys are judged.
+    pub rules: &'a Rules,
     pub trigger: Trigger,
     /// Take what the newest held or refused run recorded for true.
     pub accept: bool,
@@ -210,10 +213,13 @@ impl<E: Into<Error>> From<E> for Failure {
 }
 
 /// What a run found out: everything that the transaction needs.
-struct Findings {
+struct Discovery {
     changes: Changes,
     /// The `openai-organization` header of the answers.
     header: Option<String>,
+    /// The keys as they were, and what is known of them: by these they are judged.
+    before: Snapshot,
+    past: Past,
 }
 
 /// What is filled in as a run goes on, so that a failed one still tells what it met.
@@ -267,8 +273,8 @@ pub async fn run(
         deferred_until: error.and_then(Error::deferred_until),
         cut_short: error.and_then(Error::cut_short),
     };
-    let news = attempt.as_ref().map(|findings| News::of(&findings.changes)).unwrap_or_default();
-    let mut report = conclude(writer, draft, attempt).await;
+    let news = attempt.as_ref().map(|found| News::of(&found.changes)).unwrap_or_default();
+    let mut report = conclude(writer, draft, request.rules, attempt).await;
     report.duration = began.elapsed();
     report.settled = ledger.settled;
     report.outcomes = ledger.outcomes;
@@ -285,7 +291,8 @@ pub(crate) fn new_token() -> i64 {
 async fn conclude(
     writer: &mut Writer,
     draft: RunDraft,
-    attempt: Result<Findings, Failure>,
+    rules: &Rules,
+    attempt: Result<Discovery, Failure>,
 ) -> Report {
     let status = match &attempt {
         Ok(_) => Status::Ok,
@@ -296,8 +303,10 @@ async fn conclude(
     let text = text.as_deref().unwrap_or_default();
     let nothing = Withholding::default();
     let outcome = match &attempt {
-        Ok(findings) => {
-            Outcome::Ok { changes: &findings.changes, header: findings.header.as_deref() }
+        Ok(Discovery { changes, header, before, past }) => {
+            let organization = draft.organization.as_str();
+            let evaluation = Some(Evaluation { organization, rules, before, changes, past });
+            Outcome::Ok { changes, header: header.as_deref(), evaluation }
         }
         Err(failure) if status == Status::Held => {
             Outcome::Held { error: text, withheld: failure.withheld.as_ref().unwrap_or(&nothing) }
@@ -353,7 +362,7 @@ async fn attempt(
     request: &Request<'_>,
     accepted: Option<Accepted>,
     ledger: &mut Ledger,
-) -> Result<Findings, Failure> {
+) -> Result<Discovery, Failure> {
     // Earlier runs come first in the history. Where they can't be recorded, neither can this one be.
     while let Some(run) = writer.settle_run(clock.now()).await? {
         ledger.settled.push(run);
@@ -388,11 +397,12 @@ async fn attempt(
         ledger.notices.push(note_accepted(accepted));
     }
     let returning = writer.load_gone(name, &comparison.appeared()).await?;
-    let changes = comparison.finish(&removals.gone, &returning);
+    let (changes, before) = comparison.conclude(&removals.gone, &returning);
+    let past = writer.load_findings(name, &before, &changes).await?;
     ledger.tally.unconfirmed = changes.unconfirmed.len() as u64;
     let told = changes.notices.iter().filter(|notice| notice.kind.is_told());
     ledger.notices.extend(told.map(ToString::to_string));
-    Ok(Findings { changes, header: scan.organization })
+    Ok(Discovery { changes, header: scan.organization, before, past })
 }
 
 /// Which run was accepted, and why it had not been taken over.
