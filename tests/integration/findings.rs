@@ -58,8 +58,17 @@ fn findings_are_listed_the_worst_first_as_the_view_has_them() {
     history.sync("2026-09-30T08:00:00Z");
     let world = &history.world;
     let ran = findings(world, &[]);
-    insta::assert_snapshot!(ran.stdout, @"");
-    insta::assert_snapshot!(ran.stderr, @"");
+    insta::assert_snapshot!(ran.stdout, @"
+    SEVERITY  RULE                   KEY       NAME  SINCE                 DETAIL
+    medium    admin_service_account  key_ci    -     2026-08-29T10:40:00Z  an admin key of a service account
+    medium    never_used             key_idle  idle  2026-08-30T00:00:00Z  created on 2026-06-01, never used
+    medium    old                    key_idle  idle  2026-08-30T00:00:00Z  created on 2026-06-01
+    low       never_expires          key_ci    -     2026-08-29T10:40:00Z  an admin key without an expiry date
+    low       no_name                key_ci    -     2026-08-29T10:40:00Z  it has no name
+    ");
+    // Behind that, whether it is long ago: on the clock of the machine.
+    let told_first = "5 findings: 3 medium, 2 low\nas of run 1 at 2026-09-30T08:00:00Z\n";
+    assert!(ran.stderr.starts_with(told_first), "{ran}");
     assert_eq!(told(world, &[]), ALL);
     let database = world.database();
     let columns = "organization, key_id, rule, severity, since, detail, opened_run_id, opened_at, key_name, scope";
@@ -107,7 +116,9 @@ fn what_is_mended_closes_and_its_history_stays() {
     history.sync("2026-08-31T08:00:00Z");
     organization.clear_faults();
     assert_eq!(told(world, &["--key", "key_idle"]), [ALL[1], ALL[2]], "a failed run changes none");
-    organization.with(|organization| organization.touch_at("key_idle", "2026-09-01T07:00:00Z"));
+    organization.with(|organization| {
+        assert!(organization.set_field("key_idle", "last_used_at", 1_788_246_000_i64))
+    });
     history.sync("2026-09-01T08:00:00Z");
     // Used at last, after ninety days.
     assert_eq!(told(world, &["--key", "key_idle"]), ["key_idle woke_up", ALL[2]]);
@@ -119,12 +130,22 @@ fn what_is_mended_closes_and_its_history_stays() {
         .iter()
         .map(|row| format!("{} {} {}", row["rule"], row["opened_at"], row["closed_at"]))
         .collect();
-    insta::assert_snapshot!(ends.join("\n").replace('"', ""), @"");
+    insta::assert_snapshot!(ends.join("\n").replace('"', ""), @"
+    never_used 2026-08-30T00:00:00Z 2026-09-01T08:00:00Z
+    old 2026-08-30T00:00:00Z 2026-09-02T08:00:00Z
+    woke_up 2026-09-01T08:00:00Z 2026-09-02T08:00:00Z
+    ");
     oracle::check_consistent(&world.database());
     world.keydrift(&["verify"]).succeeds();
     let daily = "select group_concat(day || ' ' || opened || ' ' || closed || ' ' || open, x'0a')
         from (select * from findings_daily where severity = 'medium' order by day)";
-    insta::assert_snapshot!(sql::value(&world.database(), daily).as_str().unwrap(), @"");
+    insta::assert_snapshot!(sql::value(&world.database(), daily).as_str().unwrap(), @"
+    2026-08-29 1 0 1
+    2026-08-30 2 0 3
+    2026-08-31 0 0 3
+    2026-09-01 0 1 2
+    2026-09-02 0 1 1
+    ");
 }
 
 #[test]

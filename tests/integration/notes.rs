@@ -22,7 +22,7 @@ fn a_note_is_shown_beside_its_event_in_every_format() {
     let event = sql::integer(&world.database(), removed).to_string();
     let ran = world.keydrift(&["note", &event, "rotation,\nticket 1234"]).succeeds();
     assert_eq!(ran.stdout, format!("noted of event {event} of `default`: removed key_billing\n"));
-    world.keydrift(&["note", &event, "--", "-- and =done"]).succeeds();
+    world.keydrift(&["note", &event, "-- and =done"]).succeeds();
     let log = world.keydrift(&["log", "--event", "removed", "--limit", "1"]).succeeds();
     assert!(log.stdout.contains(r"rotation,\nticket 1234; noted by "), "{log}");
     for args in [&["log", "--event", "removed", "--limit", "1"][..], &["show", "key_billing"]] {

@@ -68,7 +68,10 @@ fn an_exception_is_read_member_by_member() {
     let shown = setup.load().unwrap().effective();
     let shown = shown.iter().filter(|row| row.key == "findings.exceptions");
     let shown: Vec<&str> = shown.map(|row| row.value.as_str()).collect();
-    insta::assert_snapshot!(shown.join("\n"), @"");
+    insta::assert_snapshot!(shown.join("\n"), @"
+    acme/key_Abc: old until 2027-01-01T00:00:00Z: ticket 1234
+    key_2: all rules until 2027-01-02T03:04:05Z: why
+    ");
 }
 
 #[test]

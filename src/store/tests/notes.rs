@@ -1,5 +1,6 @@
 //! Notes are links of the chain, shown where they belong, and explain what came before them.
 
+use super::evidence::Script;
 use super::*;
 use crate::inventory::EventKind;
 
@@ -39,6 +40,7 @@ async fn a_note_is_chained_and_shown_beside_its_event() {
     let second = books.note(Noted::Event(3), "and done").await;
     assert_eq!(second, first + 1);
     books.check_whole().await;
+    assert_eq!(accused_by_script(&mut books).await, None);
     let shown = events(&mut books.reader().await, &EventFilter::default()).await;
     let with_notes: Vec<_> = shown.iter().filter(|row| row.notes != "[]").collect();
     assert_eq!(with_notes.len(), 1);
@@ -56,6 +58,22 @@ async fn a_note_is_chained_and_shown_beside_its_event() {
     let verdicts = books.reader().await.verify(&|_, _| None).await.unwrap();
     let problem = verdicts[0].problem.as_ref().unwrap();
     assert!(problem.what.contains("act 1 was edited"), "{problem:?}");
+    if let Some(said) = accused_by_script(&mut books).await {
+        assert!(said.contains("act 1"), "{said}");
+    }
+}
+
+/// What the stand-alone verifier says of a history that does not hold; nothing where there is no Python.
+async fn accused_by_script(books: &mut Books) -> Option<String> {
+    let mut script = Script::start()?;
+    // In one file, with no log beside it.
+    let runs = books.runs;
+    let fresh = Books::new().await;
+    let directory = std::mem::replace(books, fresh).close().await;
+    let (accused, said) = script.verify(&directory.path().join("keydrift.db"));
+    *books = Books::reopen(directory, runs).await;
+    assert!(!accused.is_empty(), "{said}");
+    accused.values().any(Option::is_some).then_some(said)
 }
 
 #[tokio::test]

@@ -24,6 +24,8 @@ fn help_of_keydrift() {
       keys         List the keys: the inventory, or what it was at another time
       log          List what changed: the audit history
       show         Tell one key's whole story
+      findings     List the keys that break a rule: stale, expiring, without an owner
+      note         Say something of an event or a key, for good: a ticket, a reason
       diff         List what differs between two times
       runs         List the runs: when keydrift looked, and what came of it
       status       Tell whether all is well: exit code 3 if not
@@ -154,6 +156,8 @@ fn help_of_log() {
                                  its value (3 or more)
           --event <EVENT>        Only this kind of event; several with commas [possible values:
                                  baseline, added, removed, restored, used, changed]
+          --unexplained          Only drift that nothing explains, such as a note; without `used` events
+                                 unless asked for
           --limit <N>            Only the newest N events
           --reverse              The newest first
           --follow               Go on printing events as they are recorded, until interrupted
@@ -179,6 +183,7 @@ fn help_of_log() {
       keydrift log --since 7d
       keydrift log --since 2026-10-01 --until 2026-11-01 --event added,removed,restored
       keydrift log --key wxyz                 one key, by the end of its value
+      keydrift log --since 7d --unexplained   drift that nobody has accounted for
       keydrift log --limit 20 --follow        the last twenty events, and then each new one
     ");
 }
