@@ -144,7 +144,9 @@ fn tell_exceptions(context: &mut Context, settings: &Settings, organization: Opt
             context.printer.warning(&format!("{some} are in force: what they cover is not listed"));
         }
     }
-    ended.into_iter().for_each(|exception| tell_ended(context, exception));
+    for exception in ended {
+        tell_ended(context, exception);
+    }
 }
 
 /// An exception that somebody should take out or renew.

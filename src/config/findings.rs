@@ -97,13 +97,12 @@ fn read_rules(value: &ValueKind) -> Result<BTreeSet<Rule>, Option<String>> {
 
 fn read_rule(name: &str) -> Result<Rule, String> {
     // What is no rule is not repeated: it may be anything.
-    Rule::parse(name).ok_or_else(|| match Rule::nearest(name) {
-        Some(near) => format!("be a rule; did you mean `{near}`?"),
-        None => {
-            let all: Vec<&str> = Rule::ALL.iter().map(|rule| rule.as_str()).collect();
-            format!("be a rule: {}", all.join(", "))
-        }
-    })
+    let all = || {
+        let all: Vec<&str> = Rule::ALL.iter().map(|rule| rule.as_str()).collect();
+        format!("be a rule: {}", all.join(", "))
+    };
+    let advice = |near| format!("be a rule; did you mean `{near}`?");
+    Rule::parse(name).ok_or_else(|| Rule::nearest(name).map_or_else(all, advice))
 }
 
 /// Reads one table, and notes each problem with its line.

@@ -256,7 +256,8 @@ pub async fn run(
     })?;
     let mut ledger = Ledger::default();
     ledger.notices.extend(request.ticks.gap.map(str::to_owned));
-    let attempt = attempt(writer, clock, request, accepted, &mut ledger).await;
+    // On the heap: it is by far the largest part of whatever waits for a run.
+    let attempt = Box::pin(attempt(writer, clock, request, accepted, &mut ledger)).await;
     let error = attempt.as_ref().err().map(|failure| &failure.error);
     let finished_at = clock.now();
     let since = request.ticks.since.unwrap_or(started_at);

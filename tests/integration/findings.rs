@@ -117,7 +117,7 @@ fn what_is_mended_closes_and_its_history_stays() {
     organization.clear_faults();
     assert_eq!(told(world, &["--key", "key_idle"]), [ALL[1], ALL[2]], "a failed run changes none");
     organization.with(|organization| {
-        assert!(organization.set_field("key_idle", "last_used_at", 1_788_246_000_i64))
+        assert!(organization.set_field("key_idle", "last_used_at", 1_788_246_000_i64));
     });
     history.sync("2026-09-01T08:00:00Z");
     // Used at last, after ninety days.

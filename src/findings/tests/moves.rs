@@ -40,7 +40,7 @@ fn a_use_after_the_archive_is_found_and_one_before_is_not() {
 fn a_key_wakes_up_by_a_use_after_as_long_a_silence() {
     let silence = 90 * DAY;
     for (since_last, wakes) in [(silence - 1, false), (silence, true), (silence + 1, true)] {
-        let case = Case::moved(good("a"), used(&good("a"), START + since_last));
+        let case = Case::moved(&good("a"), used(&good("a"), START + since_last));
         let found = case.broken(Rule::WokeUp, START + since_last + 60);
         assert_eq!(!found.is_empty(), wakes, "{since_last}");
         for finding in found {
@@ -49,14 +49,14 @@ fn a_key_wakes_up_by_a_use_after_as_long_a_silence() {
     }
     // A first use counts from creation.
     let never = used(&good("a"), None);
-    let case = Case::moved(never.clone(), used(&never, START + silence));
+    let case = Case::moved(&never, used(&never, START + silence));
     insta::assert_snapshot!(case.the(Rule::WokeUp, START + silence).detail, @"used at 2026-04-01T00:00:00Z; before that, created on 2026-01-01");
-    let case = Case::moved(never.clone(), used(&never, START + silence - 1));
+    let case = Case::moved(&never, used(&never, START + silence - 1));
     case.never(Rule::WokeUp);
     // One that was used long ago already when it was first seen has not woken up.
     Case::added(used(&good("a"), START + silence)).never(Rule::WokeUp);
     // Nor has one whose use is only told from now on.
-    let mut case = Case::moved(never.clone(), used(&never, START + silence));
+    let mut case = Case::moved(&never, used(&never, START + silence));
     case.changes.altered[0].changes.clear();
     case.never(Rule::WokeUp);
 }
@@ -65,7 +65,7 @@ fn a_key_wakes_up_by_a_use_after_as_long_a_silence() {
 fn a_key_that_woke_up_stays_found_for_the_stated_time() {
     let noticed = START + 91 * DAY;
     let woken = used(&good("a"), START + 90 * DAY);
-    let case = Case::moved(good("a"), woken.clone()).recorded(noticed);
+    let case = Case::moved(&good("a"), woken.clone()).recorded(noticed);
     let until = noticed + 30 * DAY;
     let finding = case.the(Rule::WokeUp, until - 1);
     assert_eq!((finding.since, case.past.open.len()), (at(START + 90 * DAY), 2));
@@ -87,7 +87,7 @@ proptest! {
     ) {
         let (last, now) = (START + 1_000, START + 5_000);
         let key = used(&good("a"), last);
-        let case = Case::moved(key.clone(), used(&key, back.map(|by| last - by))).recorded(now);
+        let case = Case::moved(&key, used(&key, back.map(|by| last - by))).recorded(now);
         let finding = case.the(Rule::UseWentBack, now + 1);
         prop_assert_eq!((finding.since, finding.memory), (at(now), Some(at(last))));
         let case = case.then(used(&key, START + forth));
@@ -98,16 +98,16 @@ proptest! {
     #[test]
     fn a_use_that_went_on_has_not_gone_back(forth in 0..1_000 * DAY) {
         let key = good("a");
-        Case::moved(key.clone(), used(&key, START + forth)).never(Rule::UseWentBack);
+        Case::moved(&key, used(&key, START + forth)).never(Rule::UseWentBack);
         let never = used(&key, None);
-        Case::moved(never.clone(), used(&never, START + forth)).never(Rule::UseWentBack);
+        Case::moved(&never, used(&never, START + forth)).never(Rule::UseWentBack);
     }
 }
 
 #[test]
 fn a_use_that_went_back_stays_found_for_the_stated_time() {
     let now = START + DAY;
-    let case = Case::moved(good("a"), used(&good("a"), None)).recorded(now);
+    let case = Case::moved(&good("a"), used(&good("a"), None)).recorded(now);
     insta::assert_snapshot!(case.the(Rule::UseWentBack, now).detail, @"the last use went back from 2026-01-01T00:00:00Z to never used");
     let until = now + 30 * DAY;
     assert_eq!(case.broken(Rule::UseWentBack, until - 1).len(), 1);
@@ -120,7 +120,7 @@ fn a_use_that_went_back_stays_found_for_the_stated_time() {
 fn a_use_that_only_comes_back_wakes_nobody_up() {
     let last = START + 100 * DAY;
     let key = used(&good("a"), last);
-    let case = Case::moved(key.clone(), used(&key, None)).recorded(last + 60);
+    let case = Case::moved(&key, used(&key, None)).recorded(last + 60);
     let case = case.then(used(&key, last + 30));
     assert_eq!(case.broken(Rule::WokeUp, last + 120), []);
     assert_eq!(case.broken(Rule::UseWentBack, last + 120), []);
@@ -129,15 +129,15 @@ fn a_use_that_only_comes_back_wakes_nobody_up() {
 #[test]
 fn a_use_that_cannot_be_read_has_not_gone_back() {
     let odd = with_other(used(&good("a"), None), "last_used_at", "soon");
-    Case::moved(good("a"), odd.clone()).never(Rule::UseWentBack);
-    Case::moved(odd, used(&good("a"), START + 95 * DAY)).never(Rule::WokeUp);
+    Case::moved(&good("a"), odd.clone()).never(Rule::UseWentBack);
+    Case::moved(&odd, used(&good("a"), START + 95 * DAY)).never(Rule::WokeUp);
 }
 
 #[test]
 fn our_own_use_neither_wakes_up_nor_goes_back() {
     for own_before in [true, false] {
         for after in [used(&good("a"), START + 100 * DAY), used(&good("a"), None)] {
-            let mut case = Case::moved(good("a"), after);
+            let mut case = Case::moved(&good("a"), after);
             let own = Some(key_id("a"));
             *(if own_before { &mut case.before.own_key } else { &mut case.changes.own_key }) = own;
             case.never(Rule::WokeUp);

@@ -48,7 +48,7 @@ fn a_state_is_found_and_what_comes_close_is_not() {
 fn a_state_that_begins_while_somebody_looks_is_true_since_then() {
     for (rule, breaks, _) in STATES {
         let now = START + 10 * DAY;
-        let case = Case::moved(good("a"), breaks(good("a")));
+        let case = Case::moved(&good("a"), breaks(good("a")));
         assert_eq!(case.the(rule, now).since, at(now), "{rule}");
         // And stays so, whatever else happens.
         let case = case.recorded(now);

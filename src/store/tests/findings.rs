@@ -290,7 +290,7 @@ async fn pruning_and_forgetting_leave_findings_as_they_are() {
     books.judge(&owned(now), &[], &Rules::default(), now + DAY).await;
     let before = books.findings(true).await;
     assert_eq!(before.len(), 3, "{before:?}");
-    let policy = Policy { used_events: None, events: Some(Duration::from_secs(60)) };
+    let policy = Policy { used_events: None, events: Some(Duration::from_mins(1)) };
     let pruned = books.writer.prune(ORG, policy, at(now + 10 * DAY), "ana").await.unwrap();
     assert!(pruned.is_some());
     let forgotten = books.writer.forget(ORG, "user_1", at(now + 11 * DAY), "ana").await.unwrap();

@@ -135,7 +135,7 @@ async fn a_note_is_never_earlier_than_what_is_recorded() {
 async fn notes_stay_when_their_event_is_pruned() {
     let mut books = three_runs().await;
     books.note(Noted::Event(3), "stays").await;
-    let policy = Policy { used_events: None, events: Some(Duration::from_secs(60)) };
+    let policy = Policy { used_events: None, events: Some(Duration::from_mins(1)) };
     let later = at(START + 1_000_000);
     books.writer.prune(ORG, policy, later, "ana").await.unwrap().unwrap();
     assert_eq!(books.number("select count(*) from note_history").await, 1);
