@@ -5,6 +5,9 @@
     reason = "these comments are the help that people read in a terminal"
 )]
 
+mod findings;
+mod note;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -15,6 +18,9 @@ use clap_complete::Shell;
 use crate::inventory::{EventKind, Scope};
 use crate::output::Format;
 use crate::telemetry::LogFormat;
+
+pub use findings::{Findings, RuleArg, SeverityArg};
+pub use note::Note;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -83,6 +89,10 @@ pub enum Command {
     Log(Log),
     /// Tell one key's whole story
     Show(Show),
+    /// List the keys that break a rule: stale, expiring, without an owner
+    Findings(Findings),
+    /// Say something of an event or a key, for good: a ticket, a reason
+    Note(Note),
     /// List what differs between two times
     Diff(Diff),
     /// List the runs: when keydrift looked, and what came of it
@@ -203,6 +213,7 @@ Examples:
   keydrift log --since 7d
   keydrift log --since 2026-10-01 --until 2026-11-01 --event added,removed,restored
   keydrift log --key wxyz                 one key, by the end of its value
+  keydrift log --since 7d --unexplained   drift that nobody has accounted for
   keydrift log --limit 20 --follow        the last twenty events, and then each new one";
 
 #[derive(Debug, Args)]
@@ -220,6 +231,9 @@ pub struct Log {
     /// Only this kind of event; several with commas
     #[arg(long, value_name = "EVENT", value_delimiter = ',')]
     pub event: Vec<EventArg>,
+    /// Only drift that nothing explains, such as a note; without `used` events unless asked for
+    #[arg(long)]
+    pub unexplained: bool,
     /// Only the newest N events
     #[arg(long, value_name = "N")]
     pub limit: Option<u32>,

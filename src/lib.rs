@@ -10,6 +10,7 @@
 //!
 //! - [`openai`] knows HTTP and the provider's JSON, and nothing of SQLite.
 //! - [`inventory`] is pure: keys, events, comparing, replaying. No I/O, no clock.
+//! - [`findings`] judges the keys of an inventory by rules. Pure as well.
 //! - [`store`] holds every line of SQL.
 //! - [`checkpoint`] keeps the end of each history outside the database, and holds the database against it.
 //! - [`sync`] puts them together for one run of one organization; [`stop`] ends it early.
@@ -27,6 +28,7 @@ pub mod commands;
 pub mod config;
 pub mod daemon;
 pub mod evidence;
+pub mod findings;
 pub mod inventory;
 pub mod metrics;
 pub mod new_file;

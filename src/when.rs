@@ -49,6 +49,13 @@ pub fn parse(text: &str, now: Timestamp) -> Result<Timestamp, ParseError> {
     parse_without_zone(text).and_then(Timestamp::from_unix).ok_or(ParseError)
 }
 
+/// Reads a point in time that means the same whenever it is read: RFC 3339, or a date or a time in UTC.
+#[must_use]
+pub fn parse_absolute(text: &str) -> Option<Timestamp> {
+    let zoned = text.parse().ok();
+    zoned.or_else(|| parse_without_zone(text).and_then(Timestamp::from_unix))
+}
+
 /// Unix seconds of `2026-10-01`, `2026-10-01T12:00` or `2026-10-01T12:00:30`; a blank may stand for
 /// the `T`, and a `Z` may follow a time.
 fn parse_without_zone(text: &str) -> Option<i64> {

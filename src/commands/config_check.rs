@@ -1,6 +1,6 @@
 //! `keydrift config check`: the configuration in effect, or what is wrong with it.
 
-use super::{Context, Exit};
+use super::{Context, Exit, findings};
 use crate::cli::ConfigCheck;
 use crate::config::Settings;
 use crate::output::{Column, Kind};
@@ -21,6 +21,9 @@ pub(super) fn run(context: &mut Context, arguments: &ConfigCheck) -> anyhow::Res
     listing.finish()?;
     // What is wrong stands below them also where both streams are one.
     context.printer.flush()?;
+    let now = context.clock.now();
+    let ended = settings.findings.exceptions.iter().filter(|exception| !exception.is_in_force(now));
+    ended.for_each(|exception| findings::tell_ended(context, exception));
     let mut unusable = read_credentials(&settings);
     if unusable.len() > 1 {
         let what = format!("{} credentials cannot be used:", unusable.len());

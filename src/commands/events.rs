@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use crate::output::{Cell, Column, Format, Kind, ListingWriter, Printer, Result};
-use crate::store::EventRow;
+use crate::store::{EventRow, note_texts};
 
-/// The columns of the view `audit_history`, for programs.
-const ALL: [Column; 12] = [
+/// The columns of the view `audit_history` and the notes, for programs.
+const ALL: [Column; 13] = [
     Column::new("event_id", "EVENT", Kind::Id),
     Column::new("run_id", "RUN", Kind::Id),
     Column::new("observed_at", "OBSERVED", Kind::Time),
@@ -19,25 +19,28 @@ const ALL: [Column; 12] = [
     Column::new("field", "FIELD", Kind::Text),
     Column::new("old_value", "BEFORE", Kind::Text),
     Column::new("new_value", "NOW", Kind::Text),
+    Column::new("notes", "NOTES", Kind::Json),
 ];
 
 /// What people read, where there is more than one organization.
-const TABLE: [Column; 6] = [
+const TABLE: [Column; 7] = [
     Column::new("observed_at", "OBSERVED", Kind::Time),
     Column::new("organization", "ORGANIZATION", Kind::Id),
     Column::new("event", "EVENT", Kind::Word),
     Column::new("key_id", "KEY", Kind::Id),
     Column::new("key_name", "NAME", Kind::Text).spare(1),
     Column::new("what", "WHAT", Kind::Phrase),
+    Column::new("notes", "", Kind::Remark),
 ];
 /// The same of one organization,
-const TABLE_OF_ONE: [Column; 5] = [TABLE[0], TABLE[2], TABLE[3], TABLE[4], TABLE[5]];
+const TABLE_OF_ONE: [Column; 6] = [TABLE[0], TABLE[2], TABLE[3], TABLE[4], TABLE[5], TABLE[6]];
 /// and of one key.
-const TABLE_OF_ONE_KEY: [Column; 4] = [
+const TABLE_OF_ONE_KEY: [Column; 5] = [
     Column::new("previous_observed_at", "BETWEEN", Kind::Time).spare(1),
     Column::new("observed_at", "AND", Kind::Time),
     TABLE[2],
     TABLE[5],
+    TABLE[6],
 ];
 
 /// What the events of a listing have in common, and tables need not repeat.
@@ -51,7 +54,7 @@ pub(super) enum Of {
 /// A listing of events.
 pub(super) struct EventListing<'a> {
     listing: ListingWriter<'a>,
-    table: bool,
+    format: Format,
     of: Of,
 }
 
@@ -62,18 +65,28 @@ impl<'a> EventListing<'a> {
         of: Of,
         none: &'a str,
     ) -> Result<Self> {
-        let table = format == Format::Table;
         let columns: &[Column] = match of {
-            _ if !table => &ALL,
+            _ if format != Format::Table => &ALL,
             Of::Organizations => &TABLE,
             Of::Organization => &TABLE_OF_ONE,
             Of::Key => &TABLE_OF_ONE_KEY,
         };
-        Ok(Self { listing: printer.listing(format, columns, none)?, table, of })
+        Ok(Self { listing: printer.listing(format, columns, none)?, format, of })
     }
 
     pub(super) fn row(&mut self, event: EventRow) -> Result<()> {
-        let cells = if self.table { table_cells(event, self.of) } else { all_cells(event) };
+        let cells = match self.format {
+            Format::Table => table_cells(event, self.of),
+            // A cell of a spreadsheet has the texts alone.
+            Format::Csv => {
+                let notes = note_texts(&event.notes).join("; ");
+                let mut cells = all_cells(event);
+                cells.pop();
+                cells.push(notes.into());
+                cells
+            }
+            Format::Json | Format::Ndjson => all_cells(event),
+        };
         self.listing.row(&cells)
     }
 
@@ -100,6 +113,7 @@ fn all_cells(event: EventRow) -> Vec<Cell> {
         event.field.into(),
         event.old_value.into(),
         event.new_value.into(),
+        Cell::parse_json(Some(event.notes)),
     ]
 }
 
@@ -119,7 +133,24 @@ fn table_cells(event: EventRow, of: Of) -> Vec<Cell> {
         cells.push(event.key_name.into());
     }
     cells.push(what.into());
+    cells.push(remark(&event.notes).into());
     cells
+}
+
+/// The notes on an event, for people.
+fn remark(notes: &str) -> Option<String> {
+    let notes: Vec<Value> = serde_json::from_str(notes).unwrap_or_default();
+    let told = notes.iter().map(|note| {
+        let text = |member: &str| note[member].as_str().unwrap_or_default();
+        tell_note(text("noted_at"), text("author"), text("text"))
+    });
+    let told: Vec<String> = told.collect();
+    (!told.is_empty()).then(|| told.join("; "))
+}
+
+/// Who noted what, and when.
+pub(super) fn tell_note(noted_at: &str, author: &str, text: &str) -> String {
+    format!("noted by {author} at {noted_at}: {text}")
 }
 
 /// What an event or a difference says, in one phrase: `name: old → new`, `never → 2026-11-23T12:29:00Z`, or

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::events::{EventListing, Of};
 use super::show::the_key;
-use super::{Context, Exit, none_listed};
+use super::{Context, Exit, Misuse, none_listed};
 use crate::cli::Log;
 use crate::inventory::EventKind;
 use crate::output;
@@ -25,7 +25,8 @@ pub(super) async fn run(context: &mut Context, arguments: &Log) -> anyhow::Resul
         since,
         until,
         key_id: None,
-        kinds: arguments.event.iter().copied().map(EventKind::from).collect(),
+        kinds: kinds(arguments)?,
+        unexplained: arguments.unexplained,
         after: None,
         limit: arguments.limit,
         reverse: arguments.reverse,
@@ -55,6 +56,24 @@ pub(super) async fn run(context: &mut Context, arguments: &Log) -> anyhow::Resul
     }
     reader.close().await?;
     Ok(Exit::Done)
+}
+
+/// Which events to list. Unexplained is drift alone, and its mass only where somebody asks for it.
+fn kinds(arguments: &Log) -> Result<Vec<EventKind>, Misuse> {
+    let kinds: Vec<EventKind> = arguments.event.iter().copied().map(EventKind::from).collect();
+    if !arguments.unexplained {
+        return Ok(kinds);
+    }
+    if kinds.is_empty() {
+        let quiet = |kind: &EventKind| matches!(kind, EventKind::Baseline | EventKind::Used);
+        return Ok(EventKind::ALL.into_iter().filter(|kind| !quiet(kind)).collect());
+    }
+    if kinds.contains(&EventKind::Baseline) {
+        let what = "`--unexplained` lists drift, and `baseline` events are none".to_owned();
+        let hint = "leave one of both out".to_owned();
+        return Err(Misuse::Other { what, hint });
+    }
+    Ok(kinds)
 }
 
 /// Prints the events that are there, and says up to which id there is nothing left to print.

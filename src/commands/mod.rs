@@ -9,11 +9,13 @@ mod diff;
 mod doctor;
 mod events;
 mod evidence;
+mod findings;
 mod forget;
 mod held;
 mod keys;
 mod log;
 mod man;
+mod note;
 mod organization;
 mod prune;
 mod run;
@@ -133,6 +135,8 @@ pub async fn run(context: &mut Context, command: Command) -> anyhow::Result<Exit
         Command::Keys(arguments) => keys::run(context, &arguments).await,
         Command::Log(arguments) => log::run(context, &arguments).await,
         Command::Show(arguments) => show::run(context, &arguments).await,
+        Command::Findings(arguments) => findings::run(context, &arguments).await,
+        Command::Note(arguments) => note::run(context, &arguments).await,
         Command::Diff(arguments) => diff::run(context, &arguments).await,
         Command::Runs(arguments) => runs::run(context, &arguments).await,
         Command::Status(arguments) => status::run(context, &arguments).await,
@@ -218,6 +222,8 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
             Some(sync::NoDirectory::hint())
         } else if cause.is::<forget::Unknown>() {
             Some(forget::Unknown::hint())
+        } else if let Some(error) = cause.downcast_ref::<note::NoEvent>() {
+            Some(error.hint())
         } else if cause.is::<NothingKnown>() {
             Some("`keydrift runs` tells why; run `keydrift sync`".to_owned())
         } else if let Some(error @ SyncError::NothingToAccept) = cause.downcast_ref() {

@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::events::{EventListing, Of, event_json, object};
+use super::events::{EventListing, Of, event_json, object, tell_note};
 use super::{Context, Exit, keys};
 use crate::cli::Show;
 use crate::clock::Timestamp;
 use crate::inventory::render_value;
 use crate::output::{Cell, Format};
-use crate::store::{EventFilter, EventRow, KeyRow, Reader};
+use crate::store::{EventFilter, EventRow, KeyRow, NoteRow, Reader};
 
 /// The one key that somebody means, or why it is not one.
 #[derive(Debug, thiserror::Error)]
@@ -65,12 +65,14 @@ pub(super) async fn run(context: &mut Context, arguments: &Show) -> anyhow::Resu
     let key = the_key(&mut reader, organization, &arguments.key).await?;
     let story = load_story(&mut reader, &key).await?;
     let missing = tell_missing(&mut reader, &key).await?;
+    let notes = reader.list_key_notes(&key.organization, &key.key_id).await?;
     reader.close().await?;
     match arguments.format.format {
-        Format::Table => print_for_people(context, key, story, missing.as_deref())?,
+        Format::Table => print_for_people(context, key, &notes, story, missing.as_deref())?,
         Format::Json => {
             let events = story.into_iter().map(event_json).collect::<Vec<_>>();
-            context.printer.json(&json!({ "key": key_json(key), "history": events }))?;
+            let document = json!({ "key": key_json(key), "notes": notes, "history": events });
+            context.printer.json(&document)?;
         }
         format => {
             let mut listing = EventListing::begin(&mut context.printer, format, Of::Key, "")?;
@@ -94,7 +96,8 @@ pub(super) async fn tell(
 ) -> anyhow::Result<()> {
     let story = load_story(reader, &key).await?;
     let missing = tell_missing(reader, &key).await?;
-    print_for_people(context, key, story, missing.as_deref())
+    let notes = reader.list_key_notes(&key.organization, &key.key_id).await?;
+    print_for_people(context, key, &notes, story, missing.as_deref())
 }
 
 /// That the beginning of a key's story was thrown away, if it was.
@@ -136,6 +139,7 @@ async fn load_story(reader: &mut Reader, key: &KeyRow) -> anyhow::Result<Vec<Eve
 fn print_for_people(
     context: &mut Context,
     key: KeyRow,
+    notes: &[NoteRow],
     story: Vec<EventRow>,
     missing: Option<&str>,
 ) -> anyhow::Result<()> {
@@ -162,6 +166,9 @@ fn print_for_people(
         }
     }
     printer.details(&rows)?;
+    for NoteRow { noted_at, author, text, .. } in notes {
+        printer.line(&tell_note(noted_at, author, text))?;
+    }
     printer.line("")?;
     printer.heading("history")?;
     if let Some(missing) = missing {

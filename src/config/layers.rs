@@ -10,7 +10,9 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::error::{Error, Problem, label};
 use super::file::Document;
-use super::settings::{self, Expects, INNER_SECTIONS, ORGANIZATIONS, SECTIONS, Setting};
+use super::settings::{
+    self, EXCEPTION_MEMBERS, Expects, INNER_SECTIONS, ORGANIZATIONS, SECTIONS, Setting,
+};
 use super::{Environment, OrgName};
 
 pub(super) const PREFIX: &str = "KEYDRIFT__";
@@ -109,6 +111,11 @@ impl FileReader<'_> {
                 (None, DeValue::Table(inner)) if is_inner(organization, key) => {
                     self.inner_keys(section, organization, key, inner);
                 }
+                (Some(setting), value) if matches!(setting.expects, Expects::Exceptions) => {
+                    let tables = self.exceptions(&full, value, &origin);
+                    let path = [section, &[key]].concat();
+                    self.layer.set(&path, Value::new(Some(&origin), tables));
+                }
                 (Some(setting), _) => {
                     let value = convert(setting, value.get_ref(), self.document.directory());
                     let path = [section, &[key]].concat();
@@ -120,6 +127,52 @@ impl FileReader<'_> {
                 ),
             }
         }
+    }
+
+    /// The tables of `findings.exceptions`. Each value has the line that it stands on.
+    fn exceptions(&mut self, full: &str, value: &DeValue<'_>, origin: &str) -> ValueKind {
+        let must = |origin: String| {
+            let must = format!("be {}", Expects::Exceptions);
+            Problem::Invalid { key: full.to_owned(), origin, must }
+        };
+        let DeValue::Array(items) = value else {
+            self.problems.push(must(origin.to_owned()));
+            return ValueKind::Array(Vec::new());
+        };
+        let mut tables = Vec::new();
+        for item in items {
+            let origin = self.document.origin(item.span().start);
+            if let DeValue::Table(members) = item.get_ref() {
+                let table = ValueKind::Table(self.members(full, members));
+                tables.push(Value::new(Some(&origin), table));
+            } else {
+                self.problems.push(must(origin));
+            }
+        }
+        ValueKind::Array(tables)
+    }
+
+    fn members(&mut self, full: &str, members: &DeTable<'_>) -> Map<String, Value> {
+        let mut known = Map::new();
+        for (name, value) in in_order(members) {
+            let origin = self.document.origin(name.span().start);
+            let member = name.get_ref().as_ref();
+            if EXCEPTION_MEMBERS.contains(&member) {
+                let value = Value::new(Some(&origin), scalar(value.get_ref()));
+                known.insert(member.to_owned(), value);
+                continue;
+            }
+            let name = format!("{full}.{}", label(member));
+            let problem = credential(member, value.get_ref(), &name, &origin);
+            self.problems.push(problem.unwrap_or_else(|| {
+                let advice = match settings::nearest_member(member) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("an exception has {}", backticked(&EXCEPTION_MEMBERS)),
+                };
+                Problem::Unknown { kind: "setting", name, origin, advice }
+            }));
+        }
+        known
     }
 
     /// The settings of a section within an organization's.
@@ -202,6 +255,11 @@ pub(super) fn of_environment(
             (_, Some(name)) if OrgName::new(name).is_none() => {
                 problems.push(Problem::OrganizationName { name: label(name), origin });
             }
+            (Some(setting), _) if !setting.has_variable() => problems.push(Problem::Invalid {
+                key: full.join("."),
+                origin,
+                must: "be set in the configuration file: no variable can hold it".to_owned(),
+            }),
             // As with the other variables, an empty one is not set.
             (Some(_), _) if value.is_empty() => {}
             (Some(_), _) => {
@@ -302,16 +360,29 @@ fn is_credential(key: &str, text: Option<&str>) -> bool {
 /// A value of the file. Paths in a file are relative to its directory, so that they mean the same
 /// wherever a command is run.
 fn convert(setting: &Setting, value: &DeValue<'_>, directory: &Path) -> ValueKind {
-    match value {
-        DeValue::String(text) => match setting.expects {
-            Expects::Path if !super::read::unfit_path(text) => {
-                match directory.join(&**text).to_str() {
-                    Some(joined) => ValueKind::String(joined.to_owned()),
-                    None => ValueKind::String(text.to_string()),
-                }
+    match (value, &setting.expects) {
+        (DeValue::String(text), Expects::Path) if !super::read::unfit_path(text) => {
+            match directory.join(&**text).to_str() {
+                Some(joined) => ValueKind::String(joined.to_owned()),
+                None => ValueKind::String(text.to_string()),
             }
-            _ => ValueKind::String(text.to_string()),
-        },
+        }
+        (DeValue::Array(items), Expects::Rules) => {
+            let items = items.iter().map(|item| Value::new(None, scalar(item.get_ref())));
+            ValueKind::Array(items.collect())
+        }
+        // Dates are for exceptions alone.
+        (DeValue::Datetime(_), _) => ValueKind::Nil,
+        _ => scalar(value),
+    }
+}
+
+/// A single value, whatever it is for.
+fn scalar(value: &DeValue<'_>) -> ValueKind {
+    match value {
+        DeValue::String(text) => ValueKind::String(text.to_string()),
+        // `until = 2027-01-01` without quotes.
+        DeValue::Datetime(time) => ValueKind::String(time.to_string()),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
             .map_or(ValueKind::Nil, ValueKind::I64),
         DeValue::Boolean(value) => ValueKind::Boolean(*value),

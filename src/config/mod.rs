@@ -7,6 +7,7 @@ mod checkpoint;
 mod environment;
 mod error;
 mod file;
+mod findings;
 mod layers;
 mod name;
 mod read;
@@ -30,6 +31,7 @@ pub use error::{Error, Problem};
 pub use name::OrgName;
 pub use url::{HeartbeatUrl, ProxyUrl};
 
+use crate::findings::Rules;
 use crate::schedule::{Cron, Schedule};
 use crate::secret::{self, CredentialSource, CredentialSources};
 use layers::Layer;
@@ -60,6 +62,8 @@ pub struct Settings {
     pub removal: RemovalSettings,
     pub retention: RetentionSettings,
     pub metrics: MetricsSettings,
+    /// By which keys are judged.
+    pub findings: Rules,
     /// At least one, by name.
     pub organizations: Vec<OrganizationSettings>,
     credentials: CredentialSources,
@@ -273,6 +277,7 @@ fn validate<'a>(
     let schedule = reader.general_schedule();
     let metrics = MetricsSettings { listen: reader.listen(&settings::LISTEN) };
     let heartbeat = reader.general_heartbeat();
+    let findings = reader.rules(names);
     let mut organizations = Vec::new();
     let mut key_files = Vec::new();
     for name in names {
@@ -292,6 +297,7 @@ fn validate<'a>(
         removal,
         retention,
         metrics,
+        findings,
         organizations,
         credentials,
         effective,

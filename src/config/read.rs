@@ -31,10 +31,10 @@ pub(super) struct Reader<'a> {
 }
 
 /// A setting that is set: full key, value, origin.
-struct Found {
-    key: String,
-    kind: ValueKind,
-    origin: String,
+pub(super) struct Found {
+    pub(super) key: String,
+    pub(super) kind: ValueKind,
+    pub(super) origin: String,
 }
 
 impl Found {
@@ -45,7 +45,7 @@ impl Found {
         }
     }
 
-    fn must(&self, must: impl Into<String>) -> Problem {
+    pub(super) fn must(&self, must: impl Into<String>) -> Problem {
         let (key, origin) = (self.key.clone(), self.origin.clone());
         Problem::Invalid { key, origin, must: must.into() }
     }
@@ -68,7 +68,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn find(&self, setting: &Setting) -> Option<Found> {
+    pub(super) fn find(&self, setting: &Setting) -> Option<Found> {
         let mut table = inner(self.merged, setting.section)?;
         if setting.section == ORGANIZATIONS {
             table = inner(table, self.organization?.as_str())?;
@@ -92,7 +92,7 @@ impl<'a> Reader<'a> {
         self.effective.push(EffectiveSetting { key, value, origin: origin.to_owned() });
     }
 
-    fn note_none(&mut self, setting: &Setting) {
+    pub(super) fn note_none(&mut self, setting: &Setting) {
         self.note(self.full_key(setting), NONE.to_owned(), DEFAULT);
     }
 
@@ -172,7 +172,7 @@ impl<'a> Reader<'a> {
         None
     }
 
-    fn optional_duration(&mut self, setting: &Setting) -> Option<Duration> {
+    pub(super) fn optional_duration(&mut self, setting: &Setting) -> Option<Duration> {
         let Expects::Duration(range) = &setting.expects else { return None };
         let parse = |text: &str| {
             let duration = parse_duration(text).ok().filter(|duration| range.contains(duration));

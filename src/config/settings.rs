@@ -32,15 +32,22 @@ pub(super) enum Expects {
     Listen,
     Url,
     Text,
+    /// Names of rules.
+    Rules,
+    /// Tables of the members [`EXCEPTION_MEMBERS`].
+    Exceptions,
 }
 
 pub(super) const ORGANIZATIONS: &str = "organizations";
-pub(super) const SECTIONS: [&str; 9] = [
+/// What a table of `findings.exceptions` can say.
+pub(super) const EXCEPTION_MEMBERS: [&str; 5] = ["key", "rule", "organization", "reason", "until"];
+pub(super) const SECTIONS: [&str; 10] = [
     "database",
     "checkpoint",
     "api",
     "removal",
     "retention",
+    "findings",
     "schedule",
     "metrics",
     "heartbeat",
@@ -84,8 +91,13 @@ const fn switch(key: &'static str, default: &'static str) -> Setting {
 
 /// How long something is kept; unset, for ever.
 const fn kept(key: &'static str) -> Setting {
+    long("retention", key, None)
+}
+
+/// A time in the life of a key.
+const fn long(section: &'static str, key: &'static str, default: Option<&'static str>) -> Setting {
     let range = RangeInclusive::new(HOUR, HOUR.saturating_mul(24 * 365 * 100));
-    Setting { section: "retention", key, default: None, expects: Expects::Duration(range) }
+    Setting { section, key, default, expects: Expects::Duration(range) }
 }
 
 const TENTH: Duration = Duration::from_millis(100);
@@ -120,6 +132,17 @@ pub(super) const CONFIRM_LIMIT: Setting = integer("removal", "confirm_limit", "5
 
 pub(super) const KEEP_USED_EVENTS: Setting = kept("used_events");
 pub(super) const KEEP_EVENTS: Setting = kept("events");
+
+pub(super) const NEVER_USED: Setting = long("findings", "never_used", Some("90d"));
+pub(super) const UNUSED: Setting = long("findings", "unused", Some("90d"));
+pub(super) const ADMIN_KEY_AGE: Setting = long("findings", "admin_key_age", Some("90d"));
+pub(super) const PROJECT_KEY_AGE: Setting = long("findings", "project_key_age", None);
+pub(super) const EXPIRES_WITHIN: Setting = long("findings", "expires_within", Some("14d"));
+pub(super) const SILENCE: Setting = long("findings", "silence", Some("90d"));
+pub(super) const STAY_OPEN: Setting = long("findings", "stay_open", Some("30d"));
+pub(super) const MAX_ADMIN_KEYS: Setting = integer("findings", "max_admin_keys", "10", 0..=MANY);
+pub(super) const DISABLED: Setting = text("findings", "disabled", Expects::Rules);
+pub(super) const EXCEPTIONS: Setting = text("findings", "exceptions", Expects::Exceptions);
 
 pub(super) const CRON: Setting = Setting {
     section: "schedule",
@@ -163,7 +186,7 @@ pub(super) const OWN_RUN_AT_START: Setting =
     text(ORGANIZATIONS, "schedule.run_at_start", Expects::Bool);
 pub(super) const OWN_HEARTBEAT_URL: Setting = text(ORGANIZATIONS, "heartbeat.url", Expects::Url);
 
-pub(super) static SETTINGS: [Setting; 34] = [
+pub(super) static SETTINGS: [Setting; 44] = [
     DATABASE_PATH,
     LOCK_TIMEOUT,
     CHECKPOINT_PATH,
@@ -182,6 +205,16 @@ pub(super) static SETTINGS: [Setting; 34] = [
     CONFIRM_LIMIT,
     KEEP_USED_EVENTS,
     KEEP_EVENTS,
+    NEVER_USED,
+    UNUSED,
+    ADMIN_KEY_AGE,
+    PROJECT_KEY_AGE,
+    EXPIRES_WITHIN,
+    SILENCE,
+    STAY_OPEN,
+    MAX_ADMIN_KEYS,
+    DISABLED,
+    EXCEPTIONS,
     CRON,
     TIMEZONE,
     JITTER,
@@ -213,6 +246,8 @@ impl fmt::Display for Expects {
                 f.write_str("an address and port, in quotes, such as \"127.0.0.1:9464\"")
             }
             Self::Text => f.write_str("text, in quotes"),
+            Self::Rules => f.write_str("a list of rules, such as [\"never_expires\"]"),
+            Self::Exceptions => f.write_str("tables, each below a line `[[findings.exceptions]]`"),
             Self::Integer(range) => {
                 write!(f, "a whole number from {} to {}", range.start(), range.end())
             }
@@ -224,6 +259,20 @@ impl fmt::Display for Expects {
             ),
         }
     }
+}
+
+impl Setting {
+    /// Whether a variable of the environment can set it.
+    pub(super) const fn has_variable(&self) -> bool {
+        !matches!(self.expects, Expects::Exceptions)
+    }
+}
+
+/// The member of an exception that is meant by one that is unknown.
+pub(super) fn nearest_member(unknown: &str) -> Option<&'static str> {
+    let score = |known| strsim::normalized_damerau_levenshtein(unknown, known);
+    let near = EXCEPTION_MEMBERS.into_iter().filter(|known| score(known) >= 0.5);
+    near.max_by(|a, b| score(a).total_cmp(&score(b)))
 }
 
 /// The setting of this name, if there is one.

@@ -117,6 +117,7 @@ async fn sync(writer: &SharedWriter, job: &Job) -> Result<Report, sync::Error> {
         credential: &credential,
         api: &settings.api,
         removal: settings.removal,
+        rules: &settings.findings,
         trigger: job.trigger,
         accept: false,
         ticks: Ticks {

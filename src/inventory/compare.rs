@@ -213,6 +213,16 @@ impl<'a> Comparison<'a> {
     /// appeared ones that were in the inventory once.
     #[must_use]
     pub fn finish(self, gone: &HashSet<KeyId>, returning: &HashSet<KeyId>) -> Changes {
+        self.conclude(gone, returning).0
+    }
+
+    /// The same, and gives back the snapshot before.
+    #[must_use]
+    pub fn conclude(
+        self,
+        gone: &HashSet<KeyId>,
+        returning: &HashSet<KeyId>,
+    ) -> (Changes, Snapshot) {
         let absent: BTreeSet<&KeyId> = self.absent().map(|(id, _)| id).collect();
         let absent: Vec<KeyId> = absent.into_iter().cloned().collect();
         let fields = self.census.conclude(&self.snapshot.fields);
@@ -240,7 +250,7 @@ impl<'a> Comparison<'a> {
             absent.into_iter().partition(|id| gone.contains(id));
         notices.extend(unconfirmed_notice(&snapshot, &unconfirmed, gone));
         let removed = removed.iter().filter_map(|id| snapshot.keys.get(id).cloned()).collect();
-        Changes {
+        let changes = Changes {
             appeared: appeared.into_iter().flatten().map(appear).collect(),
             removed,
             altered,
@@ -250,7 +260,8 @@ impl<'a> Comparison<'a> {
             fields,
             project_fields,
             projects: snapshot.projects.after(&projects.seen, snapshot.last_run),
-        }
+        };
+        (changes, snapshot)
     }
 
     /// The key of our credential. If its redacted value fits several, the one it was before.

@@ -8,6 +8,7 @@ use prometheus::{
 };
 
 use crate::clock::Timestamp;
+use crate::findings::{Rule, Severity};
 use crate::inventory::EventKind;
 use crate::run::Status;
 use crate::store::Health;
@@ -29,6 +30,7 @@ pub struct Metrics {
     missed: IntCounterVec,
     skipped: IntCounterVec,
     keys: IntGaugeVec,
+    findings: IntGaugeVec,
     held: IntGaugeVec,
     last_success: GaugeVec,
     last_run: GaugeVec,
@@ -85,6 +87,7 @@ impl Metrics {
                 &[],
             )?,
             keys: count("keydrift_keys", "Keys in the inventory.", &["scope"])?,
+            findings: count("keydrift_findings", "Open findings, by rule.", &["rule", "severity"])?,
             held: count("keydrift_run_held", "1 while a run is held.", &[])?,
             last_success: time(
                 "keydrift_last_success_timestamp_seconds",
@@ -120,6 +123,7 @@ impl Metrics {
         }
         // An error says that it was not there before either.
         drop(self.held.remove_label_values(&[organization]));
+        self.forget_findings(organization);
         for scope in ["admin", "project"] {
             drop(self.keys.remove_label_values(&[organization, scope]));
         }
@@ -130,10 +134,30 @@ impl Metrics {
         let count = |keys: u64| i64::try_from(keys).unwrap_or(i64::MAX);
         self.keys.with_label_values(&[organization, "admin"]).set(count(health.admin_keys));
         self.keys.with_label_values(&[organization, "project"]).set(count(health.project_keys));
+        self.forget_findings(organization);
+        for rule in Rule::ALL {
+            let labels = [organization, rule.as_str(), rule.severity().as_str()];
+            self.findings.with_label_values(&labels).set(0);
+        }
+        for (rule, severity, findings) in &health.findings {
+            let labels = [organization, rule, severity];
+            self.findings.with_label_values(&labels).set(count(*findings));
+        }
         self.held.with_label_values(&[organization]).set(health.is_held.into());
         set(&self.last_success, organization, health.last_success_at);
         set(&self.last_run, organization, health.last_run.as_ref().map(|run| run.finished_at));
         set(&self.next_expiry, organization, health.next_expiry_at);
+    }
+
+    /// An earlier version of the program may have given a rule another severity.
+    fn forget_findings(&self, organization: &str) {
+        for rule in Rule::ALL {
+            for severity in Severity::ALL {
+                let labels = [organization, rule.as_str(), severity.as_str()];
+                // An error says that it was not there before either.
+                drop(self.findings.remove_label_values(&labels));
+            }
+        }
     }
 
     /// A run has ended.

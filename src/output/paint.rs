@@ -18,8 +18,8 @@ impl Style {
     pub(super) fn of_word(word: &str) -> Self {
         match word {
             "added" | "restored" | "ok" => Self::Good,
-            "removed" | "failed" => Self::Bad,
-            "changed" | "held" | "warning" => Self::Warning,
+            "removed" | "failed" | "high" => Self::Bad,
+            "changed" | "held" | "warning" | "medium" => Self::Warning,
             "used" => Self::Activity,
             "baseline" | "skipped" => Self::Faint,
             _ => Self::Plain,

@@ -18,6 +18,8 @@ pub struct Health {
     pub project_keys: u64,
     /// The next time that a key expires.
     pub next_expiry_at: Option<Timestamp>,
+    /// How many findings are open, by rule and severity.
+    pub findings: Vec<(String, String, u64)>,
 }
 
 /// The last run.
@@ -91,6 +93,7 @@ impl Reader {
             of_scope.and_then(|(_, count, _)| u64::try_from(*count).ok()).unwrap_or(0)
         };
         Ok(Health {
+            findings: self.count_findings(organization).await?,
             last_success_at: runs
                 .success_at
                 .map(|at| if at > now.unix() { runs.success_began_at.unwrap_or(at) } else { at })

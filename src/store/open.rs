@@ -28,7 +28,7 @@ const WAL_BYTES: &str = "16777216";
 
 /// Every step of the schema, oldest first.
 pub(super) fn migrations() -> Vec<Migration> {
-    let steps: [(i64, &str, &'static str); 6] = [
+    let steps: [(i64, &str, &'static str); 8] = [
         (
             1,
             "inventory and history",
@@ -43,6 +43,8 @@ pub(super) fn migrations() -> Vec<Migration> {
         (4, "retention", include_str!("../../migrations/0004_retention.sql")),
         (5, "more kinds", include_str!("../../migrations/0005_more_kinds.sql")),
         (6, "projects", include_str!("../../migrations/0006_projects.sql")),
+        (8, "findings", include_str!("../../migrations/0008_findings.sql")),
+        (9, "notes", include_str!("../../migrations/0009_notes.sql")),
     ];
     let step = |(version, name, sql): (i64, &'static str, &'static str)| {
         let kind = MigrationType::Simple;

@@ -6,6 +6,7 @@ use futures_util::TryStreamExt;
 use sqlx::{Connection, SqliteConnection};
 
 use super::error::Error;
+use super::notes::{NOTES_COLUMN, UNEXPLAINED};
 use super::open;
 use super::rows::row;
 use crate::clock::Timestamp;
@@ -78,6 +79,8 @@ row! {
         pub field: Option<String>,
         pub old_value: Option<String>,
         pub new_value: Option<String>,
+        // The notes on it, a JSON array.
+        pub notes: String,
     }
 }
 
@@ -91,6 +94,8 @@ pub struct EventFilter {
     pub until: Option<Timestamp>,
     pub key_id: Option<String>,
     pub kinds: Vec<EventKind>,
+    /// Only those that nothing explains.
+    pub unexplained: bool,
     /// Recorded after the event with this id.
     pub after: Option<i64>,
     /// The newest so many.
@@ -128,6 +133,11 @@ row! {
         pub deferred_until: Option<String>,
     }
 }
+
+/// The view's own part of an event.
+const EVENT_COLUMNS: &str =
+    "select event_id, run_id, observed_at, previous_observed_at, organization, scope, key_id, key_name,
+            event, field, old_value, new_value";
 
 impl Reader {
     pub async fn open(path: &Path) -> Result<Self, Error> {
@@ -248,11 +258,6 @@ impl Reader {
         filter: &EventFilter,
         mut each: impl FnMut(EventRow) -> Result<(), E>,
     ) -> Result<(), E> {
-        const COLUMNS: &str =
-            "select event_id, run_id, observed_at, previous_observed_at, organization, scope, key_id,
-                    key_name, event, field, old_value, new_value
-             from audit_history
-             where (?5 is null or event in (select value from json_each(?5)))";
         // A key has few events, which its versions lead to. Of anything else there may be many: they come in
         // the order of the file, and nothing waits to be sorted.
         const OF_KEY: &str = "and +event_id > ?1 and +event_id <= ?2
@@ -264,8 +269,13 @@ impl Reader {
         let kinds = (!kinds.is_empty()).then(|| serde_json::json!(kinds).to_string());
         let order = if filter.reverse { "desc" } else { "asc" };
         let of = if filter.key_id.is_some() { OF_KEY } else { OF_ALL };
+        let unexplained = if filter.unexplained { UNEXPLAINED } else { "" };
         // Fixed texts put together: no part of them comes from outside.
-        let sql = format!("{COLUMNS} {of} order by event_id {order} limit ?6");
+        let sql = format!(
+            "{EVENT_COLUMNS}, {NOTES_COLUMN} from audit_history
+             where (?5 is null or event in (select value from json_each(?5)))
+             {of} {unexplained} order by event_id {order} limit ?6"
+        );
         let path = self.path.clone();
         let mut rows = sqlx::query_as::<_, EventRow>(sqlx::AssertSqlSafe(sql))
             .bind(after)
@@ -280,6 +290,17 @@ impl Reader {
             each(row)?;
         }
         Ok(())
+    }
+
+    /// One event.
+    pub async fn load_event(&mut self, event_id: i64) -> Result<Option<EventRow>, Error> {
+        // Fixed texts put together: no part of them comes from outside.
+        let sql = format!("{EVENT_COLUMNS}, {NOTES_COLUMN} from audit_history where event_id = ?1");
+        sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .bind(event_id)
+            .fetch_optional(&mut self.connection)
+            .await
+            .map_err(|source| self.failed(source))
     }
 
     /// Runs never finish before the one before them, so that a span of time is a span of event ids: all

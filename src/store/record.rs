@@ -7,12 +7,14 @@ use super::adopt::chain_on;
 use super::chain::{Head, Witness, write_parts};
 use super::changes::{Rows, plan_changes, write_changes};
 use super::error::Error;
+use super::findings::{FindingCounts, write_findings};
 use super::open;
 use super::projects::{Source, write_fields, write_projects};
 use super::rename::find_by_any_name;
 use super::snapshot::{ids_json, last_ok_run};
 use crate::audit::{Digest, PartDigest, RunHeader};
 use crate::clock::Timestamp;
+use crate::findings::Evaluation;
 use crate::inventory::{Changes, KeyId};
 use crate::run::{EventCounts, Status, Tally, Trigger};
 
@@ -54,9 +56,20 @@ impl CutShort {
 /// How a run ended.
 #[derive(Debug)]
 pub enum Outcome<'a> {
-    Ok { changes: &'a Changes, header: Option<&'a str> },
-    Failed { error: &'a str, withheld: Option<&'a Withholding> },
-    Held { error: &'a str, withheld: &'a Withholding },
+    Ok {
+        changes: &'a Changes,
+        header: Option<&'a str>,
+        /// Judges the keys as they are after the run. `None`: findings stay as they were.
+        evaluation: Option<Evaluation<'a>>,
+    },
+    Failed {
+        error: &'a str,
+        withheld: Option<&'a Withholding>,
+    },
+    Held {
+        error: &'a str,
+        withheld: &'a Withholding,
+    },
 }
 
 impl<'a> Outcome<'a> {
@@ -83,6 +96,7 @@ pub struct Recorded {
     pub run_id: i64,
     pub finished_at: Timestamp,
     pub counts: EventCounts,
+    pub findings: FindingCounts,
     /// Keys in the inventory after the run.
     pub keys_after: u64,
     pub notice: Option<String>,
@@ -173,11 +187,16 @@ impl Writer {
             Outcome::Failed { .. } | Outcome::Held { .. } => Rows::default(),
         };
         let run = Run::new(&numbers, draft, outcome, &rows, finished_at, promptness);
-        let recorded = run.write(&mut transaction, &head).await?;
+        let mut recorded = run.write(&mut transaction, &head).await?;
         match outcome {
-            Outcome::Ok { changes, header } => {
+            Outcome::Ok { changes, header, evaluation } => {
                 write_changes(&mut transaction, &numbers, changes, &rows).await?;
                 write_organization(&mut transaction, &numbers, changes, *header).await?;
+                if let Some(evaluation) = evaluation {
+                    let difference = evaluation.at(finished_at);
+                    recorded.findings =
+                        write_findings(&mut transaction, &numbers, &difference).await?;
+                }
             }
             Outcome::Failed { .. } | Outcome::Held { .. } => {
                 write_withheld(&mut transaction, numbers.run_id, outcome.withheld()).await?;
@@ -376,6 +395,7 @@ impl<'a> Run<'a> {
             run_id: numbers.run_id,
             finished_at,
             counts,
+            findings: FindingCounts::default(),
             keys_after: self.keys_after,
             notice: self.notice,
             digest,

@@ -104,6 +104,7 @@ fn announce_run(report: &Report) {
     let duration_ms = u64::try_from(report.duration.as_millis()).unwrap_or(u64::MAX);
     let run_id = report.recorded.as_ref().map(|recorded| recorded.run_id);
     let counts = report.recorded.as_ref().map(|recorded| recorded.counts).unwrap_or_default();
+    let findings = report.recorded.as_ref().map(|recorded| recorded.findings).unwrap_or_default();
     let trigger = report.trigger.as_str();
     let error = report.explanation().unwrap_or_default();
     macro_rules! not_synced {
@@ -132,6 +133,8 @@ fn announce_run(report: &Report) {
             events.removed = counts.removed,
             events.used = counts.used,
             events.changed = counts.changed,
+            findings.opened = findings.opened,
+            findings.closed = findings.closed,
             "synced"
         ),
         Status::Failed if report.is_told() => {

@@ -23,8 +23,9 @@ use tokio::time::Instant;
 use crate::checkpoint;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{ApiSettings, OrganizationSettings, RemovalSettings};
+use crate::findings::{Evaluation, Past, Rules};
 use crate::inventory::{
-    Acceptance, Changes, Comparison, Identity, Stranger, Withheld, judge_identity,
+    Acceptance, Changes, Comparison, Identity, Snapshot, Stranger, Withheld, judge_identity,
 };
 use crate::openai;
 use crate::run::{Status, Tally, Trigger};
@@ -45,6 +46,8 @@ pub struct Request<'a> {
     pub credential: &'a (dyn Fn() -> Result<Credential, secret::Error> + Sync),
     pub api: &'a ApiSettings,
     pub removal: RemovalSettings,
+    /// By which the keys are judged.
+    pub rules: &'a Rules,
     pub trigger: Trigger,
     /// Take what the newest held or refused run recorded for true.
     pub accept: bool,
@@ -209,10 +212,13 @@ impl<E: Into<Error>> From<E> for Failure {
 }
 
 /// What a run found out: everything that the transaction needs.
-struct Findings {
+struct Discovery {
     changes: Changes,
     /// The `openai-organization` header of the answers.
     header: Option<String>,
+    /// The keys as they were, and what is known of them: by these they are judged.
+    before: Snapshot,
+    past: Past,
 }
 
 /// What is filled in as a run goes on, so that a failed one still tells what it met.
@@ -249,7 +255,8 @@ pub async fn run(
     })?;
     let mut ledger = Ledger::default();
     ledger.notices.extend(request.ticks.gap.map(str::to_owned));
-    let attempt = attempt(writer, clock, request, accepted, &mut ledger).await;
+    // On the heap: it is by far the largest part of whatever waits for a run.
+    let attempt = Box::pin(attempt(writer, clock, request, accepted, &mut ledger)).await;
     let error = attempt.as_ref().err().map(|failure| &failure.error);
     // The time is asked for when it is this run's turn: runs end in the order in which they are recorded.
     let mut writer = writer.lock().await;
@@ -268,8 +275,8 @@ pub async fn run(
         deferred_until: error.and_then(Error::deferred_until),
         cut_short: error.and_then(Error::cut_short),
     };
-    let news = attempt.as_ref().map(|findings| News::of(&findings.changes)).unwrap_or_default();
-    let mut report = conclude(&mut writer, draft, attempt).await;
+    let news = attempt.as_ref().map(|found| News::of(&found.changes)).unwrap_or_default();
+    let mut report = conclude(&mut writer, draft, request.rules, attempt).await;
     drop(writer);
     report.duration = began.elapsed();
     report.settled = ledger.settled;
@@ -287,7 +294,8 @@ pub(crate) fn new_token() -> i64 {
 async fn conclude(
     writer: &mut Writer,
     draft: RunDraft,
-    attempt: Result<Findings, Failure>,
+    rules: &Rules,
+    attempt: Result<Discovery, Failure>,
 ) -> Report {
     let status = match &attempt {
         Ok(_) => Status::Ok,
@@ -298,8 +306,10 @@ async fn conclude(
     let text = text.as_deref().unwrap_or_default();
     let nothing = Withholding::default();
     let outcome = match &attempt {
-        Ok(findings) => {
-            Outcome::Ok { changes: &findings.changes, header: findings.header.as_deref() }
+        Ok(Discovery { changes, header, before, past }) => {
+            let organization = draft.organization.as_str();
+            let evaluation = Some(Evaluation { organization, rules, before, changes, past });
+            Outcome::Ok { changes, header: header.as_deref(), evaluation }
         }
         Err(failure) if status == Status::Held => {
             Outcome::Held { error: text, withheld: failure.withheld.as_ref().unwrap_or(&nothing) }
@@ -355,7 +365,7 @@ async fn attempt(
     request: &Request<'_>,
     accepted: Option<Accepted>,
     ledger: &mut Ledger,
-) -> Result<Findings, Failure> {
+) -> Result<Discovery, Failure> {
     // Earlier runs come first in the history. Where they can't be recorded, neither can this one be.
     while let Some(run) = writer.lock().await.settle_run(clock.now()).await? {
         ledger.settled.push(run);
@@ -394,11 +404,12 @@ async fn attempt(
         ledger.notices.push(note_accepted(accepted));
     }
     let returning = writer.lock().await.load_gone(name, &comparison.appeared()).await?;
-    let changes = comparison.finish(&removals.gone, &returning);
+    let (changes, before) = comparison.conclude(&removals.gone, &returning);
+    let past = writer.lock().await.load_findings(name, &before, &changes).await?;
     ledger.tally.unconfirmed = changes.unconfirmed.len() as u64;
     let told = changes.notices.iter().filter(|notice| notice.kind.is_told());
     ledger.notices.extend(told.map(ToString::to_string));
-    Ok(Findings { changes, header: scan.organization })
+    Ok(Discovery { changes, header: scan.organization, before, past })
 }
 
 /// Which run was accepted, and why it had not been taken over.

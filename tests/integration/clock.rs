@@ -61,6 +61,7 @@ impl Machine {
             credential: &|| credential.read(),
             api: &self.settings.api,
             removal: self.settings.removal,
+            rules: &self.settings.findings,
             trigger: Trigger::Schedule,
             accept: false,
             ticks: Ticks::default(),

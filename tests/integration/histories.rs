@@ -238,6 +238,7 @@ impl Life {
             credential: &|| credential.read(),
             api: &self.settings.api,
             removal: self.settings.removal,
+            rules: &self.settings.findings,
             trigger: Trigger::Manual,
             accept: false,
             ticks: sync::Ticks::default(),

@@ -193,6 +193,7 @@ pub(super) async fn sync(
         credential: &|| credential.read(),
         api: &settings.api,
         removal: settings.removal,
+        rules: &settings.findings,
         trigger: Trigger::Schedule,
         accept: false,
         ticks: Ticks::default(),

@@ -39,6 +39,7 @@ impl Job {
             credential: &|| self.credential.read(),
             api: &self.settings.api,
             removal: self.settings.removal,
+            rules: &self.settings.findings,
             trigger: self.trigger,
             accept: self.accept,
             ticks: Ticks::default(),

@@ -2,6 +2,7 @@
 //! agree stands in the files beside this one.
 
 mod documents;
+mod findings;
 mod refusals;
 
 use super::*;
@@ -151,6 +152,16 @@ fn the_effective_configuration_names_every_setting_and_its_origin() {
     schedule.run_at_start = true (default)
     metrics.listen = (none) (default)
     heartbeat.url = (none) (default)
+    findings.never_used = 90d (default)
+    findings.unused = 90d (default)
+    findings.admin_key_age = 90d (default)
+    findings.project_key_age = (none) (default)
+    findings.expires_within = 14d (default)
+    findings.silence = 90d (default)
+    findings.stay_open = 30d (default)
+    findings.max_admin_keys = 10 (default)
+    findings.disabled = (none) (default)
+    findings.exceptions = (none) (default)
     organizations.default.base_url = https://api.openai.com/v1 (default)
     organizations.default.admin_key_file = (none) (default)
     organizations.default.organization_id = (none) (default)

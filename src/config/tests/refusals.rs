@@ -21,14 +21,14 @@ fn all_problems_are_reported_at_once_without_any_value() {
     assert!(!text.contains("SECRET") && !text.contains("SEC RET"), "{text}");
     insta::assert_snapshot!(text, @r#"
     the configuration has 20 problems:
-      - unknown setting `top` (in `DIR/keydrift.toml:1`); the sections are `database`, `checkpoint`, `api`, `removal`, `retention`, `schedule`, `metrics`, `heartbeat`, `organizations`
+      - unknown setting `top` (in `DIR/keydrift.toml:1`); the sections are `database`, `checkpoint`, `api`, `removal`, `retention`, `findings`, `schedule`, `metrics`, `heartbeat`, `organizations`
       - unknown setting `api.page_sze` (in `DIR/keydrift.toml:4`); did you mean `api.page_size`?
-      - unknown section `[timetable]` (in `DIR/keydrift.toml:13`); the sections are `database`, `checkpoint`, `api`, `removal`, `retention`, `schedule`, `metrics`, `heartbeat`, `organizations`
+      - unknown section `[timetable]` (in `DIR/keydrift.toml:13`); the sections are `database`, `checkpoint`, `api`, `removal`, `retention`, `findings`, `schedule`, `metrics`, `heartbeat`, `organizations`
       - unknown section `[databse]` (in `DIR/keydrift.toml:15`); did you mean `[database]`?
       - `Acme` is not a name for an organization: it must begin with a-z or 0-9 and hold only a-z, 0-9, `_` and `-`, 63 at most (set by `DIR/keydrift.toml:16`)
       - unknown variable `KEYDRIFT__API__PAGESIZE`; did you mean `KEYDRIFT__API__PAGE_SIZE`?
       - `a.b` is not a name for an organization: it must begin with a-z or 0-9 and hold only a-z, 0-9, `_` and `-`, 63 at most (set by `KEYDRIFT__ORGANIZATIONS__A.B__BASE_URL`)
-      - unknown variable `KEYDRIFT__XYZZY`; the variables are KEYDRIFT__SECTION__KEY, the sections `database`, `checkpoint`, `api`, `removal`, `retention`, `schedule`, `metrics`, `heartbeat`, `organizations`
+      - unknown variable `KEYDRIFT__XYZZY`; the variables are KEYDRIFT__SECTION__KEY, the sections `database`, `checkpoint`, `api`, `removal`, `retention`, `findings`, `schedule`, `metrics`, `heartbeat`, `organizations`
       - `api.page_size` must be a whole number from 1 to 1000 (set by `DIR/keydrift.toml:3`)
       - `api.max_concurrency` must be a whole number from 1 to 64 (set by `DIR/keydrift.toml:5`)
       - `api.connect_timeout` must be a duration from 100ms to 5m, such as "30s" or "15m" (set by `DIR/keydrift.toml:7`)
@@ -73,7 +73,7 @@ fn an_unknown_setting_names_the_nearest_one() {
     ");
     insta::assert_snapshot!(one("[xyzzy]"), @"
     unknown section `[xyzzy]` (in `DIR/keydrift.toml:1`)
-    hint: the sections are `database`, `checkpoint`, `api`, `removal`, `retention`, `schedule`, `metrics`, `heartbeat`, `organizations`
+    hint: the sections are `database`, `checkpoint`, `api`, `removal`, `retention`, `findings`, `schedule`, `metrics`, `heartbeat`, `organizations`
     ");
     insta::assert_snapshot!(one("\"api.page_size\" = 7"), @"
     unknown setting `api.page_size` (in `DIR/keydrift.toml:1`)
@@ -101,7 +101,7 @@ fn an_unknown_setting_names_the_nearest_one() {
     ");
     insta::assert_snapshot!(variable("KEYDRIFT__"), @"
     unknown variable `KEYDRIFT__`
-    hint: the variables are KEYDRIFT__SECTION__KEY, the sections `database`, `checkpoint`, `api`, `removal`, `retention`, `schedule`, `metrics`, `heartbeat`, `organizations`
+    hint: the variables are KEYDRIFT__SECTION__KEY, the sections `database`, `checkpoint`, `api`, `removal`, `retention`, `findings`, `schedule`, `metrics`, `heartbeat`, `organizations`
     ");
 }
 

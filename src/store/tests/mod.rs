@@ -7,9 +7,11 @@ mod erasure;
 mod evidence;
 mod faults;
 mod find;
+mod findings;
 mod history;
 mod hostile;
 mod locking;
+mod notes;
 mod queries;
 mod retention;
 mod runs;
@@ -136,7 +138,7 @@ impl Books {
         let mut draft = self.draft(organization);
         draft.tally.keys_seen = keys_seen;
         draft.tally.unconfirmed = changes.unconfirmed.len() as u64;
-        let outcome = Outcome::Ok { changes, header: None };
+        let outcome = Outcome::Ok { changes, header: None, evaluation: None };
         self.writer.record_run(&draft, &outcome).await.unwrap()
     }
 

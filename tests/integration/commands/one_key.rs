@@ -22,11 +22,11 @@ fn a_key_is_found_by_id_start_name_and_end() {
     let key = &view(&world.database(), "select * from all_keys where key_id = 'key_main'")[0];
     let story = view(
         &world.database(),
-        "select * from audit_history where key_id = 'key_main' order by event_id",
+        "select *, '[]' as notes from audit_history where key_id = 'key_main' order by event_id",
     );
     for text in MAIN {
         let ran = world.keydrift(&["show", text, "--format", "json"]).succeeds();
-        assert_eq!(ran.json(), json!({ "key": key, "history": story }), "{text}");
+        assert_eq!(ran.json(), json!({ "key": key, "notes": [], "history": story }), "{text}");
         assert_eq!(json_rows(&world, &["log", "--key", text]), story, "{text}");
         let ran = world.keydrift(&["show", text, "--format", "ndjson"]).succeeds();
         let lines: Vec<Value> =

@@ -156,6 +156,8 @@ fn help_of_log() {
                                  its value (3 or more)
           --event <EVENT>        Only this kind of event; several with commas [possible values:
                                  baseline, added, removed, restored, used, changed]
+          --unexplained          Only drift that nothing explains, such as a note; without `used` events
+                                 unless asked for
           --limit <N>            Only the newest N events
           --reverse              The newest first
           --follow               Go on printing events as they are recorded, until interrupted
@@ -181,6 +183,7 @@ fn help_of_log() {
       keydrift log --since 7d
       keydrift log --since 2026-10-01 --until 2026-11-01 --event added,removed,restored
       keydrift log --key wxyz                 one key, by the end of its value
+      keydrift log --since 7d --unexplained   drift that nobody has accounted for
       keydrift log --limit 20 --follow        the last twenty events, and then each new one
     ");
 }

@@ -287,6 +287,16 @@ fn table_of_the_configuration() {
     schedule.run_at_start                        true                                 default
     metrics.listen                               (none)                               default
     heartbeat.url                                (none)                               default
+    findings.never_used                          90d                                  default
+    findings.unused                              90d                                  default
+    findings.admin_key_age                       90d                                  default
+    findings.project_key_age                     (none)                               default
+    findings.expires_within                      14d                                  default
+    findings.silence                             90d                                  default
+    findings.stay_open                           30d                                  default
+    findings.max_admin_keys                      10                                   default
+    findings.disabled                            (none)                               default
+    findings.exceptions                          (none)                               default
     organizations.default.base_url               http://ADDR/v1            OPENAI_BASE_URL
     organizations.default.admin_key_file         (none)                               default
     organizations.default.organization_id        (none)                               default

@@ -109,6 +109,7 @@ impl History {
             credential: &|| credential.read(),
             api: &settings.api,
             removal: settings.removal,
+            rules: &settings.findings,
             trigger: Trigger::Schedule,
             accept: false,
             ticks: Ticks::default(),

@@ -1,0 +1,252 @@
+//! Findings: what is open, what a run opens and closes, and how they are listed.
+
+use std::collections::HashMap;
+
+use futures_util::TryStreamExt;
+use sqlx::SqliteConnection;
+
+use super::error::Error;
+use super::record::Numbers;
+use super::rows::row;
+use super::snapshot::ids_json;
+use super::write::json;
+use super::{Reader, Writer};
+use crate::clock::Timestamp;
+use crate::findings::{Difference, Finding, OpenFinding, Past, Rule, Severity};
+use crate::inventory::{Changes, Key, KeyId, Snapshot};
+
+/// Rows that go into one statement.
+const CHUNK: usize = 2_000;
+
+/// How many findings a run opened and closed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FindingCounts {
+    pub opened: u64,
+    pub closed: u64,
+}
+
+row! {
+    /// A row of the view `finding_history`.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct FindingRow {
+        pub finding_id: i64,
+        pub organization: String,
+        pub key_id: Option<String>,
+        pub rule: String,
+        pub severity: String,
+        pub since: String,
+        pub detail: String,
+        pub opened_run_id: i64,
+        pub opened_at: String,
+        pub closed_run_id: Option<i64>,
+        pub closed_at: Option<String>,
+        pub key_name: Option<String>,
+        pub scope: Option<String>,
+    }
+}
+
+/// Which findings to list. Nothing set: all that are open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FindingFilter {
+    pub organization: Option<String>,
+    pub key_id: Option<String>,
+    pub rules: Vec<Rule>,
+    /// This one or a worse one.
+    pub severity: Option<Severity>,
+    /// Closed ones too.
+    pub history: bool,
+}
+
+row! {
+    struct OpenRow {
+        finding_id: i64,
+        key_id: Option<String>,
+        rule: String,
+        severity: String,
+        since: i64,
+        detail: String,
+        memory: Option<i64>,
+        opened_at: i64,
+    }
+}
+
+impl OpenRow {
+    fn into_open(self) -> Result<OpenFinding, Error> {
+        let row = self.finding_id;
+        let inconsistent =
+            |column| Error::Inconsistent { table: "finding_log", column, row: row.to_string() };
+        let time = |seconds, column| Timestamp::from_unix(seconds).ok_or(inconsistent(column));
+        Ok(OpenFinding {
+            finding_id: row,
+            finding: Finding {
+                key_id: self.key_id.as_deref().and_then(KeyId::new),
+                rule: Rule::parse(&self.rule).ok_or(inconsistent("rule"))?,
+                severity: Severity::parse(&self.severity).ok_or(inconsistent("severity"))?,
+                since: time(self.since, "since")?,
+                detail: self.detail,
+                memory: self.memory.map(|at| time(at, "memory")).transpose()?,
+            },
+            opened_at: time(self.opened_at, "opened_run")?,
+        })
+    }
+}
+
+impl Writer {
+    /// What judging the keys after a run needs to know of the past: what is open, and when keys were first seen
+    /// whose creation is not known.
+    pub async fn load_findings(
+        &mut self,
+        organization: &str,
+        before: &Snapshot,
+        changes: &Changes,
+    ) -> Result<Past, Error> {
+        let altered = changes.altered.iter().map(|alteration| &alteration.key);
+        let appeared = changes.appeared.iter().map(crate::inventory::Appearance::key);
+        let undated = |key: &&Key| key.created_at.is_none();
+        let keys = before.keys.values().chain(altered).chain(appeared).filter(undated);
+        let ids = ids_json(keys.map(|key| &key.id));
+        let path = self.path.clone();
+        let failed = |source| Error::from_sqlx(&path, source);
+        let mut rows = sqlx::query_as::<_, OpenRow>(
+            "select f.finding_id, k.key_id, f.rule, f.severity, f.since, f.detail, f.memory,
+                    r.finished_at as opened_at
+             from finding_log f
+             join runs r on r.run_id = f.opened_run
+             left join keys k on k.key = f.key
+             where f.organization = (select organization from organizations where name = ?1)
+               and f.closed_run is null",
+        )
+        .bind(organization)
+        .fetch(&mut self.connection);
+        let mut open = Vec::new();
+        while let Some(row) = rows.try_next().await.map_err(failed)? {
+            open.push(row.into_open()?);
+        }
+        drop(rows);
+        let first_seen: Vec<(String, i64)> = sqlx::query_as(
+            "select distinct k.key_id, r.finished_at from organizations o
+             cross join json_each(?2) j
+             cross join keys k on k.organization = o.organization and k.key_id = j.value
+             cross join runs r on r.run_id = k.first_seen_run
+             where o.name = ?1",
+        )
+        .bind(organization)
+        .bind(ids)
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(failed)?;
+        let read = |(id, at): &(String, i64)| Some((KeyId::new(id)?, Timestamp::from_unix(*at)?));
+        let first_seen: HashMap<KeyId, Timestamp> = first_seen.iter().filter_map(read).collect();
+        Ok(Past { open, first_seen })
+    }
+}
+
+/// Writes down what a run opens and closes. The rows of the run and of its keys must be there. Nothing is written
+/// where nothing changed.
+pub(super) async fn write_findings(
+    connection: &mut SqliteConnection,
+    numbers: &Numbers,
+    difference: &Difference,
+) -> Result<FindingCounts, sqlx::Error> {
+    let Difference { opened, closed } = difference;
+    let mut counts = FindingCounts::default();
+    // First: one that is open again is another row.
+    for chunk in closed.chunks(CHUNK) {
+        let sql = "update finding_log set closed_run = ?2
+             where finding_id in (select value from json_each(?1))";
+        let update = sqlx::query(sql).bind(json(&chunk)).bind(numbers.run_id);
+        counts.closed += update.execute(&mut *connection).await?.rows_affected();
+    }
+    if counts.closed != closed.len() as u64 {
+        return Err(sqlx::Error::RowNotFound);
+    }
+    if opened.is_empty() {
+        return Ok(counts);
+    }
+    let mut finding_id: i64 =
+        sqlx::query_scalar("select ifnull(max(finding_id), 0) from finding_log")
+            .fetch_one(&mut *connection)
+            .await?;
+    for chunk in opened.chunks(CHUNK) {
+        let rows = chunk.iter().map(|finding| {
+            finding_id += 1;
+            let Finding { key_id, rule, severity, since, detail, memory } = finding;
+            let key_id = key_id.as_ref().map(KeyId::as_str);
+            let (rule, severity, memory) =
+                (rule.as_str(), severity.as_str(), memory.map(Timestamp::unix));
+            (finding_id, key_id, rule, severity, since.unix(), detail, memory)
+        });
+        // A key that is not there is an error, and not the organization.
+        let sql = "insert into finding_log (finding_id, organization, key, rule, severity, since, detail,
+                 memory, opened_run)
+             select value ->> 0, ?2,
+                 case when value ->> 1 is not null then ifnull(
+                     (select key from keys where organization = ?2 and key_id = value ->> 1), -1) end,
+                 value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, ?3
+             from json_each(?1)";
+        let insert = sqlx::query(sql).bind(json(&rows.collect::<Vec<_>>()));
+        let insert = insert.bind(numbers.organization).bind(numbers.run_id);
+        counts.opened += insert.execute(&mut *connection).await?.rows_affected();
+    }
+    Ok(counts)
+}
+
+impl Reader {
+    /// Calls `each` with the findings that `filter` lets through: the worst first, then by organization, rule and
+    /// age; those of the past in the order in which they opened.
+    pub async fn list_findings<E: From<Error>>(
+        &mut self,
+        filter: &FindingFilter,
+        mut each: impl FnMut(FindingRow) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let path = self.path.clone();
+        let worse = |least: Severity| {
+            let severities = Severity::ALL.into_iter().filter(|severity| *severity >= least);
+            json(&severities.map(Severity::as_str).collect::<Vec<_>>())
+        };
+        let rules: Vec<&str> = filter.rules.iter().map(|rule| rule.as_str()).collect();
+        let mut rows = sqlx::query_as::<_, FindingRow>(
+            "select finding_id, organization, key_id, rule, severity, since, detail, opened_run_id,
+                    opened_at, closed_run_id, closed_at, key_name, scope
+             from finding_history
+             where (?1 or closed_run_id is null)
+               and (?2 is null or organization = ?2)
+               and (?3 is null or key_id = ?3)
+               and (?4 is null or rule in (select value from json_each(?4)))
+               and (?5 is null or severity in (select value from json_each(?5)))
+             order by iif(?1, finding_id, 0),
+                 case severity when 'high' then 0 when 'medium' then 1 else 2 end,
+                 organization, rule, since, key_id",
+        )
+        .bind(filter.history)
+        .bind(&filter.organization)
+        .bind(&filter.key_id)
+        .bind((!rules.is_empty()).then(|| json(&rules)))
+        .bind(filter.severity.map(worse))
+        .fetch(&mut self.connection);
+        let failed = |source| E::from(Error::from_sqlx(&path, source));
+        while let Some(row) = rows.try_next().await.map_err(failed)? {
+            each(row)?;
+        }
+        Ok(())
+    }
+
+    /// How many findings of an organization are open, by rule and severity.
+    pub(super) async fn count_findings(
+        &mut self,
+        organization: &str,
+    ) -> Result<Vec<(String, String, u64)>, Error> {
+        let rows: Vec<(String, String, i64)> = sqlx::query_as(
+            "select rule, severity, count(*) from finding_log
+             where organization = (select organization from organizations where name = ?1)
+               and closed_run is null
+             group by rule, severity order by rule, severity",
+        )
+        .bind(organization)
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(|source| self.failed(source))?;
+        let count = |(rule, severity, count)| (rule, severity, u64::try_from(count).unwrap_or(0));
+        Ok(rows.into_iter().map(count).collect())
+    }
+}
