@@ -5,6 +5,8 @@
 
 mod adopt;
 mod as_of;
+mod attributed;
+mod attributions;
 mod backup;
 mod chain;
 mod changes;
@@ -42,6 +44,7 @@ use std::time::Duration;
 
 use sqlx::{Connection, SqliteConnection};
 
+pub use attributions::{Attributed, Unattributed};
 pub use backup::{Backup, back_up};
 pub use error::Error;
 pub use forget::Forgetting;

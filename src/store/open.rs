@@ -28,7 +28,7 @@ const WAL_BYTES: &str = "16777216";
 
 /// Every step of the schema, oldest first.
 pub(super) fn migrations() -> Vec<Migration> {
-    let steps: [(i64, &str, &'static str); 5] = [
+    let steps: [(i64, &str, &'static str); 6] = [
         (
             1,
             "inventory and history",
@@ -42,6 +42,7 @@ pub(super) fn migrations() -> Vec<Migration> {
         (3, "the chain", include_str!("../../migrations/0003_the_chain.sql")),
         (4, "retention", include_str!("../../migrations/0004_retention.sql")),
         (5, "more kinds", include_str!("../../migrations/0005_more_kinds.sql")),
+        (10, "attributions", include_str!("../../migrations/0010_attributions.sql")),
     ];
     let step = |(version, name, sql): (i64, &'static str, &'static str)| {
         let kind = MigrationType::Simple;

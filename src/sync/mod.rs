@@ -31,7 +31,7 @@ use crate::schedule::Schedule;
 use crate::secret::{self, Credential};
 use crate::stop::Stop;
 use crate::store::{
-    self, Accepted, CutShort, Outcome, Recorded, RunDraft, RunNote, Withholding, Writer,
+    self, Accepted, Attributed, CutShort, Outcome, Recorded, RunDraft, RunNote, Withholding, Writer,
 };
 
 use announce::{News, announce};
@@ -214,6 +214,8 @@ struct Findings {
     changes: Changes,
     /// The `openai-organization` header of the answers.
     header: Option<String>,
+    /// Who did it.
+    attributed: Attributed,
 }
 
 /// What is filled in as a run goes on, so that a failed one still tells what it met.
@@ -297,7 +299,8 @@ async fn conclude(
     let nothing = Withholding::default();
     let outcome = match &attempt {
         Ok(findings) => {
-            Outcome::Ok { changes: &findings.changes, header: findings.header.as_deref() }
+            let Findings { changes, header, attributed } = findings;
+            Outcome::Ok { changes, header: header.as_deref(), attributed }
         }
         Err(failure) if status == Status::Held => {
             Outcome::Held { error: text, withheld: failure.withheld.as_ref().unwrap_or(&nothing) }
@@ -392,7 +395,7 @@ async fn attempt(
     ledger.tally.unconfirmed = changes.unconfirmed.len() as u64;
     let told = changes.notices.iter().filter(|notice| notice.kind.is_told());
     ledger.notices.extend(told.map(ToString::to_string));
-    Ok(Findings { changes, header: scan.organization })
+    Ok(Findings { changes, header: scan.organization, attributed: Attributed::default() })
 }
 
 /// Which run was accepted, and why it had not been taken over.

@@ -214,7 +214,8 @@ async fn a_full_disk_leaves_nothing_of_the_run_and_the_next_one_goes_on() {
             .await
             .unwrap();
         let draft = books.draft(ORG);
-        let outcome = Outcome::Ok { changes: &changes, header: None };
+        let outcome =
+            Outcome::Ok { changes: &changes, header: None, attributed: &Attributed::default() };
         match books.writer.record_run(&draft, &outcome).await {
             Ok(recorded) => {
                 assert_eq!(recorded.counts.added, 298);
@@ -249,7 +250,8 @@ async fn a_database_locked_by_another_program_is_busy_and_then_free() {
     let mut other = raw(&books.path()).await;
     run(&mut other, "begin exclusive").await;
     let draft = books.draft(ORG);
-    let outcome = Outcome::Ok { changes: &changes, header: None };
+    let outcome =
+        Outcome::Ok { changes: &changes, header: None, attributed: &Attributed::default() };
     let error = books.writer.record_run(&draft, &outcome).await.unwrap_err();
     assert!(matches!(error, Error::Busy { .. }), "{error:?}");
     run(&mut other, "rollback").await;
@@ -265,7 +267,8 @@ async fn a_run_that_cannot_be_written_leaves_nothing_and_the_next_one_goes_on() 
     let unknown = crate::inventory::Appearance::Restored(sighting("key_9", &json!({})).key);
     let changes = Changes { appeared: vec![unknown], ..Changes::default() };
     let draft = books.draft(ORG);
-    let outcome = Outcome::Ok { changes: &changes, header: None };
+    let outcome =
+        Outcome::Ok { changes: &changes, header: None, attributed: &Attributed::default() };
     assert!(books.writer.record_run(&draft, &outcome).await.is_err());
     assert_eq!(books.sizes().await, before);
     books.sync(&two_keys(), &[]).await;

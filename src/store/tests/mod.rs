@@ -97,7 +97,8 @@ impl Books {
         let mut draft = self.draft(organization);
         draft.tally.keys_seen = world.len() as u64;
         draft.tally.unconfirmed = changes.unconfirmed.len() as u64;
-        let outcome = Outcome::Ok { changes: &changes, header: None };
+        let outcome =
+            Outcome::Ok { changes: &changes, header: None, attributed: &Attributed::default() };
         self.writer.record_run(&draft, &outcome).await.unwrap()
     }
 

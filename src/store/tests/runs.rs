@@ -49,7 +49,14 @@ async fn the_header_is_kept_until_another_comes() {
     {
         let changes = books.compare(ORG, &two_keys(), &[]).await;
         let draft = books.draft(ORG);
-        books.writer.record_run(&draft, &Outcome::Ok { changes: &changes, header }).await.unwrap();
+        books
+            .writer
+            .record_run(
+                &draft,
+                &Outcome::Ok { changes: &changes, header, attributed: &Attributed::default() },
+            )
+            .await
+            .unwrap();
         let (_, found) = books.writer.load_snapshot(ORG).await.unwrap();
         assert_eq!(found.as_deref(), remembered);
     }
