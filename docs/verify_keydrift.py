@@ -159,9 +159,9 @@ class Chain:  # the history of one organization: its links, and the inventory th
     def inventory(self, rows):
         for row in map(whole, rows):
             key_id, seen = row["key_id"], self.seen.get(row["key_id"], {"last_seen_at": "never"})
-            late = int((at := seen["last_seen_at"]) not in (None, "?") and not seen.get("removed_at"))  # told in packs
+            late = int((at := seen["last_seen_at"]) not in (None, "?") and not seen.get("removed_at"))
             seen, row = {**seen, "unconfirmed": late}, {"unconfirmed": late, **row}
-            last = row["last_seen_at"] if self.adopting or at == "?" else at or self.last_ok  # "?": from before the chain
+            last = row["last_seen_at"] if self.adopting or at == "?" else at or self.last_ok  # "?": before the chain
             expected = {**self.keys.get(key_id, {}), **seen, "last_seen_at": last, "own": key_id == self.own}
             found = {"own": row["own_key"] == 1, **{name: row[name] for name in seen}, **fields(row)}
             self.compare("the inventory", key_id, expected, found, row["owner_id"] in self.forgotten)
@@ -180,8 +180,8 @@ def read(rows, chains, pack, before, last):  # all histories from the first run 
     salts.update({("attribution", row["attribution_id"], ""): row["salt"] for row in rows("attribution_salts")})
     for row in rows("notice_salts"): salts["notice", row["notice_id"], row["key_id"].split("\0")[0]] = row["salt"]
     for name in ("all_keys", "keyframe_keys", "notice_history", "attribution_history"):
-        of, by = ("key", "organization") if "keys" in name else (name.split("_")[0], "run_id")
-        for row in rows(name, f"{of}_id"): kept[name, row[by]].append(row)
+        of, by, at = (name, "key_id", "organization") if "keys" in name else (name[:-8], f"{name[:-8]}_id", "run_id")
+        for row in rows(name, by): kept[of, row[at]].append(row)
     for act in acts.values():  # in a pack, those behind runs before it are the first
         chain, after, detail = chains[act["organization"]], act["after_run_id"], loads(act["detail"])
         behind[chain.name, before if 0 <= after <= before else after].append(act)
@@ -202,14 +202,14 @@ def read(rows, chains, pack, before, last):  # all histories from the first run 
     for one in events[0] + events[len(ends)]: chains[one["organization"]].fail(one["run_id"], "an event was inserted")
     for number, run in enumerate(runs, 1):
         chain, run_id, span = chains[run["organization"]], run["run_id"], range(ends[number - 1] + 1, ends[number] + 1)
-        mine = {"event": events.pop(number, []), **{o: kept.pop((f"{o}_history", run_id), []) for o in ("notice", "attribution")}}
+        mine = {"event": events.pop(number, []), **{of: kept.pop((of, run_id), []) for of in ("notice", "attribution")}}
         chain.unread = ends[number] if run_id == chain.horizons["events"] else chain.unread
         chain.hold(run_id, chain.run, run, span, *mine.values(), found, parts[run_id], secrets)
         for act in behind.pop((chain.name, run_id), []): chain.hold(run_id, chain.act, act, None if pack else said)
         items = [("keyframe", run_id), *((place, row[f"{place}_id"]) for place, of in mine.items() for row in of)]
         chain.misplaced |= any(gone.get(item, set()) - {chain.name, None} for item in items)
     for name, run_id in behind: chains[name].fail(run_id, "there is an act behind it, and it is not there")
-    for one in [one for (name, _), rest in kept.items() if name.endswith("history") for one in rest]:
+    for one in [one for (of, _), rest in kept.items() if "keys" not in of for one in rest]:
         chains[one["organization"]].fail(max(one["run_id"], before + 1), "a notice or attribution of it was inserted")
     for chain in chains.values():
         if chain.misplaced and not pack: chain.bad = chain.bad or (0, "another organization's act erased values of it")

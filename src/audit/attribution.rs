@@ -111,7 +111,7 @@ impl AttributionRecord {
 
     /// Why it cannot be an attribution of the event that it names, in a run of this organization. Events up to
     /// `unread` need not be there.
-    pub(super) fn misfit(&self, organization: &str, unread: i64) -> Option<String> {
+    pub(crate) fn misfit(&self, organization: &str, unread: i64) -> Option<String> {
         let (id, event_id) = (self.attribution_id, self.event_id);
         let Some(event) = &self.explains else {
             let is_unread = (1..=unread).contains(&event_id);

@@ -73,6 +73,14 @@ row! {
         pub field: Option<String>,
         pub old_value: Option<String>,
         pub new_value: Option<String>,
+        // Who did it, where that is known.
+        pub actor_type: Option<String>,
+        pub actor_id: Option<String>,
+        pub actor_email: Option<String>,
+        pub actor_key_id: Option<String>,
+        pub actor_ip_address: Option<String>,
+        pub acted_at: Option<String>,
+        pub actor_scopes: Option<String>,
     }
 }
 
@@ -241,7 +249,8 @@ impl Reader {
     ) -> Result<(), E> {
         const COLUMNS: &str =
             "select event_id, run_id, observed_at, previous_observed_at, organization, scope, key_id,
-                    key_name, event, field, old_value, new_value
+                    key_name, event, field, old_value, new_value, actor_type, actor_id, actor_email,
+                    actor_key_id, actor_ip_address, acted_at, actor_scopes
              from audit_history
              where (?5 is null or event in (select value from json_each(?5)))";
         // A key has few events, which its versions lead to. Of anything else there may be many: they come in
