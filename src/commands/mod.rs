@@ -6,6 +6,7 @@ mod completions;
 mod config_check;
 mod demo;
 mod diff;
+mod doctor;
 mod events;
 mod evidence;
 mod forget;
@@ -134,6 +135,7 @@ pub async fn run(context: &mut Context, command: Command) -> anyhow::Result<Exit
         Command::Diff(arguments) => diff::run(context, &arguments).await,
         Command::Runs(arguments) => runs::run(context, &arguments).await,
         Command::Status(arguments) => status::run(context, &arguments).await,
+        Command::Doctor(arguments) => doctor::run(context, &arguments).await,
         Command::Verify(arguments) => verify::run(context, &arguments).await,
         Command::Evidence(arguments) => evidence::run(context, &arguments).await,
         Command::Backup(arguments) => backup::run(context, &arguments).await,

@@ -28,18 +28,18 @@ const COLUMNS: [Column; 10] = [
 const SET_BACK: Duration = Duration::from_mins(1);
 
 /// How one organization is.
-struct Finding {
+pub(super) struct Finding {
     organization: String,
-    verdict: Verdict,
+    pub(super) verdict: Verdict,
     health: Health,
-    next_run_at: Option<Timestamp>,
-    problem: Option<String>,
+    pub(super) next_run_at: Option<Timestamp>,
+    pub(super) problem: Option<String>,
     /// What to do about checkpoints.
     hint: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     Ok,
     /// The last run failed, and the one before is not too long ago.
     Failing,
@@ -180,7 +180,7 @@ async fn find(
     Ok(findings)
 }
 
-fn judge(
+pub(super) fn judge(
     organization: &OrganizationSettings,
     schedule: &Schedule,
     health: Health,
@@ -243,8 +243,13 @@ fn note_missing(finding: &mut Finding, look: &checkpoint::Look) {
 /// What is wrong, and what to do about it.
 fn advice(finding: &Finding) -> Option<[String; 2]> {
     let problem = finding.problem.as_ref()?;
+    Some([format!("{}: {problem}", finding.organization), format!("  {}", advise(finding))])
+}
+
+/// What to do about what is wrong.
+pub(super) fn advise(finding: &Finding) -> String {
     let name = &finding.organization;
-    let hint = match finding.verdict {
+    match finding.verdict {
         Verdict::Held => format!(
             "`keydrift runs --organization {name} --limit 1 --format json` names the keys; `keydrift sync --accept {name}` takes it for true"
         ),
@@ -257,8 +262,7 @@ fn advice(finding: &Finding) -> Option<[String; 2]> {
         }
         Verdict::Ok if finding.hint.is_some() => finding.hint.clone().unwrap_or_default(),
         _ => "it is tried again by itself; `keydrift runs` has the history".to_owned(),
-    };
-    Some([format!("{name}: {problem}"), format!("  {hint}")])
+    }
 }
 
 fn cells(finding: Finding) -> Vec<Cell> {

@@ -403,6 +403,13 @@ impl Settings {
         self.credentials.resolve(name)
     }
 
+    /// Whether somebody set this setting of an organization, rather than left it at its default.
+    #[must_use]
+    pub fn is_set(&self, organization: &OrgName, key: &str) -> bool {
+        let key = format!("{ORGANIZATIONS}.{organization}.{key}");
+        self.effective.iter().any(|row| row.key == key && row.origin != read::DEFAULT)
+    }
+
     /// Every setting as it holds, secrets masked, with each organization's credential source.
     #[must_use]
     pub fn effective(&self) -> Vec<EffectiveSetting> {

@@ -113,8 +113,9 @@ pub fn join_path(parent: &str, name: &str) -> String {
     if parent.is_empty() { name } else { format!("{parent}.{name}") }
 }
 
-/// The columns of the views that no field of the API fills directly.
-const VIEW_COLUMNS: [&str; 8] = [
+/// The columns of the views that no field of the API fills directly, and what `other` holds of a key's
+/// project.
+const VIEW_COLUMNS: [&str; 11] = [
     "organization",
     "scope",
     "key_id",
@@ -123,6 +124,9 @@ const VIEW_COLUMNS: [&str; 8] = [
     "first_seen_at",
     "last_seen_at",
     "removed_at",
+    "project_archived",
+    "project_archived_at",
+    "project_status",
 ];
 
 /// Where the API's JSON has the value of the field that events call `field`.

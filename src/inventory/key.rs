@@ -27,6 +27,12 @@ impl KeyId {
     }
 }
 
+impl From<KeyId> for Arc<str> {
+    fn from(id: KeyId) -> Self {
+        id.0
+    }
+}
+
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -11,6 +11,7 @@ mod judge;
 mod key;
 mod mask;
 mod personal;
+mod project;
 mod replay;
 mod sighting;
 mod telling;
@@ -31,6 +32,7 @@ pub use judge::{
 pub use key::{InvalidKey, Key, KeyId, Other, Scope};
 pub use mask::{looks_like_secret, mask_secrets};
 pub use personal::{ERASED, is_erased, is_personal, known_changes};
+pub use project::Project;
 pub use replay::{EventKind, FieldChange, Inventory, PastEvent, ReplayError};
 pub use sighting::Sighting;
 

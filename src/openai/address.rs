@@ -15,8 +15,8 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// The API's endpoints under one base URL.
 #[derive(Debug, Clone)]
 pub(super) struct Endpoints {
-    /// The URL of the listing, without a query.
-    keys: Url,
+    /// What all endpoints are below.
+    organization: Url,
 }
 
 impl Endpoints {
@@ -35,10 +35,10 @@ impl Endpoints {
                 return Err(Error::InsecureUrl { host });
             }
             "http" | "https" => {
-                let mut keys = base.clone();
+                let mut organization = base.clone();
                 let path = base.path().trim_end_matches('/');
-                keys.set_path(&format!("{path}/organization/admin_api_keys"));
-                return Ok(Self { keys });
+                organization.set_path(&format!("{path}/organization"));
+                return Ok(Self { organization });
             }
             _ => "begins with neither `https://` nor `http://`",
         };
@@ -46,30 +46,80 @@ impl Endpoints {
     }
 
     pub(super) fn is_plain(&self) -> bool {
-        self.keys.scheme() == "http"
+        self.organization.scheme() == "http"
     }
 
-    /// The page of at most `limit` keys after `after`, oldest first.
-    pub(super) fn list_url(&self, limit: Option<u32>, after: Option<&KeyId>) -> Url {
+    /// The page of at most `limit` admin keys after `after`, oldest first.
+    pub(super) fn list_url(&self, limit: Option<u32>, after: Option<&str>) -> Url {
+        self.page("/admin_api_keys", "order=asc", limit, after)
+    }
+
+    /// The page of at most `limit` projects after `after`, archived ones included.
+    pub(super) fn projects_url(&self, limit: Option<u32>, after: Option<&str>) -> Url {
+        self.page("/projects", "include_archived=true", limit, after)
+    }
+
+    /// The page of at most `limit` keys of a project after `after`, whatever their owners may do.
+    pub(super) fn project_keys_url(
+        &self,
+        project: &str,
+        limit: Option<u32>,
+        after: Option<&str>,
+    ) -> Option<Url> {
+        let path = format!("/projects/{}/api_keys", segment(project)?);
+        Some(self.page(&path, "owner_project_access=any", limit, after))
+    }
+
+    /// The page of the audit log with what `query` asks for.
+    pub(super) fn audit_log_url(
+        &self,
+        query: &str,
+        limit: Option<u32>,
+        after: Option<&str>,
+    ) -> Url {
+        self.page("/audit_logs", query, limit, after)
+    }
+
+    /// One admin key. Like the others, `None` if the id cannot be written as one segment of a path.
+    pub(super) fn key_url(&self, id: &KeyId) -> Option<Url> {
+        Some(self.at(&format!("/admin_api_keys/{}", segment(id.as_str())?)))
+    }
+
+    /// One project.
+    pub(super) fn project_url(&self, project: &str) -> Option<Url> {
+        Some(self.at(&format!("/projects/{}", segment(project)?)))
+    }
+
+    /// One key of a project.
+    pub(super) fn project_key_url(&self, project: &str, id: &KeyId) -> Option<Url> {
+        let (project, key) = (segment(project)?, segment(id.as_str())?);
+        Some(self.at(&format!("/projects/{project}/api_keys/{key}")))
+    }
+
+    fn page(&self, path: &str, query: &str, limit: Option<u32>, after: Option<&str>) -> Url {
         let limit = limit.map(|limit| format!("&limit={limit}")).unwrap_or_default();
         let after = after.map(|after| format!("&after={}", encode(after))).unwrap_or_default();
-        let mut url = self.keys.clone();
-        url.set_query(Some(&format!("order=asc{limit}{after}")));
+        let mut url = self.at(path);
+        url.set_query(Some(&format!("{query}{limit}{after}")));
         url
     }
 
-    /// One key, or `None` if its id cannot be written as one segment of a path: `.` and `..` mean
-    /// something else there, however they are encoded.
-    pub(super) fn key_url(&self, id: &KeyId) -> Option<Url> {
-        let path = format!("{}/{}", self.keys.path(), encode(id));
-        let mut url = self.keys.clone();
-        url.set_path(&path);
-        (url.path() == path).then_some(url)
+    fn at(&self, path: &str) -> Url {
+        let mut url = self.organization.clone();
+        url.set_path(&format!("{}{path}", self.organization.path()));
+        url
     }
 }
 
-fn encode(id: &KeyId) -> String {
-    utf8_percent_encode(id.as_str(), ENCODED).to_string()
+/// `id` as one segment of a path. `.` and `..` mean something else there, however they are encoded, and
+/// nothing is no segment.
+fn segment(id: &str) -> Option<String> {
+    (!matches!(id, "" | "." | "..")).then(|| encode(id))
+}
+
+/// `text` as a part of a path's segment or a query's value.
+pub(super) fn encode(text: &str) -> String {
+    utf8_percent_encode(text, ENCODED).to_string()
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -108,7 +158,7 @@ mod tests {
                 "https://api.example/v1/organization/admin_api_keys?order=asc&limit=100"
             );
         }
-        let url = endpoints("https://api.example").unwrap().list_url(None, Some(&id("a b&c")));
+        let url = endpoints("https://api.example").unwrap().list_url(None, Some("a b&c"));
         assert_eq!(
             url.as_str(),
             "https://api.example/organization/admin_api_keys?order=asc&after=a%20b%26c"

@@ -1,21 +1,24 @@
 //! One request to the API and its answer.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION,
+};
 use reqwest::{Certificate, ClientBuilder, Response, redirect};
 use serde_json::Value;
 use url::Url;
 use zeroize::Zeroizing;
 
 use super::address::{Endpoints, LOCALHOST};
-use super::error::{Error, Origin, Subject};
+use super::error::Error;
 use super::mask::Mask;
 use super::retry::{Advice, Backoff};
+use super::subject::{Origin, Subject};
 use super::wire::{ErrorBody, parse_error};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 
 /// The largest answer that is read, after decompression.
 const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
@@ -31,7 +34,7 @@ pub struct Options {
     pub organization_id: Option<String>,
     /// 0: leave it to the API.
     pub page_size: u32,
-    /// How many look-ups are under way at once.
+    /// How many requests are under way at once.
     pub max_concurrency: usize,
     pub connect_timeout: Duration,
     /// Between two pieces of an answer.
@@ -56,6 +59,7 @@ pub struct Client {
     pub(super) mask: Mask,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) backoff: Backoff,
+    skew: Mutex<Option<i64>>,
 }
 
 /// An answer that the API itself can have given.
@@ -101,13 +105,23 @@ impl Client {
         let builder = set_up_way_out(builder, endpoints.is_plain(), proxy, roots)?;
         let http = builder.build().map_err(|error| explain_setup(&error))?;
         let mask = Mask::new(credential);
-        Ok(Self { http, endpoints, options, mask, clock, backoff: Backoff::default() })
+        Ok(Self {
+            http,
+            endpoints,
+            options,
+            mask,
+            clock,
+            backoff: Backoff::default(),
+            skew: Mutex::default(),
+        })
     }
 
     /// One attempt.
     pub(super) async fn get(&self, url: Url, subject: &Subject) -> Result<Answer, Error> {
+        let asked_at = self.clock.now();
         let response = self.http.get(url.clone()).send().await;
         let response = response.map_err(|error| self.explain(&error, subject, None))?;
+        self.note_skew(&response, asked_at);
         let status = response.status().as_u16();
         let request_id = self.header(&response, "x-request-id");
         let origin = || Origin::new(subject, request_id.as_deref());
@@ -118,6 +132,25 @@ impl Client {
             }
             400.. => Ok(Answer::Refused(self.read_refusal(response).await)),
             _ => Err(Error::UnexpectedStatus { at: origin(), status }),
+        }
+    }
+
+    /// How many seconds the server's clock is ahead of ours, as far as its last answer told.
+    #[must_use]
+    pub fn clock_skew(&self) -> Option<i64> {
+        *self.skew.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server wrote its `Date` some time between question and answer: most likely in the middle.
+    fn note_skew(&self, response: &Response, asked_at: Timestamp) {
+        let answered_at = self.clock.now();
+        let middle = asked_at.unix() + (answered_at.unix() - asked_at.unix()) / 2;
+        let date = response.headers().get(DATE).and_then(|value| value.to_str().ok());
+        let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
+        let date = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok());
+        if let Some(date) = date.and_then(|date| i64::try_from(date.as_secs()).ok()) {
+            let mut skew = self.skew.lock().unwrap_or_else(PoisonError::into_inner);
+            *skew = Some(date.saturating_sub(middle));
         }
     }
 

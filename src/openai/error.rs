@@ -1,77 +1,11 @@
 //! What can go wrong between us and the provider's API.
 
-use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::subject::{Lost, Origin, shorten};
 use crate::clock::Timestamp;
-use crate::inventory::KeyId;
-
-/// The longest id or header value that a message repeats, in characters.
-const SHOWN_CHARS: usize = 100;
-
-/// What a request asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Subject {
-    /// A page of the listing, counted from 1.
-    Page(u64),
-    /// One key, by its id.
-    Key(KeyId),
-}
-
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Page(number) => write!(f, "page {number} of the admin keys"),
-            Self::Key(id) => write!(f, "the look-up of key `{}`", shorten(id.as_str())),
-        }
-    }
-}
-
-/// Where an error comes from: what was asked for, and how the provider can find its answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    pub subject: Subject,
-    /// The answer's `x-request-id`.
-    pub request_id: Option<String>,
-}
-
-impl Origin {
-    #[expect(clippy::unnecessary_box_returns, reason = "every error holds it boxed, to stay small")]
-    pub(super) fn new(subject: &Subject, request_id: Option<&str>) -> Box<Self> {
-        Box::new(Self { subject: subject.clone(), request_id: request_id.map(str::to_owned) })
-    }
-
-    /// ` (request req_abc)`, or nothing where the answer had no id.
-    fn request(&self) -> String {
-        let shown = |id: &String| format!(" (request {})", shorten(id));
-        self.request_id.as_ref().map(shown).unwrap_or_default()
-    }
-}
-
-/// Why the walk through the pages lost its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lost {
-    /// The cursor was refused with this status.
-    Refused(u16),
-    /// An empty page where more was promised.
-    Empty,
-    /// The page begins with an older key than the cursor.
-    Older,
-    /// The page holds only keys that were listed before.
-    Repeated,
-}
-
-impl fmt::Display for Lost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(status) => write!(f, "the cursor was refused with status {status}"),
-            Self::Empty => f.write_str("the page is empty although more keys were promised"),
-            Self::Older => f.write_str("the page begins with an older key than its cursor"),
-            Self::Repeated => f.write_str("the page only repeats keys that were listed before"),
-        }
-    }
-}
 
 /// Why there is no complete listing, or no client to ask with.
 ///
@@ -136,10 +70,13 @@ pub enum Error {
     BodyTooLarge { at: Box<Origin>, limit: usize },
     #[error("{} is not valid JSON{}: line {line}, column {column}", .at.subject, .at.request())]
     WrongJson { at: Box<Origin>, line: usize, column: usize },
-    #[error("{} is not a list of keys{}: {problem}", .at.subject, .at.request())]
+    #[error("{} is not a list of {}{}: {problem}", .at.subject, .at.subject.items(), .at.request())]
     WrongPage { at: Box<Origin>, problem: &'static str },
     /// `item` counts from 1.
-    #[error("item {item} of {} is not a key{}: {problem}", .at.subject, .at.request())]
+    #[error(
+        "item {item} of {} is not a {}{}: {problem}",
+        .at.subject, .at.subject.item(), .at.request()
+    )]
     WrongItem { at: Box<Origin>, item: usize, problem: &'static str },
 
     #[error(
@@ -148,15 +85,24 @@ pub enum Error {
     )]
     MixedOrganizations { at: Box<Origin>, first: String, found: String },
     #[error(
-        "the list could not be followed past {}: at {}{}, {lost}, and going back did not help",
-        .cursor.as_ref().map_or("its start".to_owned(), |id| format!("key `{}`", shorten(id.as_str()))),
-        .at.subject, .at.request()
+        "the list could not be followed past {}: at {}{}, {}, and going back did not help",
+        .cursor.as_ref().map_or("its start".to_owned(), |id| format!("{} `{}`", .at.subject.item(), shorten(id))),
+        .at.subject, .at.request(), .lost.describe(&.at.subject)
     )]
-    LostCursor { at: Box<Origin>, cursor: Option<KeyId>, lost: Lost },
+    LostCursor { at: Box<Origin>, cursor: Option<Arc<str>>, lost: Lost },
     #[error("{} lists the newest key first although the oldest was asked for{}", .at.subject, .at.request())]
     WrongOrder { at: Box<Origin> },
-    #[error("the list holds more than {limit} keys")]
-    TooManyKeys { limit: usize },
+    #[error("the list holds more than {limit} {}: given up at {}", .at.subject.items(), .at.subject)]
+    TooManyItems { at: Box<Origin>, limit: usize },
+    #[error("the list has more than {limit} pages: given up at {}", .at.subject)]
+    TooManyPages { at: Box<Origin>, limit: u64 },
+    /// The keys of a project were asked for with `owner_project_access=any`.
+    #[error(
+        "{} was refused with status {status}{} when asked for with `owner_project_access=any`, \
+         without which keys may be left out: {message}",
+        .at.subject, .at.request()
+    )]
+    AccessFilterRefused { at: Box<Origin>, status: u16, message: String },
 
     #[error("the run's time of {} was over at {}", humantime::format_duration(*.limit), .at.subject)]
     DeadlineExceeded {
@@ -171,6 +117,9 @@ pub enum Error {
         #[source]
         cause: Box<Error>,
     },
+    /// An earlier request of the run was [`Error::Deferred`].
+    #[error("{} was not asked for: the API wants to be left alone until {until}", .at.subject)]
+    LeftAlone { at: Box<Origin>, until: Timestamp },
 }
 
 impl Error {
@@ -185,7 +134,8 @@ impl Error {
             | Self::ServerFault { .. }
             | Self::LostCursor { .. }
             | Self::DeadlineExceeded { .. }
-            | Self::Deferred { .. } => true,
+            | Self::Deferred { .. }
+            | Self::LeftAlone { .. } => true,
             Self::Refused { status, .. } => matches!(status, 408 | 409),
             _ => false,
         }
@@ -202,7 +152,8 @@ impl Error {
     }
 
     /// Whether the credential was refused, so that waiting helps nobody.
-    pub(super) fn is_about_credential(&self) -> bool {
+    #[must_use]
+    pub fn is_about_credential(&self) -> bool {
         matches!(
             self,
             Self::MissingScopes { .. } | Self::Unauthorized { .. } | Self::Forbidden { .. }
@@ -237,6 +188,10 @@ impl Error {
             | Self::MixedOrganizations { at, .. }
             | Self::LostCursor { at, .. }
             | Self::WrongOrder { at }
+            | Self::TooManyItems { at, .. }
+            | Self::TooManyPages { at, .. }
+            | Self::AccessFilterRefused { at, .. }
+            | Self::LeftAlone { at, .. }
             | Self::DeadlineExceeded { at, .. } => Some(at),
             Self::Deferred { cause, .. } => cause.origin(),
             Self::InsecureUrl { .. }
@@ -246,8 +201,7 @@ impl Error {
             | Self::InvalidProxy
             | Self::CaFile { .. }
             | Self::NoCertificates
-            | Self::Setup { .. }
-            | Self::TooManyKeys { .. } => None,
+            | Self::Setup { .. } => None,
         }
     }
 
@@ -267,65 +221,23 @@ impl Error {
     #[must_use]
     pub fn deferred_until(&self) -> Option<Timestamp> {
         match self {
-            Self::Deferred { until, .. } => Some(*until),
+            Self::Deferred { until, .. } | Self::LeftAlone { until, .. } => Some(*until),
             _ => None,
         }
     }
 
-    /// What the operator can do about it.
+    /// Whether the credential may not have what was asked for, or the API does not offer it: the next
+    /// run fares the same. A revoked credential, a project that is gone and a server in trouble are
+    /// something else.
     #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::InsecureUrl { .. } => {
-                "use an `https://` URL; plain HTTP is accepted only to localhost, 127.0.0.0/8 and [::1]"
+    pub fn is_missing_permission(&self) -> bool {
+        match self {
+            Self::MissingScopes { .. } | Self::Forbidden { .. } => true,
+            Self::Refused { at, status, .. } => {
+                *status == 404 && at.subject.is_page_of_organization()
             }
-            Self::NoCertificates => {
-                "install the package `ca-certificates`, or set `api.tls_ca_file` to a PEM file of trusted roots"
-            }
-            Self::CaFile { .. } => {
-                "`api.tls_ca_file` must be a readable PEM file with at least one certificate"
-            }
-            Self::MissingScopes { .. } => {
-                "create a new admin key with read-only permission and use that: \
-                 editing the scopes of an existing key often does not take"
-            }
-            Self::Unauthorized { .. } => {
-                "the credential is not an admin key of the organization, or it was revoked: owners make \
-                 new ones at https://platform.openai.com/settings/organization/admin-keys"
-            }
-            Self::Forbidden { .. } => {
-                "the credential may not list admin keys: use an admin key with read-only permission, \
-                 made by an owner of the organization"
-            }
-            Self::Unreachable { problem, .. } if problem.contains("certificate") => {
-                "if the API is behind a private certificate authority, set `api.tls_ca_file` to its root"
-            }
-            Self::Unreachable { .. } => {
-                "check the network and the base URL; proxies of the environment are not used, set `api.proxy`"
-            }
-            Self::Redirected { .. } | Self::NotJson { .. } => {
-                "check the base URL: it must be the API itself, with its `/v1`, not a page or a login in front of it"
-            }
-            Self::Refused { at, status: 404, .. } if matches!(at.subject, Subject::Page(_)) => {
-                "check the base URL: it is used as it stands, and `/v1` is not added to it"
-            }
-            Self::DeadlineExceeded { source, .. } => {
-                return source.as_ref().and_then(|cause| cause.hint()).or_else(|| {
-                    Some("raise `api.run_deadline` if the organization is large".to_owned())
-                });
-            }
-            Self::Deferred { cause, .. } => return cause.hint(),
-            _ => return None,
-        };
-        Some(hint.to_owned())
-    }
-}
-
-/// `text`, cut to what a message can bear.
-pub(super) fn shorten(text: &str) -> String {
-    match text.char_indices().nth(SHOWN_CHARS) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+            _ => false,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! From one JSON object of the listing to a [`Sighting`].
+//! From one JSON object of a listing to a [`Sighting`].
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet};
@@ -8,8 +8,9 @@ use std::sync::Arc;
 use serde_json::{Map, Number, Value};
 
 use super::mask::Mask;
+use super::owner::lift_owner;
 use crate::clock::Timestamp;
-use crate::inventory::{Column, Key, KeyId, Other, Scope, Shape, Sighting, join_path};
+use crate::inventory::{Column, Key, KeyId, Other, Project, Scope, Shape, Sighting, join_path};
 
 /// Objects nested deeper than this are kept as one value: their paths would grow without bound.
 const MAX_DEPTH: usize = 16;
@@ -33,7 +34,7 @@ impl Warnings {
         self.values_dropped == 0 && self.secrets_masked.is_empty()
     }
 
-    fn count_masked(&mut self, field: &str) {
+    pub(super) fn count_masked(&mut self, field: &str) {
         if let Some(count) = self.secrets_masked.get_mut(field) {
             *count += 1;
         } else if self.secrets_masked.len() < MAX_WARNED_FIELDS {
@@ -85,31 +86,75 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// The key with this id and these other members.
-    pub(super) fn read(
+    /// For the key with this id.
+    pub(super) fn new(
         id: KeyId,
-        mut members: Map<String, Value>,
         mask: &'a Mask,
         interned: &'a mut Interned,
         warnings: &'a mut Warnings,
+    ) -> Self {
+        let (key, other, shape) = (Key::new(id, Scope::Admin), Other::new(), Shape::default());
+        Self { mask, interned, warnings, key, other, shape }
+    }
+
+    /// The key with these members of the listing of admin keys.
+    pub(super) fn read_admin_key(mut self, mut members: Map<String, Value>) -> Sighting {
+        self.drop_secret(&mut members);
+        self.read_members("", members, 0);
+        self.conclude()
+    }
+
+    /// The key with these members of the listing of `project`. A project's it is, whatever it looks like.
+    pub(super) fn read_project_key(
+        mut self,
+        mut members: Map<String, Value>,
+        project: &Project,
     ) -> Sighting {
+        self.drop_secret(&mut members);
+        lift_owner(&mut members);
+        self.describe_project(project, &mut members);
+        self.read_members("", members, 0);
+        let mut sighting = self.conclude();
+        sighting.key.scope = Scope::Project;
+        sighting.prefix_scope = Some(Scope::Project);
+        sighting
+    }
+
+    /// The full secret, if it is sent: nothing of it is kept, not even that the field was there.
+    fn drop_secret(&mut self, members: &mut Map<String, Value>) {
         members.remove("id");
-        // The full secret, if it is sent: nothing of it is kept, not even that the field was there.
         if members.remove("value").is_some_and(|value| !value.is_null()) {
-            warnings.values_dropped += 1;
+            self.warnings.values_dropped += 1;
         }
-        let mut reader = Self {
-            mask,
-            interned,
-            warnings,
-            key: Key::new(id, Scope::Admin),
-            other: Other::new(),
-            shape: Shape::default(),
-        };
-        reader.read_members("", members, 0);
-        reader.key.other = intern(&mut reader.interned.others, reader.other);
-        let shape = intern(&mut reader.interned.shapes, reader.shape);
-        Sighting::new(reader.key, shape)
+    }
+
+    /// Fills in what the project's listing says of the project rather than of each key.
+    fn describe_project(&mut self, project: &Project, members: &mut Map<String, Value>) {
+        let columns =
+            [(Column::ProjectId, Some(&project.id)), (Column::ProjectName, project.name.as_ref())];
+        for (column, ours) in columns {
+            self.shape.leaves.insert(column.name().to_owned());
+            self.key.set_text(column, ours.cloned());
+            let Some(theirs) = members.remove(column.name()) else { continue };
+            // Should the key itself say something else, it is kept under a name that is no column's.
+            if theirs != ours.map_or(Value::Null, |text| Value::from(text.as_ref())) {
+                self.read_member(Value::from(column.name()).to_string(), theirs, 0);
+            }
+        }
+        let archived_at = project.archived_at.map(|time| Value::from(time.to_string()));
+        let status = project.telling_status().map(|status| Value::from(status.as_ref()));
+        for (name, value) in [("project_archived_at", archived_at), ("project_status", status)] {
+            self.shape.leaves.insert(name.to_owned());
+            if let Some(value) = value {
+                self.other.insert(name.to_owned(), value);
+            }
+        }
+    }
+
+    fn conclude(mut self) -> Sighting {
+        self.key.other = intern(&mut self.interned.others, self.other);
+        let shape = intern(&mut self.interned.shapes, self.shape);
+        Sighting::new(self.key, shape)
     }
 
     fn read_members(&mut self, parent: &str, members: Map<String, Value>, depth: usize) {
@@ -119,18 +164,22 @@ impl<'a> Reader<'a> {
             if name_masked {
                 self.warnings.count_masked(&path);
             }
-            match value {
-                Value::Object(inner) if !inner.is_empty() && depth < MAX_DEPTH => {
-                    self.read_members(&path, inner, depth + 1);
-                    self.shape.objects.insert(path);
+            self.read_member(path, value, depth);
+        }
+    }
+
+    fn read_member(&mut self, path: String, value: Value, depth: usize) {
+        match value {
+            Value::Object(inner) if !inner.is_empty() && depth < MAX_DEPTH => {
+                self.read_members(&path, inner, depth + 1);
+                self.shape.objects.insert(path);
+            }
+            value => {
+                // An empty object is a value, and an object that lacks what it might hold.
+                if value.is_object() {
+                    self.shape.objects.insert(path.clone());
                 }
-                value => {
-                    // An empty object is a value, and an object that lacks what it might hold.
-                    if value.is_object() {
-                        self.shape.objects.insert(path.clone());
-                    }
-                    self.read_leaf(path, value);
-                }
+                self.read_leaf(path, value);
             }
         }
     }
@@ -172,7 +221,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn parse_time(value: &Value) -> Option<Timestamp> {
+pub(super) fn parse_time(value: &Value) -> Option<Timestamp> {
     value.as_i64().and_then(Timestamp::from_unix)
 }
 

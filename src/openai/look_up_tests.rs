@@ -16,6 +16,22 @@ fn gone() -> Reply {
     Reply::error(404, "No such key.")
 }
 
+fn admin(id: &KeyId) -> Control {
+    Control::Key(Place::Admin, id.clone())
+}
+
+/// Looks up `missing` where admin keys are, with these listed ones to vouch for the answers.
+async fn look_up(
+    session: &Session,
+    missing: &[KeyId],
+    listed: &[KeyId],
+    organization: Option<&str>,
+) -> HashMap<KeyId, LookUp> {
+    let controls = listed.iter().map(admin).collect();
+    let inquiry = Inquiry { place: Place::Admin, missing: missing.to_vec(), controls };
+    session.look_up_all(&[inquiry], organization, 10).await
+}
+
 /// The answers for `missing`, where the keys `l1` to `l3` were listed.
 async fn look_up_with(
     missing: &[&str],
@@ -24,7 +40,7 @@ async fn look_up_with(
     let server = Server::start(script).await;
     let missing = ids(missing);
     let listed = ids(&["l1", "l2", "l3"]);
-    let answers = server.session().look_up(&missing, &listed, Some("org-1"), 10).await;
+    let answers = look_up(&server.session(), &missing, &listed, Some("org-1")).await;
     (missing.iter().map(|id| answers[id]).collect(), server)
 }
 
@@ -104,9 +120,9 @@ async fn a_listed_key_may_have_gone_since() {
 async fn without_a_listed_key_nothing_is_believed_and_without_a_missing_one_nothing_is_asked() {
     let server = Server::playing(vec![gone()]).await;
     let session = server.session();
-    let answers = session.look_up(&ids(&["a"]), &[], None, 10).await;
+    let answers = look_up(&session, &ids(&["a"]), &[], None).await;
     assert_eq!(answers[&ids(&["a"])[0]], LookUp::Unknown);
-    assert!(session.look_up(&[], &ids(&["l1"]), None, 10).await.is_empty());
+    assert!(look_up(&session, &[], &ids(&["l1"]), None).await.is_empty());
     assert!(server.requests().is_empty());
 }
 
@@ -157,7 +173,7 @@ async fn after_the_deadline_the_rest_is_unknown() {
     let mut options = server.options();
     options.run_deadline = std::time::Duration::from_millis(200);
     let session = test_server::session(options);
-    let answers = session.look_up(&ids(&["a", "b"]), &ids(&["l1"]), None, 10).await;
+    let answers = look_up(&session, &ids(&["a", "b"]), &ids(&["l1"]), None).await;
     assert_eq!(answers.len(), 2);
     assert!(answers.values().all(|answer| *answer == LookUp::Unknown));
 }
@@ -168,7 +184,7 @@ async fn look_ups_can_run_on_another_thread() {
     let session = server.session();
     let asking =
         tokio::spawn(
-            async move { session.look_up(&ids(&["a"]), &ids(&["l1"]), None, 10).await.len() },
+            async move { look_up(&session, &ids(&["a"]), &ids(&["l1"]), None).await.len() },
         );
     assert_eq!(asking.await.unwrap(), 1);
 }

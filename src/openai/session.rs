@@ -1,16 +1,19 @@
 //! One run's conversation with the API: its deadline, its retries, what it cost.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 use url::Url;
 
 use super::client::{Answer, Client, Refusal};
-use super::error::{Error, Origin, Subject};
+use super::error::Error;
 use super::retry::{LONGEST_WAIT, is_worth_repeating};
+use super::subject::{Origin, Subject};
+use crate::clock::Timestamp;
 
 /// What a run has cost so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,8 +42,12 @@ pub struct Session {
     retries: AtomicU64,
     pages: AtomicU64,
     outcomes: Mutex<Outcomes>,
-    /// The time is over, or the API wants to be left alone: nothing more is looked up.
-    pub(super) no_more_look_ups: AtomicBool,
+    /// What every request takes a permit of while it is under way.
+    budget: Semaphore,
+    /// Until when the API wants to be left alone, once it said so: nothing more is asked in this run.
+    left_alone: watch::Sender<Option<Timestamp>>,
+    /// The organization that the first answer of a listing came from.
+    organization: Mutex<Option<String>>,
 }
 
 impl Session {
@@ -48,7 +55,8 @@ impl Session {
     pub fn new(client: Arc<Client>) -> Self {
         let deadline = Instant::now() + client.options.run_deadline.min(FOR_EVER);
         let zero = || AtomicU64::new(0);
-        let no_more_look_ups = AtomicBool::new(false);
+        let budget =
+            Semaphore::new(client.options.max_concurrency.clamp(1, Semaphore::MAX_PERMITS));
         Self {
             client,
             deadline,
@@ -56,7 +64,9 @@ impl Session {
             retries: zero(),
             pages: zero(),
             outcomes: Mutex::default(),
-            no_more_look_ups,
+            budget,
+            left_alone: watch::Sender::new(None),
+            organization: Mutex::default(),
         }
     }
 
@@ -85,19 +95,39 @@ impl Session {
         self.pages.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// How many seconds the server's clock is ahead of ours, as far as its last answer told.
+    #[must_use]
+    pub fn clock_skew(&self) -> Option<i64> {
+        self.client.clock_skew()
+    }
+
+    /// Whether nothing more can be asked.
+    pub(super) fn is_over(&self) -> bool {
+        self.left_alone.borrow().is_some() || Instant::now() >= self.deadline
+    }
+
+    /// The organization of the run's listings, where it is another one than `found`.
+    pub(super) fn other_organization(&self, found: &str) -> Option<String> {
+        let mut known = self.organization.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = known.get_or_insert_with(|| found.to_owned());
+        (known != found).then(|| known.clone())
+    }
+
     /// Asks, and asks again while that is worth it and there is time.
     pub(super) async fn fetch(&self, url: Url, subject: &Subject) -> Result<Answer, Error> {
         let mut last_failure = None;
         for attempt in 1.. {
-            if Instant::now() >= self.deadline {
+            let Some(permit) = self.enter(subject).await? else {
                 return Err(self.overdue(subject, last_failure));
-            }
+            };
             self.requests.fetch_add(1, Ordering::Relaxed);
             let asking = self.client.get(url.clone(), subject);
             let Ok(outcome) = tokio::time::timeout_at(self.deadline, asking).await else {
                 self.count(|outcomes| &mut outcomes.requests, "timeout".to_owned());
                 return Err(self.overdue(subject, last_failure));
             };
+            // Others may ask while this one waits.
+            drop(permit);
             let code = code(&outcome);
             self.count(|outcomes| &mut outcomes.requests, code.clone());
             let Some(cause) = Cause::of(&outcome) else {
@@ -111,6 +141,33 @@ impl Session {
             self.count(|outcomes| &mut outcomes.retries, code);
         }
         Err(self.overdue(subject, last_failure))
+    }
+
+    /// Waits for a place within the budget. `None`: the run's time is over.
+    async fn enter(&self, subject: &Subject) -> Result<Option<SemaphorePermit<'_>>, Error> {
+        tokio::select! {
+            biased;
+            until = self.until_left_alone() => {
+                Err(Error::LeftAlone { at: Origin::new(subject, None), until })
+            }
+            () = tokio::time::sleep_until(self.deadline) => Ok(None),
+            // It is never closed.
+            permit = self.budget.acquire() => Ok(permit.ok()),
+        }
+    }
+
+    /// Waits for the API to say that it wants to be left alone, and tells until when.
+    async fn until_left_alone(&self) -> Timestamp {
+        let mut said = self.left_alone.subscribe();
+        let until = match said.wait_for(Option::is_some).await {
+            Ok(until) => *until,
+            Err(_) => None,
+        };
+        match until {
+            Some(until) => until,
+            // The sender lives as long as we do.
+            None => std::future::pending().await,
+        }
     }
 
     /// Waits before the next attempt and gives back what made it necessary, or settles for what there is.
@@ -145,24 +202,40 @@ impl Session {
             "{subject} {}, trying again",
             error.kind(),
         );
-        tokio::time::sleep(wait).await;
+        tokio::select! {
+            biased;
+            // The next attempt finds out.
+            _ = self.until_left_alone() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
         Ok(error)
     }
 
-    /// What a refusal that ends the run comes to. A wait that the API asked for holds for the next run,
+    /// What a refusal that ends a listing comes to. A wait that the API asked for holds for the next run,
     /// however short; but not where the credential is at fault, and may be another by then.
     pub(super) fn explain_refusal(&self, refusal: Refusal, subject: &Subject) -> Error {
         let wait = refusal.advice.wait.filter(|wait| *wait > MOMENT);
+        let status = refusal.status;
         let error = refusal.into_error(subject);
         match wait {
-            Some(wait) if !error.is_about_credential() => self.deferred(wait, error),
-            _ => error,
+            Some(_) if error.is_about_credential() => error,
+            // One project of many in trouble for a while says nothing of the others.
+            Some(wait)
+                if matches!(subject, Subject::ProjectKeys { .. })
+                    && status != 429
+                    && wait <= LONGEST_WAIT =>
+            {
+                error
+            }
+            Some(wait) => self.deferred(wait, error),
+            None => error,
         }
     }
 
     fn deferred(&self, wait: Duration, cause: Error) -> Error {
         // Rounded up: whoever comes back early is refused again.
         let until = self.client.clock.now().saturating_add(wait + Duration::from_millis(999));
+        self.left_alone.send_replace(Some(until));
         Error::Deferred { until, cause: Box::new(cause) }
     }
 

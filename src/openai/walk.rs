@@ -16,16 +16,18 @@
 //!   answer, so it had not vanished before, as ids do not come back.
 //!
 //! The other rules (older than the cursor, only repeated keys, bounded steps and restarts) are there
-//! so that no server can keep us walking for ever.
+//! so that no server can keep us walking for ever. None of the three points above needs to know by what
+//! the list is ordered, only that two keys never change places in it. So a list of unknown order is
+//! walked the same way, with items that show no time: then nothing is older than its cursor.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use super::error::Lost;
+use super::subject::Lost;
 use crate::clock::Timestamp;
-use crate::inventory::KeyId;
 
 /// More keys than any organization has.
-pub(super) const MAX_KEYS: usize = 5_000_000;
+pub(super) const MAX_ITEMS: usize = 5_000_000;
 /// How often a lost cursor is answered by going further back (1, 2, 4 … keys) before beginning again.
 const MAX_STEPS: u32 = 8;
 /// How often the walk begins again without gaining a key in between.
@@ -36,8 +38,9 @@ const MAX_RESTARTS: u32 = 12;
 /// The position of a key that is about to be given one.
 const IN_HAND: usize = usize::MAX;
 
-/// One item of a page, as far as the walk is concerned.
-pub(super) type Item = (KeyId, Option<Timestamp>);
+/// One item of a page, as far as the walk is concerned: its id, and its age where the list is known to be
+/// in the order of age.
+pub(super) type Item = (Arc<str>, Option<Timestamp>);
 
 /// What became of a page.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,7 +56,7 @@ pub(super) enum Verdict {
 pub(super) enum Stuck {
     Lost(Lost),
     WrongOrder,
-    TooManyKeys,
+    TooManyItems,
 }
 
 /// Where a walk is, and which keys it has seen.
@@ -62,7 +65,7 @@ pub(super) struct Walk {
     /// The keys seen, in the server's order as far as the pages told it. So for an honest server the
     /// page after a key that still exists always ends further on.
     order: Vec<Item>,
-    positions: HashMap<KeyId, usize>,
+    positions: HashMap<Arc<str>, usize>,
     /// The position of the key to ask after; `None` for the start of the list.
     cursor: Option<usize>,
     /// Steps back since the last new key or restart.
@@ -73,7 +76,7 @@ pub(super) struct Walk {
     /// Whether the page before said `has_more: true`.
     more_promised: bool,
     /// The cursor of the last empty page that claims the end of a list without `has_more`.
-    claimed_end: Option<KeyId>,
+    claimed_end: Option<Arc<str>>,
     pub(super) shifts: u64,
     pub(super) lost_cursors: u64,
     pub(super) restarts: u32,
@@ -81,7 +84,7 @@ pub(super) struct Walk {
 
 impl Walk {
     /// The key to ask after next; `None` for the start of the list.
-    pub(super) fn cursor(&self) -> Option<&KeyId> {
+    pub(super) fn cursor(&self) -> Option<&Arc<str>> {
         self.cursor.map(|position| &self.order[position].0)
     }
 
@@ -107,8 +110,8 @@ impl Walk {
             return self.lose(lost);
         }
         let fresh = self.place(items);
-        if self.order.len() > MAX_KEYS {
-            return Err(Stuck::TooManyKeys);
+        if self.order.len() > MAX_ITEMS {
+            return Err(Stuck::TooManyItems);
         }
         if fresh.contains(&true) {
             if fresh.contains(&false) && !self.recovering {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn item(id: &str, created_at: i64) -> Item {
-    (KeyId::new(id).unwrap(), Timestamp::from_unix(created_at))
+    (Arc::from(id), Timestamp::from_unix(created_at))
 }
 
 /// What a server does when it is asked for the page after a key that is no more.
@@ -137,7 +137,7 @@ fn simulate(case: &Case) -> Outcome {
     let initial = world.ever.clone();
     let mut walk = Walk::default();
     let mut seen = BTreeSet::new();
-    let number = |id: &KeyId| id.as_str().parse::<u32>().unwrap();
+    let number = |id: &Arc<str>| id.parse::<u32>().unwrap();
     for request in 0..20_000 {
         let cursor = walk.cursor().map(number);
         // Nothing changes before the first request.

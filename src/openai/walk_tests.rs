@@ -1,7 +1,7 @@
 use super::*;
 
 fn item(id: &str, created_at: i64) -> Item {
-    (KeyId::new(id).unwrap(), Timestamp::from_unix(created_at))
+    (Arc::from(id), Timestamp::from_unix(created_at))
 }
 
 fn items(ids: &[&str]) -> Vec<Item> {
@@ -16,7 +16,7 @@ fn taken(walk: &mut Walk, ids: &[&str], has_more: Option<bool>) -> bool {
 }
 
 fn cursor(walk: &Walk) -> Option<&str> {
-    walk.cursor().map(KeyId::as_str)
+    walk.cursor().map(AsRef::as_ref)
 }
 
 #[test]

@@ -1,23 +1,26 @@
-//! The provider's JSON: a page of the listing, one key, an error.
+//! The provider's JSON: a page of a listing, one key, an error.
 
 use serde_json::{Map, Value};
 
 use super::fields::{Interned, Reader, Warnings};
 use super::mask::Mask;
-use crate::inventory::{KeyId, Sighting};
+use crate::inventory::{KeyId, Project, Sighting};
 
 /// The longest message of the API that is repeated, in characters.
 const MESSAGE_CHARS: usize = 300;
 
-/// One page of the listing.
+/// The parameter without which the keys of a project may not be all.
+const ACCESS_FILTER: &str = "owner_project_access";
+
+/// One page of a listing.
 #[derive(Debug)]
-pub(super) struct Page {
-    pub(super) keys: Vec<Sighting>,
+pub(super) struct Page<T> {
+    pub(super) items: Vec<T>,
     /// `None` where the API does not say.
     pub(super) has_more: Option<bool>,
 }
 
-/// Why an answer is not a page of keys.
+/// Why an answer is not a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Malformed {
     Page(&'static str),
@@ -25,51 +28,71 @@ pub(super) enum Malformed {
     Item(usize, &'static str),
 }
 
-/// Reads the pages of one scan.
+/// Reads a page. What `read` answers with `Ok(None)` is left out.
+pub(super) fn parse_page<T>(
+    body: Value,
+    mut read: impl FnMut(Value) -> Result<Option<T>, &'static str>,
+) -> Result<Page<T>, Malformed> {
+    let Value::Object(mut body) = body else {
+        return Err(Malformed::Page("it is not an object"));
+    };
+    let has_more = match body.get("has_more") {
+        None | Some(Value::Null) => None,
+        Some(Value::Bool(more)) => Some(*more),
+        Some(_) => return Err(Malformed::Page("`has_more` is neither true nor false")),
+    };
+    let data = match body.remove("data") {
+        Some(Value::Array(data)) => data,
+        Some(_) => return Err(Malformed::Page("`data` is not an array")),
+        None => return Err(Malformed::Page("it has no `data`")),
+    };
+    let items = data.into_iter().enumerate().filter_map(|(at, item)| {
+        read(item).map_err(|problem| Malformed::Item(at + 1, problem)).transpose()
+    });
+    Ok(Page { items: items.collect::<Result<_, _>>()?, has_more })
+}
+
+/// The id of an item of a page. It is kept and sent back as it is, so that it must not be a secret.
+pub(super) fn read_id<'a>(
+    members: &'a Map<String, Value>,
+    mask: &Mask,
+) -> Result<&'a str, &'static str> {
+    match members.get("id") {
+        Some(Value::String(id)) if id.is_empty() => Err("its `id` is empty"),
+        Some(Value::String(id)) if mask.masked(id).is_some() => Err("its `id` looks like a secret"),
+        Some(Value::String(id)) => Ok(id),
+        Some(_) => Err("its `id` is not a string"),
+        None => Err("it has no `id`"),
+    }
+}
+
+/// Reads the pages of one listing of keys: the admin keys, or those of a project.
 pub(super) struct PageParser<'a> {
     mask: &'a Mask,
+    project: Option<&'a Project>,
     interned: Interned,
     pub(super) warnings: Warnings,
 }
 
 impl<'a> PageParser<'a> {
-    pub(super) fn new(mask: &'a Mask) -> Self {
-        Self { mask, interned: Interned::default(), warnings: Warnings::default() }
+    pub(super) fn new(mask: &'a Mask, project: Option<&'a Project>) -> Self {
+        Self { mask, project, interned: Interned::default(), warnings: Warnings::default() }
     }
 
-    pub(super) fn parse(&mut self, body: Value) -> Result<Page, Malformed> {
-        let Value::Object(mut body) = body else {
-            return Err(Malformed::Page("it is not an object"));
-        };
-        let has_more = match body.get("has_more") {
-            None | Some(Value::Null) => None,
-            Some(Value::Bool(more)) => Some(*more),
-            Some(_) => return Err(Malformed::Page("`has_more` is neither true nor false")),
-        };
-        let items = match body.remove("data") {
-            Some(Value::Array(items)) => items,
-            Some(_) => return Err(Malformed::Page("`data` is not an array")),
-            None => return Err(Malformed::Page("it has no `data`")),
-        };
-        let keys = items.into_iter().enumerate().map(|(at, item)| {
-            self.parse_key(item).map_err(|problem| Malformed::Item(at + 1, problem))
-        });
-        Ok(Page { keys: keys.collect::<Result<_, _>>()?, has_more })
+    pub(super) fn parse(&mut self, body: Value) -> Result<Page<Sighting>, Malformed> {
+        parse_page(body, |item| self.parse_key(item).map(Some))
     }
 
     fn parse_key(&mut self, item: Value) -> Result<Sighting, &'static str> {
         let Value::Object(members) = item else {
             return Err("it is not an object");
         };
-        let id = match members.get("id") {
-            Some(Value::String(id)) => KeyId::new(id).ok_or("its `id` is empty")?,
-            Some(_) => return Err("its `id` is not a string"),
-            None => return Err("it has no `id`"),
-        };
-        if self.mask.masked(id.as_str()).is_some() {
-            return Err("its `id` looks like a secret");
-        }
-        Ok(Reader::read(id, members, self.mask, &mut self.interned, &mut self.warnings))
+        let id = KeyId::new(read_id(&members, self.mask)?).ok_or("its `id` is empty")?;
+        let reader = Reader::new(id, self.mask, &mut self.interned, &mut self.warnings);
+        Ok(match self.project {
+            None => reader.read_admin_key(members),
+            Some(project) => reader.read_project_key(members, project),
+        })
     }
 }
 
@@ -85,6 +108,8 @@ pub(super) struct ErrorBody {
     pub(super) message: String,
     /// The scopes that the message says are missing.
     pub(super) scopes: Vec<String>,
+    /// Whether it is `owner_project_access` that the message, or `param`, is about.
+    pub(super) is_about_access_filter: bool,
     /// Whether it is the API that speaks: JSON with an `error`, and not something before it.
     pub(super) is_envelope: bool,
 }
@@ -99,9 +124,18 @@ pub(super) fn parse_error(body: &[u8], is_json: bool, mask: &Mask) -> ErrorBody 
         _ => None,
     };
     if let Some(message) = message {
+        let param = error.and_then(|error| error.get("param")).and_then(Value::as_str);
+        let texts = [Some(message), param];
+        let is_about_access_filter =
+            texts.into_iter().flatten().any(|text| text.contains(ACCESS_FILTER));
         let masked = mask.masked(message).unwrap_or_else(|| message.to_owned());
         let scopes = missing_scopes(&masked);
-        return ErrorBody { message: cut(&masked), scopes, is_envelope: is_json };
+        return ErrorBody {
+            message: cut(&masked),
+            scopes,
+            is_about_access_filter,
+            is_envelope: is_json,
+        };
     }
     let text = String::from_utf8_lossy(body);
     let text = text.trim();

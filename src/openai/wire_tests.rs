@@ -11,13 +11,13 @@ const SECRET: &str = "sk-proj-ABCDEFGHijklmnop0123456789";
 
 fn parse_one(item: &Value) -> (Sighting, Warnings) {
     let mask = Mask::new(CREDENTIAL);
-    let mut parser = PageParser::new(&mask);
+    let mut parser = PageParser::new(&mask, None);
     let mut page = parser.parse(json!({ "data": [item] })).unwrap();
-    (page.keys.remove(0), parser.warnings)
+    (page.items.remove(0), parser.warnings)
 }
 
 fn parse_problem(body: Value) -> Malformed {
-    PageParser::new(&Mask::new(CREDENTIAL)).parse(body).unwrap_err()
+    PageParser::new(&Mask::new(CREDENTIAL), None).parse(body).unwrap_err()
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn a_page_that_is_not_a_list_of_keys_says_why() {
 #[test]
 fn a_missing_or_null_has_more_is_unknown() {
     let mask = Mask::new(CREDENTIAL);
-    let mut parser = PageParser::new(&mask);
+    let mut parser = PageParser::new(&mask, None);
     assert_eq!(parser.parse(json!({ "data": [] })).unwrap().has_more, None);
     assert_eq!(parser.parse(json!({ "data": [], "has_more": null })).unwrap().has_more, None);
     let body = json!({ "data": [], "has_more": true, "last_id": 7, "first_id": {} });
@@ -173,9 +173,9 @@ fn a_missing_or_null_has_more_is_unknown() {
 fn equal_shapes_others_and_owners_are_shared() {
     let item = |id: &str| json!({ "id": id, "object": "x", "name": id, "owner": { "id": "user" } });
     let mask = Mask::new(CREDENTIAL);
-    let mut parser = PageParser::new(&mask);
-    let one = parser.parse(json!({ "data": [item("a")] })).unwrap().keys.remove(0);
-    let two = parser.parse(json!({ "data": [item("b")] })).unwrap().keys.remove(0);
+    let mut parser = PageParser::new(&mask, None);
+    let one = parser.parse(json!({ "data": [item("a")] })).unwrap().items.remove(0);
+    let two = parser.parse(json!({ "data": [item("b")] })).unwrap().items.remove(0);
     assert!(Arc::ptr_eq(&one.shape, &two.shape));
     assert!(Arc::ptr_eq(&one.key.other, &two.key.other));
     assert!(Arc::ptr_eq(&one.key.owner_id.unwrap(), &two.key.owner_id.unwrap()));
@@ -285,8 +285,8 @@ proptest! {
     #[test]
     fn no_json_makes_the_parser_panic(body in any_json(), text in ".{0,200}") {
         let mask = Mask::new(CREDENTIAL);
-        drop(PageParser::new(&mask).parse(body.clone()));
-        drop(PageParser::new(&mask).parse(json!({ "data": [body] })));
+        drop(PageParser::new(&mask, None).parse(body.clone()));
+        drop(PageParser::new(&mask, None).parse(json!({ "data": [body] })));
         parse_error(text.as_bytes(), true, &mask);
     }
 

@@ -19,9 +19,9 @@ impl Style {
         match word {
             "added" | "restored" | "ok" => Self::Good,
             "removed" | "failed" => Self::Bad,
-            "changed" | "held" => Self::Warning,
+            "changed" | "held" | "warning" => Self::Warning,
             "used" => Self::Activity,
-            "baseline" => Self::Faint,
+            "baseline" | "skipped" => Self::Faint,
             _ => Self::Plain,
         }
     }

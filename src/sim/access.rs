@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::reply::Refusal;
+use super::request::Endpoint;
+
 /// What a credential opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -20,6 +23,39 @@ pub enum Access {
     },
 }
 
+/// What an admin key may lack the scopes for, while the rest is open to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Area {
+    /// The admin listing and its look-ups.
+    AdminKeys,
+    /// The projects and their keys.
+    Projects,
+    /// The keys of the projects alone.
+    ProjectKeys,
+    /// The audit log.
+    AuditLogs,
+}
+
+impl Area {
+    /// The ones that an endpoint belongs to.
+    pub(super) fn of(endpoint: Endpoint) -> &'static [Self] {
+        match endpoint {
+            Endpoint::List | Endpoint::Retrieve => &[Self::AdminKeys],
+            Endpoint::Projects | Endpoint::Project => &[Self::Projects],
+            Endpoint::ProjectKeys | Endpoint::ProjectKey => &[Self::Projects, Self::ProjectKeys],
+            Endpoint::AuditLogs => &[Self::AuditLogs],
+            Endpoint::Unknown => &[],
+        }
+    }
+
+    fn missing_scopes(self) -> &'static str {
+        match self {
+            Self::AuditLogs => MISSING_AUDIT_SCOPES,
+            Self::AdminKeys | Self::Projects | Self::ProjectKeys => MISSING_SCOPES,
+        }
+    }
+}
+
 /// A secret that the organization knows.
 #[derive(Clone)]
 pub(super) struct Credential {
@@ -27,6 +63,15 @@ pub(super) struct Credential {
     pub(super) access: Access,
     /// The key of the listing that this secret belongs to.
     pub(super) key_id: Option<Arc<str>>,
+    /// What it is refused all the same, and with which status.
+    pub(super) refused: Vec<(Area, u16)>,
+}
+
+impl Credential {
+    pub(super) fn refusal(&self, area: Area) -> Option<Refusal> {
+        let (_, status) = self.refused.iter().find(|(refused, _)| *refused == area)?;
+        Some(Refusal::bare(*status, area.missing_scopes()))
+    }
 }
 
 /// Shows everything but the secret.
@@ -36,6 +81,7 @@ impl fmt::Debug for Credential {
             .field("secret", &"***")
             .field("access", &self.access)
             .field("key_id", &self.key_id)
+            .field("refused", &self.refused)
             .finish()
     }
 }
@@ -49,6 +95,11 @@ pub(super) const PROJECT_KEY: &str = "This endpoint requires an admin API key, a
 
 pub(super) const MISSING_SCOPES: &str = "You have insufficient permissions for this operation. \
     Missing scopes: api.management.read. Check that you have the correct role in your \
+    organization (Reader, Writer, Owner), and if you're using a restricted API key, that it has \
+    the necessary scopes.";
+
+pub(super) const MISSING_AUDIT_SCOPES: &str = "You have insufficient permissions for this operation. \
+    Missing scopes: api.audit_logs.read. Check that you have the correct role in your \
     organization (Reader, Writer, Owner), and if you're using a restricted API key, that it has \
     the necessary scopes.";
 

@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::endpoints::{View, not_found};
+use super::endpoints::{View, never_found};
 use super::faults::{BadItem, ErrorBody, Fault};
 use super::generate::KEY_OBJECT;
 use super::keys::{json_text, parse_object};
 use super::organization::Organization;
+use super::projects::PROJECT_KEY_OBJECT;
 use super::reply::{Content, Data, Delivery, Page, Problem, Reply};
 use super::request::{ApiRequest, Endpoint};
 
@@ -21,6 +22,8 @@ pub(super) fn view(faults: &[Fault]) -> View {
             Fault::Overlap(keys) => view.overlap = *keys,
             Fault::FromTheBeginning => view.ignore_cursor = true,
             Fault::OtherOrder => view.descending = true,
+            Fault::IgnoredFilters => view.ignore_filters = true,
+            Fault::ForeignEntries => view.foreign_entries = true,
             Fault::OtherOrganization { organization, .. } => {
                 view.instead = Some(std::sync::Arc::clone(organization));
             }
@@ -40,7 +43,7 @@ pub(super) fn distort(
     if let Content::Page(page) = &mut reply.content {
         distort_page(page, fault);
     }
-    if request.endpoint == Endpoint::Retrieve {
+    if matches!(request.endpoint, Endpoint::Retrieve | Endpoint::Project | Endpoint::ProjectKey) {
         distort_retrieved(reply, fault, organization, request);
     }
     distort_delivery(reply, fault);
@@ -196,12 +199,11 @@ fn distort_retrieved(
     organization: &Organization,
     request: &ApiRequest,
 ) {
-    let id = request.key_id.as_deref().unwrap_or_default();
     let replacement = match (fault, reply.status) {
-        (Fault::RetrieveNeverFound, 200) => not_found(id).into(),
-        (Fault::RetrieveAlwaysFound, 404) => Reply::json(200, remembered(organization, id)),
+        (Fault::RetrieveNeverFound, 200) => never_found(request).into(),
+        (Fault::RetrieveAlwaysFound, 404) => Reply::json(200, remembered(organization, request)),
         (Fault::RetrieveOtherId(other), 200 | 404) => {
-            let mut key = parse_object(&remembered(organization, id));
+            let mut key = parse_object(&remembered(organization, request));
             key.insert("id".to_owned(), Value::from(other.as_str()));
             Reply::json(200, json_text(&key))
         }
@@ -216,21 +218,29 @@ fn distort_retrieved(
     reply.content = replacement.content;
 }
 
-/// A key's JSON: as it is, as it was before it went, or as good as any.
-fn remembered(organization: &Organization, id: &str) -> String {
-    let gone = organization.departed_index.get(id).map(|at| &organization.departed[*at].record);
-    match organization.table.get(id).or(gone) {
-        Some(record) => record.to_json(),
-        None => json!({
-            "object": KEY_OBJECT,
-            "id": id,
-            "name": null,
-            "redacted_value": "sk-admin-****0000",
-            "created_at": organization.now(),
-            "last_used_at": null,
-            "expires_at": null,
-            "owner": { "type": "user", "object": "organization.user" },
-        })
-        .to_string(),
+/// The JSON of what is looked up: as it is, as it was before it went, or as good as any.
+fn remembered(organization: &Organization, request: &ApiRequest) -> String {
+    let id = request.key_id.as_deref().or(request.project_id.as_deref()).unwrap_or_default();
+    let rows = match (request.endpoint, &request.project_id) {
+        (Endpoint::Project, _) => Some(&organization.projects.rows),
+        (_, Some(project)) => organization.projects.home(project).map(|home| &home.keys),
+        (_, None) => Some(&organization.admin),
+    };
+    if let Some(record) = rows.and_then(|rows| rows.remembered(id)) {
+        return record.to_json();
     }
+    let mut made_up = json!({
+        "object": if request.project_id.is_some() { PROJECT_KEY_OBJECT } else { KEY_OBJECT },
+        "id": id,
+        "name": null,
+        "redacted_value": "sk-admin-****0000",
+        "created_at": organization.now(),
+        "last_used_at": null,
+        "expires_at": null,
+        "owner": { "type": "user", "object": "organization.user" },
+    });
+    if request.endpoint == Endpoint::Project {
+        made_up["object"] = "organization.project".into();
+    }
+    made_up.to_string()
 }

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use super::access::{self, Access};
-use super::keys::Position;
-use super::organization::{AboveMaxLimit, Organization, VanishedCursor};
-use super::reply::{Item, Page, Problem, Refusal, Reply};
+use super::access::{self, Access, Area};
+use super::audit_query;
+use super::keys::Record;
+use super::listing::{self, Source, unsupported};
+use super::organization::Organization;
+use super::projects::{Home, ProjectAccess};
+use super::reply::{Page, Problem, Refusal, Reply};
 use super::request::{ApiRequest, Endpoint};
 
 /// What faults make of a listing before it is cut into a page.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault that can be with any other")]
 #[derive(Debug, Clone, Default)]
 pub(super) struct View {
     pub(super) ignore_cursor: bool,
@@ -17,22 +21,26 @@ pub(super) struct View {
     pub(super) skip_ahead: usize,
     pub(super) descending: bool,
     pub(super) hidden: Vec<String>,
+    pub(super) ignore_filters: bool,
+    pub(super) foreign_entries: bool,
     /// Answer for this organization, from its beginning where the cursor is not its own.
     pub(super) instead: Option<Arc<Organization>>,
 }
 
+impl View {
+    pub(super) fn hides(&self, id: &str) -> bool {
+        self.hidden.iter().any(|hidden| hidden == id)
+    }
+}
+
 /// The answer to a request, before any fault but those of the view.
 pub(super) fn answer(organization: &Organization, request: &ApiRequest, view: &View) -> Reply {
-    let admitted = match request.endpoint {
-        Endpoint::Unknown => Err(unknown_route(request)),
-        Endpoint::List | Endpoint::Retrieve => admit(organization, request),
-    };
     let source = view.instead.as_deref().unwrap_or(organization);
-    let mut reply = match (admitted, &request.key_id) {
-        (Err(refusal), _) => refusal.into(),
-        (Ok(()), Some(id)) => retrieve(source, id),
-        (Ok(()), None) => list(source, request, view).map_or_else(Reply::from, Reply::page),
+    let answered = match request.endpoint {
+        Endpoint::Unknown => Err(unknown_route(request)),
+        _ => admit(organization, request).and_then(|()| serve(source, request, view)),
     };
+    let mut reply = answered.unwrap_or_else(Reply::from);
     reply.organization = organization.organization_id().map(str::to_owned);
     reply
 }
@@ -40,6 +48,30 @@ pub(super) fn answer(organization: &Organization, request: &ApiRequest, view: &V
 fn unknown_route(request: &ApiRequest) -> Refusal {
     let message = format!("Invalid URL ({} {})", request.method, request.path);
     Refusal::new(404, &Problem::invalid_request(&message))
+}
+
+fn serve(source: &Organization, request: &ApiRequest, view: &View) -> Result<Reply, Refusal> {
+    let page = match request.endpoint {
+        Endpoint::List => list_admin(source, request, view)?,
+        Endpoint::Retrieve => {
+            let id = request.key_id.as_deref().unwrap_or_default();
+            return found(source.admin.table.get(id), NO_KEY_FOUND, id);
+        }
+        Endpoint::Projects => list_projects(source, request, view)?,
+        Endpoint::Project => {
+            let (id, _) = open_project(source, request)?;
+            return found(source.projects.rows.table.get(id), NO_PROJECT_FOUND, id);
+        }
+        Endpoint::ProjectKeys => list_project_keys(source, request, view)?,
+        Endpoint::ProjectKey => {
+            let (_, home) = open_project(source, request)?;
+            let id = request.key_id.as_deref().unwrap_or_default();
+            return found(home.keys.table.get(id), NO_KEY_FOUND, id);
+        }
+        Endpoint::AuditLogs => audit_query::list(source, request, view)?,
+        Endpoint::Unknown => return Err(unknown_route(request)),
+    };
+    Ok(Reply::page(page))
 }
 
 fn admit(organization: &Organization, request: &ApiRequest) -> Result<(), Refusal> {
@@ -53,7 +85,8 @@ fn admit(organization: &Organization, request: &ApiRequest) -> Result<(), Refusa
     let Some(secret) = request.bearer.as_deref().filter(|secret| !secret.is_empty()) else {
         return Err(Refusal::new(401, &Problem::invalid_request(access::NO_KEY)));
     };
-    match organization.find_credential(secret).map(|known| known.access) {
+    let known = organization.find_credential(secret);
+    match known.map(|known| known.access) {
         None | Some(Access::Revoked) => {
             let message = access::incorrect_key(secret);
             let problem = Problem::invalid_request(&message).code("invalid_api_key");
@@ -65,7 +98,11 @@ fn admit(organization: &Organization, request: &ApiRequest) -> Result<(), Refusa
         Some(Access::MissingScopes { status }) => {
             Err(Refusal::bare(status, access::MISSING_SCOPES))
         }
-        Some(Access::Admin) => check_organization(organization, request),
+        Some(Access::Admin) => {
+            let mut areas = Area::of(request.endpoint).iter();
+            let refused = areas.find_map(|area| known?.refusal(*area));
+            refused.map_or_else(|| check_organization(organization, request), Err)
+        }
     }
 }
 
@@ -80,104 +117,114 @@ fn check_organization(organization: &Organization, request: &ApiRequest) -> Resu
     }
 }
 
-fn retrieve(organization: &Organization, id: &str) -> Reply {
-    match organization.table.get(id) {
-        Some(record) => Reply::json(200, record.to_json()),
-        None => not_found(id).into(),
-    }
+/// How the API says that it knows no key, and no project, of an id.
+const NO_KEY_FOUND: &str = "API key";
+const NO_PROJECT_FOUND: &str = "project";
+
+fn found(record: Option<&Record>, noun: &str, id: &str) -> Result<Reply, Refusal> {
+    let record = record.ok_or_else(|| not_found(noun, id))?;
+    Ok(Reply::json(200, record.to_json()))
 }
 
-pub(super) fn not_found(id: &str) -> Refusal {
-    let message = format!("No API key found with ID '{id}'.");
+fn not_found(noun: &str, id: &str) -> Refusal {
+    let message = format!("No {noun} found with ID '{id}'.");
     Refusal::new(404, &Problem::invalid_request(&message))
 }
 
-fn list(organization: &Organization, request: &ApiRequest, view: &View) -> Result<Page, Refusal> {
-    let limit = parse_limit(organization, request.limit.as_deref())?;
-    let descending = parse_order(request.order.as_deref())? != view.descending;
-    let cursor = match request.after.as_deref() {
-        None | Some("") => None,
-        Some(_) if view.ignore_cursor => None,
-        Some(id) => match find_cursor(organization, id, view)? {
-            Cursor::After(position) => Some(position),
-            Cursor::Start => None,
-            Cursor::End => return Ok(Page::new(Vec::new(), false)),
-        },
+/// What a look-up that does not find what it asks for answers.
+pub(super) fn never_found(request: &ApiRequest) -> Refusal {
+    match (&request.key_id, &request.project_id) {
+        (None, Some(project)) => not_found(NO_PROJECT_FOUND, project),
+        (key, _) => not_found(NO_KEY_FOUND, key.as_deref().unwrap_or_default()),
+    }
+}
+
+fn list_admin(source: &Organization, request: &ApiRequest, view: &View) -> Result<Page, Refusal> {
+    let source = Source {
+        rows: &source.admin,
+        paging: source.paging,
+        noun: NO_KEY_FOUND,
+        ordered: true,
+        shows: &|_| true,
     };
-    let steps = if view.repeat_page { limit } else { view.overlap };
-    let cursor = cursor.and_then(|at| organization.table.step_back(at, steps, descending));
-    let mut records = organization
-        .table
-        .past(cursor, descending)
-        .filter(|record| !record.id.as_deref().is_some_and(|id| is_hidden(view, id)))
-        .skip(view.skip_ahead)
-        .peekable();
-    let items = records.by_ref().take(limit).map(Item::from).collect();
-    Ok(Page::new(items, records.peek().is_some()))
+    listing::list(&source, request, view)
 }
 
-fn is_hidden(view: &View, id: &str) -> bool {
-    view.hidden.iter().any(|hidden| hidden == id)
-}
-
-/// Where a list begins.
-enum Cursor {
-    Start,
-    After(Position),
-    End,
-}
-
-fn find_cursor(organization: &Organization, id: &str, view: &View) -> Result<Cursor, Refusal> {
-    if let Some(position) = organization.table.position(id) {
-        return Ok(Cursor::After(position));
-    }
-    if view.instead.is_some() {
-        return Ok(Cursor::Start);
-    }
-    let message = format!("No API key found with ID '{id}'.");
-    let problem = Problem::invalid_request(&message).param("after");
-    match organization.paging.vanished_cursor {
-        VanishedCursor::NotFound404 => Err(Refusal::new(404, &problem)),
-        VanishedCursor::BadRequest400 => Err(Refusal::new(400, &problem)),
-        VanishedCursor::EmptyPage => Ok(Cursor::End),
-        VanishedCursor::FromTheBeginning => Ok(Cursor::Start),
-        VanishedCursor::Continues => {
-            let gone = organization.departed_index.get(id).map(|at| &organization.departed[*at]);
-            gone.map(|gone| Cursor::After(gone.position)).ok_or(Refusal::new(404, &problem))
-        }
-    }
-}
-
-fn parse_limit(organization: &Organization, limit: Option<&str>) -> Result<usize, Refusal> {
-    let paging = organization.paging;
-    let Some(text) = limit else {
-        return Ok(paging.default_limit.min(paging.max_limit));
+fn list_projects(
+    source: &Organization,
+    request: &ApiRequest,
+    view: &View,
+) -> Result<Page, Refusal> {
+    let archived = parse_boolean(request, "include_archived")?;
+    let shows = |record: &Record| {
+        let home = record.id.as_deref().and_then(|id| source.projects.home(id));
+        home.is_none_or(|home| home.access != ProjectAccess::Vanished)
+            && (archived || record.to_map().get("status").is_none_or(|status| status != "archived"))
     };
-    let refusal =
-        |message: &str| Refusal::new(400, &Problem::invalid_request(message).param("limit"));
-    match text.parse::<usize>() {
-        Err(_) => Err(refusal("Invalid type for 'limit': expected an integer.")),
-        Ok(0) => Err(refusal("Invalid 'limit': integer below minimum value.")),
-        Ok(limit) if limit <= paging.max_limit => Ok(limit),
-        Ok(limit) => match paging.above_max {
-            AboveMaxLimit::Clamp => Ok(paging.max_limit),
-            AboveMaxLimit::Refuse => Err(refusal(&format!(
-                "Invalid 'limit': integer above maximum value. Expected a value <= {}, but got \
-                 {limit} instead.",
-                paging.max_limit
-            ))),
-        },
-    }
+    let source = Source {
+        rows: &source.projects.rows,
+        paging: source.paging,
+        noun: NO_PROJECT_FOUND,
+        ordered: false,
+        shows: &shows,
+    };
+    listing::list(&source, request, view)
 }
 
-/// True for descending.
-fn parse_order(order: Option<&str>) -> Result<bool, Refusal> {
-    match order {
-        None | Some("asc") => Ok(false),
-        Some("desc") => Ok(true),
+fn list_project_keys(
+    source: &Organization,
+    request: &ApiRequest,
+    view: &View,
+) -> Result<Page, Refusal> {
+    let (_, home) = open_project(source, request)?;
+    let wanted = match request.parameter("owner_project_access").as_deref() {
+        // Which keys are left out where nothing is asked for is said vaguely: these are.
+        None | Some("active") => Some("active"),
+        Some("inactive") => Some("inactive"),
+        Some("any") => None,
         Some(other) => {
-            let message = format!("Invalid value: '{other}'. Supported values: 'asc' and 'desc'.");
-            Err(Refusal::new(400, &Problem::invalid_request(&message).param("order")))
+            let supported = "'active', 'inactive' and 'any'";
+            return Err(unsupported("owner_project_access", other, supported));
         }
+    };
+    let shows = |record: &Record| {
+        wanted.is_none_or(|wanted| {
+            let access = record.to_map().remove("owner_project_access");
+            access.is_none_or(|access| access == wanted)
+        })
+    };
+    let source = Source {
+        rows: &home.keys,
+        paging: source.paging,
+        noun: NO_KEY_FOUND,
+        ordered: false,
+        shows: &shows,
+    };
+    listing::list(&source, request, view)
+}
+
+/// The project of the path, if it exists and may be seen.
+fn open_project<'a>(
+    source: &'a Organization,
+    request: &'a ApiRequest,
+) -> Result<(&'a str, &'a Home), Refusal> {
+    let id = request.project_id.as_deref().unwrap_or_default();
+    let home = source.projects.home(id).filter(|_| source.projects.rows.contains(id));
+    match home {
+        Some(Home { access: ProjectAccess::Forbidden { status }, .. }) => {
+            Err(Refusal::bare(*status, access::MISSING_SCOPES))
+        }
+        None | Some(Home { access: ProjectAccess::Vanished, .. }) => {
+            Err(not_found(NO_PROJECT_FOUND, id))
+        }
+        Some(home) => Ok((id, home)),
+    }
+}
+
+pub(super) fn parse_boolean(request: &ApiRequest, name: &str) -> Result<bool, Refusal> {
+    match request.parameter(name).as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => Err(unsupported(name, other, "'true' and 'false'")),
     }
 }

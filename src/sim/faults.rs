@@ -100,7 +100,7 @@ pub enum Fault {
     EmptyPageWithMore,
     /// No data and `has_more: false`: an empty organization.
     EmptyList,
-    /// The key is never listed. A look-up finds it.
+    /// The key, the project or the entry is never listed. A look-up finds it.
     HiddenKey(String),
     /// The item at this place of the page is left out.
     DropItem(usize),
@@ -114,7 +114,8 @@ pub enum Fault {
     Overlap(usize),
     /// The first page, whatever the cursor.
     FromTheBeginning,
-    /// Descending where ascending was asked, and the other way round.
+    /// Descending where ascending was asked, and the other way round. Of the audit log, the oldest
+    /// first.
     OtherOrder,
     /// The page's items are in another order, but for the last one.
     ShuffledItems,
@@ -130,6 +131,11 @@ pub enum Fault {
     UnknownFields,
     /// Each item, also a key looked up, carries this as its `value`: a full secret.
     FullSecret(String),
+
+    /// The audit log's filters are ignored, as far as they are filters: pages stay pages.
+    IgnoredFilters,
+    /// A page of the audit log begins with entries of another key and of another type.
+    ForeignEntries,
 
     /// A look-up always finds the key, also one that is gone.
     RetrieveAlwaysFound,
@@ -197,6 +203,7 @@ enum Times {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Matcher {
     endpoint: Option<Endpoint>,
+    project: Option<String>,
     times: Times,
     id: Option<String>,
     page: Option<usize>,
@@ -209,16 +216,52 @@ impl Matcher {
         Self::default()
     }
 
-    /// Every request for a page.
+    /// Every request to this endpoint.
     #[must_use]
-    pub fn list() -> Self {
-        Self { endpoint: Some(Endpoint::List), ..Self::default() }
+    pub fn to(endpoint: Endpoint) -> Self {
+        Self { endpoint: Some(endpoint), ..Self::default() }
     }
 
-    /// Every look-up of a key.
+    /// Every request for a page of the admin listing.
+    #[must_use]
+    pub fn list() -> Self {
+        Self::to(Endpoint::List)
+    }
+
+    /// Every look-up of a key in the admin listing.
     #[must_use]
     pub fn retrieve() -> Self {
-        Self { endpoint: Some(Endpoint::Retrieve), ..Self::default() }
+        Self::to(Endpoint::Retrieve)
+    }
+
+    /// Every request for a page of projects.
+    #[must_use]
+    pub fn projects() -> Self {
+        Self::to(Endpoint::Projects)
+    }
+
+    /// Every request for a page of a project's keys.
+    #[must_use]
+    pub fn project_keys() -> Self {
+        Self::to(Endpoint::ProjectKeys)
+    }
+
+    /// Every look-up of a key in a project.
+    #[must_use]
+    pub fn project_key() -> Self {
+        Self::to(Endpoint::ProjectKey)
+    }
+
+    /// Every request for a page of the audit log.
+    #[must_use]
+    pub fn audit_logs() -> Self {
+        Self::to(Endpoint::AuditLogs)
+    }
+
+    /// Only requests about this project: for it, its keys, or one of them.
+    #[must_use]
+    pub fn project(self, id: &str) -> Self {
+        Self { project: Some(id.to_owned()), ..self }
     }
 
     /// Only the `n`th of them.
@@ -255,26 +298,25 @@ impl Matcher {
     fn describes(&self, request: &ApiRequest, page: Option<usize>) -> bool {
         let subject = request.key_id.as_ref().or(request.after.as_ref());
         self.endpoint.is_none_or(|endpoint| endpoint == request.endpoint)
+            && self.project.as_ref().is_none_or(|id| request.project_id.as_ref() == Some(id))
             && self.id.as_ref().is_none_or(|id| subject == Some(id))
             && self.page.is_none_or(|index| page == Some(index))
     }
 }
 
-/// A fault, and when it shows. Several rules can hold for one answer: each changes it further, in
-/// the order in which they were added.
+/// Something that waits for requests, and how many of them it has seen.
 #[derive(Debug, Clone)]
-pub(super) struct FaultRule {
+pub(super) struct Counter {
     when: Matcher,
-    pub(super) fault: Fault,
     seen: u64,
 }
 
-impl FaultRule {
-    pub(super) fn new(when: Matcher, fault: Fault) -> Self {
-        Self { when, fault, seen: 0 }
+impl Counter {
+    pub(super) fn new(when: Matcher) -> Self {
+        Self { when, seen: 0 }
     }
 
-    /// Counts the request if it is one of those described, and says whether the fault shows.
+    /// Counts the request if it is one of those described, and says whether it is the time.
     pub(super) fn applies(&mut self, request: &ApiRequest, page: Option<usize>) -> bool {
         if !self.when.describes(request, page) {
             return false;
@@ -286,5 +328,24 @@ impl FaultRule {
             Times::From(n) => self.seen >= n,
             Times::First(k) => self.seen <= k,
         }
+    }
+}
+
+/// A fault, and when it shows. Several rules can hold for one answer: each changes it further, in
+/// the order in which they were added.
+#[derive(Debug, Clone)]
+pub(super) struct FaultRule {
+    when: Counter,
+    pub(super) fault: Fault,
+}
+
+impl FaultRule {
+    pub(super) fn new(when: Matcher, fault: Fault) -> Self {
+        Self { when: Counter::new(when), fault }
+    }
+
+    /// Counts the request, and says whether the fault shows.
+    pub(super) fn applies(&mut self, request: &ApiRequest, page: Option<usize>) -> bool {
+        self.when.applies(request, page)
     }
 }

@@ -100,6 +100,14 @@ pub(super) fn redacted(secret: &str) -> String {
     format!("sk-admin-****{}", tail.into_iter().rev().collect::<String>())
 }
 
+/// The e-mail address of a person: `ada.abe@example.com`.
+pub(super) fn email(name: &str) -> String {
+    let letters = name.to_lowercase().replace(' ', ".");
+    let letters: String =
+        letters.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '.').collect();
+    format!("{letters}@example.com")
+}
+
 /// One owner's JSON object: a user, or a service account.
 fn owner(rng: &mut fastrand::Rng, service_account: bool, now: i64) -> Value {
     let created_at = now - rng.i64(400 * DAY..1_500 * DAY);

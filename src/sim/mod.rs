@@ -19,35 +19,46 @@
 //! # }
 //! ```
 //!
-//! - `organization`, `mutations`, `truth`: what the organization holds, what happens to it, what
-//!   really was there; `keys` is the ordered table underneath, `generate` the seeded content.
-//! - `endpoints`: the API's own answers; `access`: whom it refuses, and how.
+//! - `organization`, `projects`, `audit_log`: what the organization holds, the admin keys, the
+//!   projects with theirs, and who did what; `generate` is the seeded content.
+//! - `mutations`, `random`: what happens to it; `truth`: what really was there. `rows` is one list,
+//!   `keys` the ordered table underneath.
+//! - `endpoints`, `listing`, `audit_query`: the API's own answers; `access`: whom it refuses, and
+//!   how.
 //! - `faults`, `distort`: what can go wrong, and the doing of it.
 //! - `world`: one server's state; `server`, `http`: sockets.
 
 mod access;
+mod audit_log;
+mod audit_query;
 mod distort;
 mod endpoints;
 mod faults;
 mod generate;
 mod http;
 mod keys;
+mod listing;
 mod mutations;
 mod organization;
+mod projects;
+mod random;
 mod reply;
 mod request;
+mod rows;
 mod server;
 #[cfg(test)]
 mod tests;
 mod truth;
 mod world;
 
-pub use access::Access;
+pub use access::{Access, Area};
+pub use audit_log::{Actor, AuditDelay, AuditEntry, AuditLogging, AuditWriting};
 pub use faults::{BadItem, ErrorBody, Fault, Matcher};
-pub use mutations::{Mutation, MutationKind};
 pub use organization::{AboveMaxLimit, DEFAULT_NOW, Organization, Paging, VanishedCursor};
+pub use projects::ProjectAccess;
+pub use random::{Mutation, MutationKind};
 pub use reply::EdgeIds;
 pub use request::{Endpoint, LoggedRequest};
 pub use server::{ANY_PORT, Handle, Server};
-pub use truth::{Lifetime, Mark};
+pub use truth::{KeyTruth, Lifetime, Mark};
 pub use world::Churn;

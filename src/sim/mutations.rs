@@ -6,56 +6,9 @@ use serde_json::{Map, Value};
 
 use super::access::{Access, Credential};
 use super::generate;
-use super::keys::{Position, Record, parse_object};
+use super::keys::{Record, parse_object};
 use super::organization::Organization;
-use super::truth::Departed;
-
-/// The kinds of a random change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MutationKind {
-    /// A new key.
-    Add,
-    /// A key is deleted.
-    Remove,
-    /// A key that was deleted is back.
-    Restore,
-    /// A key is used now.
-    Touch,
-    /// A key has another name.
-    Rename,
-    /// A key belongs to another owner.
-    ChangeOwner,
-    /// A key expires at another time, or never.
-    ChangeExpiry,
-}
-
-impl MutationKind {
-    /// All of them, the frequent ones more than once: what random changes are drawn from.
-    pub const USUAL: &'static [Self] = &[
-        Self::Add,
-        Self::Add,
-        Self::Remove,
-        Self::Remove,
-        Self::Restore,
-        Self::Touch,
-        Self::Touch,
-        Self::Touch,
-        Self::Rename,
-        Self::ChangeOwner,
-        Self::ChangeExpiry,
-    ];
-    /// The ones that change which keys there are.
-    pub const MEMBERSHIP: &'static [Self] = &[Self::Add, Self::Remove, Self::Restore];
-}
-
-/// A random change that was made: its kind, and to which key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mutation {
-    /// What happened.
-    pub kind: MutationKind,
-    /// The key that it happened to.
-    pub id: String,
-}
+use super::projects::{flat_owner, mislabelled_owner, project_owner};
 
 impl Organization {
     /// Adds a key made now, with everything about it drawn at random. Returns its id.
@@ -64,6 +17,7 @@ impl Organization {
         let mut draft = self.draft(self.now());
         draft.last_used_at = None;
         self.insert_draft(&draft);
+        self.write_created(&draft.id);
         draft.id
     }
 
@@ -72,7 +26,7 @@ impl Organization {
     pub fn add_raw(&mut self, item: &Map<String, Value>) {
         self.tick += 1;
         let created_at = item.get("created_at").and_then(Value::as_i64).unwrap_or(self.now());
-        self.table.insert(created_at, Record::from_map(item, self.tick));
+        self.admin.table.insert(created_at, Record::from_map(item, self.tick));
     }
 
     /// Makes a new admin key together with a credential that opens the organization. Returns the
@@ -87,54 +41,52 @@ impl Organization {
         draft.expires_at = None;
         draft.project_key = false;
         self.insert_draft(&draft);
+        self.write_created(&draft.id);
         self.credentials.push(Credential {
             secret: secret.clone(),
             access: Access::Admin,
             key_id: Some(Arc::from(draft.id)),
+            refused: Vec::new(),
         });
         secret
     }
 
-    /// Deletes a key. False if there is none of that id.
+    /// Deletes a key, of a project or not. False if there is none of that id.
     pub fn remove(&mut self, id: &str) -> bool {
-        let Some(position) = self.table.position(id) else {
+        if !self.exists(id) {
             return false;
-        };
-        self.tick += 1;
-        self.depart(position);
-        true
-    }
-
-    fn depart(&mut self, position: Position) {
-        let Some(record) = self.table.take(position) else {
-            return;
-        };
-        if let Some(id) = &record.id {
-            self.departed_index.insert(Arc::clone(id), self.departed.len());
         }
-        self.departed.push(Departed { record, position, died: self.tick });
+        self.tick += 1;
+        self.admin.remove(id, self.tick);
+        self.remove_project_key(id);
+        self.write_deleted(id);
+        true
     }
 
     /// Brings a deleted key back, just as it was and where it was. False if the id never went, or
-    /// is in use.
+    /// is in use, or its project is gone.
     pub fn restore(&mut self, id: &str) -> bool {
-        if self.contains(id) {
+        if self.exists(id) {
             return false;
         }
-        let Some(gone) = self.departed_index.get(id).and_then(|at| self.departed.get(*at)) else {
+        let next = self.tick + 1;
+        let of_project = self.project_of(id).is_some();
+        if of_project && !self.restore_project_key(id, next) {
             return false;
-        };
-        let (position, mut record) = (gone.position, gone.record.clone());
-        self.tick += 1;
-        record.born = self.tick;
-        self.table.put(position, record);
-        true
+        }
+        // A key that is mislabelled now need not have been when it went, and the other way round.
+        let listed = !of_project || self.went_from_both(id);
+        let done = (listed && self.admin.restore(id, next)) || of_project;
+        if done {
+            self.tick = next;
+        }
+        done
     }
 
     /// Uses a key now: its `last_used_at` moves. False if there is none of that id.
     pub fn touch(&mut self, id: &str) -> bool {
         let now = self.now();
-        if self.table.get(id).is_some_and(|record| record.last_used_at() == Some(now)) {
+        if self.admin.table.get(id).is_some_and(|record| record.last_used_at() == Some(now)) {
             return true;
         }
         self.set_field(id, "last_used_at", now)
@@ -142,22 +94,44 @@ impl Organization {
 
     /// Gives a key another name.
     pub fn rename(&mut self, id: &str, name: &str) -> bool {
-        self.set_field(id, "name", name)
+        let done = self.set_field(id, "name", name);
+        if done {
+            self.write_updated(id);
+        }
+        done
+    }
+
+    /// Lets a key of the admin listing expire at another time, or never.
+    pub fn set_expiry(&mut self, id: &str, expires_at: Option<i64>) -> bool {
+        let done = self.set_field(id, "expires_at", expires_at);
+        if done {
+            self.write_updated(id);
+        }
+        done
     }
 
     /// Gives a key to another of the organization's owners, drawn at random.
     pub fn change_owner(&mut self, id: &str) -> bool {
-        let Some(key) = self.key(id) else {
+        let of_project = self.projects.key(id).is_some();
+        let Some(key) = self.project_key(id).or_else(|| self.key(id)) else {
             return false;
         };
-        let current = key.get("owner").and_then(|owner| owner.get("id")).cloned();
+        let owner = key.get("owner").map(flat_owner);
+        let current = owner.and_then(|owner| owner.get("id")).cloned();
         let start = self.rng.usize(..self.owners.len());
         let others = self.owners.iter().cycle().skip(start).take(self.owners.len());
         let next = others
-            .map(|owner| parse_object(owner))
+            .map(|owner| Value::Object(parse_object(owner)))
             .find(|owner| owner.get("id") != current.as_ref())
             .unwrap_or_default();
-        self.set_field(id, "owner", next)
+        if of_project {
+            self.set_field(id, "owner", project_owner(&next));
+            self.edit_listed(id, |row| set_at(row, "owner", mislabelled_owner(&next)));
+        } else {
+            self.set_field(id, "owner", next);
+        }
+        self.write_updated(id);
+        true
     }
 
     /// Sets one field of one key, by its path (`name`, `owner.role`), making what is missing on
@@ -171,103 +145,43 @@ impl Organization {
         self.edit(id, |key| remove_at(key, path))
     }
 
-    /// Sets the field of every key.
+    /// Sets the field of every key of the admin listing.
     pub fn set_field_everywhere(&mut self, path: &str, value: &Value) {
         self.edit_everywhere(|key| set_at(key, path, value.clone()));
     }
 
-    /// Leaves the field of every key out.
+    /// Leaves the field of every key of the admin listing out.
     pub fn remove_field_everywhere(&mut self, path: &str) {
         self.edit_everywhere(|key| remove_at(key, path));
     }
 
-    /// Changes a key in any way. Another `created_at` moves it in the listing; another `id` is one
-    /// key gone and another one there. False if there is none of that id.
+    /// Changes a key in any way, without a word in the audit log. Another `created_at` moves it in
+    /// the listing; another `id` is one key gone and another one there. False if there is none of
+    /// that id.
+    ///
+    /// A key of a project is changed there, and its row in the admin listing follows.
     pub fn edit(&mut self, id: &str, change: impl FnOnce(&mut Map<String, Value>)) -> bool {
-        let Some(position) = self.table.position(id) else {
+        if self.projects.key(id).is_some() {
+            return self.edit_project_key(id, change);
+        }
+        if !self.contains(id) {
             return false;
-        };
+        }
         self.tick += 1;
-        self.edit_at(position, change);
-        true
+        self.admin.edit(id, self.tick, change)
+    }
+
+    /// Changes just the row of the admin listing, whatever key it stands for.
+    pub fn edit_listed(&mut self, id: &str, change: impl FnOnce(&mut Map<String, Value>)) -> bool {
+        self.tick += 1;
+        self.admin.edit(id, self.tick, change)
     }
 
     fn edit_everywhere(&mut self, change: impl Fn(&mut Map<String, Value>)) {
         self.tick += 1;
-        for position in self.table.positions() {
-            self.edit_at(position, &change);
+        for position in self.admin.table.positions() {
+            self.admin.edit_at(position, self.tick, &change);
         }
-    }
-
-    fn edit_at(&mut self, position: Position, change: impl FnOnce(&mut Map<String, Value>)) {
-        let Some(record) = self.table.at_mut(position) else {
-            return;
-        };
-        let mut map = record.to_map();
-        change(&mut map);
-        let created_at = map.get("created_at").and_then(Value::as_i64);
-        let created_at = created_at.unwrap_or(position.created_at);
-        if map.get("id").and_then(Value::as_str) != record.id.as_deref() {
-            self.depart(position);
-            self.table.insert(created_at, Record::from_map(&map, self.tick));
-            return;
-        }
-        record.rewrite(&map);
-        if created_at != position.created_at
-            && let Some(record) = self.table.take(position)
-        {
-            self.table.insert(created_at, record);
-        }
-    }
-
-    /// One random change of the [usual](MutationKind::USUAL) kinds.
-    pub fn mutate(&mut self, rng: &mut fastrand::Rng) -> Mutation {
-        self.mutate_among(rng, MutationKind::USUAL)
-    }
-
-    /// One random change of one of the kinds. Where the kind drawn is not possible (nothing to
-    /// remove, nothing to restore) a key is added instead. The credentials' own keys are left
-    /// alone.
-    pub fn mutate_among(&mut self, rng: &mut fastrand::Rng, kinds: &[MutationKind]) -> Mutation {
-        let kind = rng.choice(kinds).copied().unwrap_or(MutationKind::Add);
-        let id = match kind {
-            MutationKind::Add => None,
-            MutationKind::Restore => self.draw_departed(rng),
-            _ => self.draw_key(rng),
-        };
-        let Some(id) = id else {
-            return Mutation { kind: MutationKind::Add, id: self.add() };
-        };
-        match kind {
-            MutationKind::Add => false,
-            MutationKind::Remove => self.remove(&id),
-            MutationKind::Restore => self.restore(&id),
-            MutationKind::Touch => self.touch(&id),
-            MutationKind::Rename => self.rename(&id, &generate::key_name(rng)),
-            MutationKind::ChangeOwner => self.change_owner(&id),
-            MutationKind::ChangeExpiry => {
-                let expires_at = rng.bool().then(|| self.now() + rng.i64(0..90 * 86_400));
-                self.set_field(&id, "expires_at", expires_at)
-            }
-        };
-        Mutation { kind, id }
-    }
-
-    fn draw_key(&self, rng: &mut fastrand::Rng) -> Option<String> {
-        // An own key can come up, but not often.
-        (0..8).find_map(|_| {
-            let id = self.table.at(self.table.random(rng)?)?.id.as_deref()?;
-            (!self.is_own_key(id)).then(|| id.to_owned())
-        })
-    }
-
-    fn draw_departed(&self, rng: &mut fastrand::Rng) -> Option<String> {
-        if self.departed.is_empty() {
-            return None;
-        }
-        let gone = &self.departed[rng.usize(..self.departed.len())];
-        let id = gone.record.id.as_deref()?;
-        (!self.contains(id)).then(|| id.to_owned())
     }
 }
 

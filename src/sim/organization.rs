@@ -1,14 +1,15 @@
 //! The simulated organization itself: what it holds, who may ask it, and how it lists.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::access::{Access, Credential};
+use super::access::{Access, Area, Credential};
+use super::audit_log::{AuditLog, AuditLogging, AuditWriting};
 use super::generate::{self, KeyDraft};
-use super::keys::{KeyTable, Record};
-use super::request::ApiRequest;
-use super::truth::Departed;
+use super::keys::Record;
+use super::projects::Projects;
+use super::request::{ApiRequest, Endpoint};
+use super::rows::Rows;
 
 /// When a generated organization's life stands: 2026-11-01T00:00:00Z.
 pub const DEFAULT_NOW: i64 = 1_793_491_200;
@@ -72,14 +73,19 @@ pub struct Organization {
     pub paging: Paging,
     /// Whether being asked moves `last_used_at` of the asking credential's own key.
     pub records_own_use: bool,
-    pub(super) table: KeyTable,
-    pub(super) departed: Vec<Departed>,
-    pub(super) departed_index: HashMap<Arc<str>, usize>,
+    /// Whether an audit log is kept.
+    pub audit_logging: AuditLogging,
+    /// How its entries are written.
+    pub audit_writing: AuditWriting,
+    /// The admin listing, mislabelled rows included.
+    pub(super) admin: Rows,
+    pub(super) projects: Projects,
+    pub(super) audit: AuditLog,
     pub(super) credentials: Vec<Credential>,
     pub(super) owners: Vec<Arc<str>>,
     pub(super) rng: fastrand::Rng,
     pub(super) tick: u64,
-    now: i64,
+    pub(super) now: i64,
     header: Option<String>,
 }
 
@@ -87,7 +93,7 @@ impl fmt::Debug for Organization {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Organization")
             .field("id", &self.header)
-            .field("keys", &self.table.len())
+            .field("keys", &self.admin.table.len())
             .field("now", &self.now)
             .finish_non_exhaustive()
     }
@@ -110,10 +116,17 @@ impl Organization {
         Self {
             paging: Paging::default(),
             records_own_use: true,
-            table: KeyTable::default(),
-            departed: Vec::new(),
-            departed_index: HashMap::new(),
-            credentials: vec![Credential { secret, access: Access::Admin, key_id: None }],
+            audit_logging: AuditLogging::default(),
+            audit_writing: AuditWriting::default(),
+            admin: Rows::default(),
+            projects: Projects::default(),
+            audit: AuditLog::new(seed),
+            credentials: vec![Credential {
+                secret,
+                access: Access::Admin,
+                key_id: None,
+                refused: Vec::new(),
+            }],
             owners: Vec::new(),
             rng,
             tick: 0,
@@ -126,7 +139,7 @@ impl Organization {
         self.owners = generate::owners(&mut self.rng, (keys / 8).clamp(6, 2_000), self.now);
         let own = generate::redacted(&self.credentials[0].secret);
         let own_place = if keys > 0 { self.rng.usize(..keys) } else { 0 };
-        self.table.reserve(keys);
+        self.admin.table.reserve(keys);
         for (place, created_at) in
             generate::creation_times(&mut self.rng, keys, self.now).into_iter().enumerate()
         {
@@ -149,7 +162,7 @@ impl Organization {
     pub(super) fn draft(&mut self, created_at: i64) -> KeyDraft {
         loop {
             let draft = KeyDraft::random(&mut self.rng, created_at, self.now);
-            if !self.contains(&draft.id) && !self.departed_index.contains_key(draft.id.as_str()) {
+            if !self.admin.knows(&draft.id) && self.projects.project_of(&draft.id).is_none() {
                 return draft;
             }
         }
@@ -160,7 +173,7 @@ impl Organization {
         let owner = self.draw_owner(draft.project_key);
         let id = Arc::from(draft.id.as_str());
         let record = Record::sharing_owner(id, draft.to_json(), owner, self.tick);
-        self.table.insert(draft.created_at, record);
+        self.admin.table.insert(draft.created_at, record);
     }
 
     /// Mislabelled project keys belong to service accounts, all others to anyone.
@@ -213,7 +226,17 @@ impl Organization {
                 secret: secret.to_owned(),
                 access,
                 key_id: None,
+                refused: Vec::new(),
             }),
+        }
+    }
+
+    /// Refuses a known secret this part of the API with the status (401 and 403 are both seen), as
+    /// for scopes that it lacks, or no more.
+    pub fn refuse(&mut self, secret: &str, area: Area, status: Option<u16>) {
+        if let Some(known) = self.credentials.iter_mut().find(|known| known.secret == secret) {
+            known.refused.retain(|(refused, _)| *refused != area);
+            known.refused.extend(status.map(|status| (area, status)));
         }
     }
 
@@ -229,6 +252,9 @@ impl Organization {
 
     /// A request that is let in is a use of its credential's own key.
     pub(super) fn record_use(&mut self, request: &ApiRequest) {
+        if request.endpoint == Endpoint::AuditLogs {
+            self.audit.asked += 1;
+        }
         if !self.records_own_use {
             return;
         }

@@ -5,16 +5,25 @@ use percent_encoding::percent_decode_str;
 
 use super::truth::Mark;
 
-const BASE_PATH: &str = "/v1";
-const ADMIN_API_KEYS: &str = "/organization/admin_api_keys";
+const BASE_PATH: &str = "/v1/organization/";
 
 /// The endpoints of the simulated API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// `GET /v1/organization/admin_api_keys`
     List,
     /// `GET /v1/organization/admin_api_keys/{id}`
     Retrieve,
+    /// `GET /v1/organization/projects`
+    Projects,
+    /// `GET /v1/organization/projects/{id}`
+    Project,
+    /// `GET /v1/organization/projects/{id}/api_keys`
+    ProjectKeys,
+    /// `GET /v1/organization/projects/{id}/api_keys/{id}`
+    ProjectKey,
+    /// `GET /v1/organization/audit_logs`
+    AuditLogs,
     /// Any other path.
     Unknown,
 }
@@ -36,7 +45,9 @@ pub struct LoggedRequest {
     pub limit: Option<String>,
     /// The `order` parameter.
     pub order: Option<String>,
-    /// The id that was looked up, decoded.
+    /// The project of the path, decoded.
+    pub project_id: Option<String>,
+    /// The id of the key that was looked up, decoded.
     pub key_id: Option<String>,
     /// Every header in lower case, the authorization's value as `***`.
     pub headers: Vec<(String, String)>,
@@ -57,6 +68,12 @@ impl LoggedRequest {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// Every value of a parameter of the query (`event_types[]`), decoded, in their order.
+    #[must_use]
+    pub fn parameters(&self, name: &str) -> Vec<String> {
+        parameters(&self.query, name)
+    }
+
     /// Whether the request carried credentials.
     #[must_use]
     pub fn has_authorization(&self) -> bool {
@@ -71,6 +88,7 @@ pub(super) struct ApiRequest {
     pub(super) method: String,
     pub(super) path: String,
     pub(super) query: String,
+    pub(super) project_id: Option<String>,
     pub(super) key_id: Option<String>,
     pub(super) after: Option<String>,
     pub(super) limit: Option<String>,
@@ -83,14 +101,11 @@ impl ApiRequest {
     pub(super) fn parse<B>(request: &hyper::Request<B>) -> Self {
         let path = request.uri().path().to_owned();
         let query = request.uri().query().unwrap_or_default().to_owned();
-        let (endpoint, key_id) = route(&path);
-        let parameter = |name: &str| {
-            url::form_urlencoded::parse(query.as_bytes())
-                .find(|(known, _)| known == name)
-                .map(|(_, value)| value.into_owned())
-        };
+        let Route { endpoint, project_id, key_id } = route(&path);
+        let parameter = |name: &str| parameters(&query, name).into_iter().next();
         Self {
             endpoint,
+            project_id,
             key_id,
             after: parameter("after"),
             limit: parameter("limit"),
@@ -107,6 +122,24 @@ impl ApiRequest {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// The first value of a parameter of the query, decoded.
+    pub(super) fn parameter(&self, name: &str) -> Option<String> {
+        self.parameters(name).into_iter().next()
+    }
+
+    /// Every value of a parameter of the query, decoded.
+    pub(super) fn parameters(&self, name: &str) -> Vec<String> {
+        parameters(&self.query, name)
+    }
+
+    /// Whether it asks for a page of something.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(
+            self.endpoint,
+            Endpoint::List | Endpoint::Projects | Endpoint::ProjectKeys | Endpoint::AuditLogs
+        )
+    }
+
     /// The log's entry; status and request id are known later.
     pub(super) fn to_logged(&self, page: Option<usize>, mark: Mark) -> LoggedRequest {
         LoggedRequest {
@@ -117,6 +150,7 @@ impl ApiRequest {
             after: self.after.clone(),
             limit: self.limit.clone(),
             order: self.order.clone(),
+            project_id: self.project_id.clone(),
             key_id: self.key_id.clone(),
             headers: self.headers.clone(),
             page,
@@ -127,23 +161,39 @@ impl ApiRequest {
     }
 }
 
+/// What a path stands for.
+struct Route {
+    endpoint: Endpoint,
+    project_id: Option<String>,
+    key_id: Option<String>,
+}
+
 /// The path is cut before it is decoded, so that an id may hold an encoded slash.
-fn route(path: &str) -> (Endpoint, Option<String>) {
-    let Some(rest) =
-        path.strip_prefix(BASE_PATH).and_then(|path| path.strip_prefix(ADMIN_API_KEYS))
-    else {
-        return (Endpoint::Unknown, None);
+fn route(path: &str) -> Route {
+    let segments: Vec<&str> =
+        path.strip_prefix(BASE_PATH).map(|rest| rest.split('/').collect()).unwrap_or_default();
+    let (endpoint, project_id, key_id) = match segments[..] {
+        ["admin_api_keys"] => (Endpoint::List, None, None),
+        ["admin_api_keys", key] => (Endpoint::Retrieve, None, Some(key)),
+        ["projects"] => (Endpoint::Projects, None, None),
+        ["projects", project] => (Endpoint::Project, Some(project), None),
+        ["projects", project, "api_keys"] => (Endpoint::ProjectKeys, Some(project), None),
+        ["projects", project, "api_keys", key] => (Endpoint::ProjectKey, Some(project), Some(key)),
+        ["audit_logs"] => (Endpoint::AuditLogs, None, None),
+        _ => (Endpoint::Unknown, None, None),
     };
-    if rest.is_empty() {
-        return (Endpoint::List, None);
+    if project_id == Some("") || key_id == Some("") {
+        return Route { endpoint: Endpoint::Unknown, project_id: None, key_id: None };
     }
-    match rest.strip_prefix('/') {
-        Some(segment) if !segment.is_empty() && !segment.contains('/') => {
-            let id = percent_decode_str(segment).decode_utf8_lossy().into_owned();
-            (Endpoint::Retrieve, Some(id))
-        }
-        _ => (Endpoint::Unknown, None),
-    }
+    let decode = |segment: &str| percent_decode_str(segment).decode_utf8_lossy().into_owned();
+    Route { endpoint, project_id: project_id.map(decode), key_id: key_id.map(decode) }
+}
+
+fn parameters(query: &str, name: &str) -> Vec<String> {
+    url::form_urlencoded::parse(query.as_bytes())
+        .filter(|(known, _)| known == name)
+        .map(|(_, value)| value.into_owned())
+        .collect()
 }
 
 fn bearer(headers: &HeaderMap) -> Option<String> {

@@ -177,6 +177,11 @@ impl Handle {
         self.shared.world().plan(n.max(1), Box::new(step));
     }
 
+    /// Does this once, before the first of the requests described from now is answered.
+    pub fn before(&self, when: Matcher, step: impl FnOnce(&mut Organization) + Send + 'static) {
+        self.shared.world().plan_before(when, Box::new(step));
+    }
+
     /// Changes the organization at random between any two requests, or no more.
     pub fn set_churn(&self, churn: Option<Churn>) {
         self.shared.world().churn = churn;

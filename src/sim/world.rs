@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::distort::{distort, view};
 use super::endpoints::answer;
-use super::faults::{Fault, FaultRule};
+use super::faults::{Counter, Fault, FaultRule, Matcher};
 use super::http::http_date;
-use super::mutations::MutationKind;
 use super::organization::Organization;
+use super::random::MutationKind;
 use super::reply::{Content, Reply};
 use super::request::{ApiRequest, Endpoint, LoggedRequest};
 
@@ -62,8 +62,9 @@ pub(super) struct World {
     pub(super) log: Vec<LoggedRequest>,
     pub(super) lists: u64,
     script: Vec<(u64, Step)>,
-    /// Which page each cursor asks for, of the ends of pages answered so far.
-    pages: HashMap<String, usize>,
+    waiting: Vec<(Counter, Step)>,
+    /// Which page each cursor asks for, of the ends of pages answered so far, list by list.
+    pages: HashMap<(Endpoint, Option<String>, String), usize>,
     answered: u64,
 }
 
@@ -77,6 +78,7 @@ impl World {
             log: Vec::new(),
             lists: 0,
             script: Vec::new(),
+            waiting: Vec::new(),
             pages: HashMap::new(),
             answered: 0,
         }
@@ -87,11 +89,16 @@ impl World {
         self.script.push((self.lists + n, step));
     }
 
+    /// Plans a step before the first request of those described.
+    pub(super) fn plan_before(&mut self, when: Matcher, step: Step) {
+        self.waiting.push((Counter::new(when), step));
+    }
+
     /// Answers a request, all that is scripted before it done first.
     pub(super) fn respond(&mut self, request: &ApiRequest) -> Reply {
         self.answered += 1;
-        self.live(request.endpoint);
         let page = self.page_index(request);
+        self.live(request, page);
         let faults = self.faults(request, page);
         let at = self.addressed(request);
         let organization = &mut self.organizations[at];
@@ -104,7 +111,7 @@ impl World {
         reply.delay += self.latency;
         let request_id = format!("req_{:032x}", self.answered);
         reply.headers.extend(usual_headers(&request_id, organization.now(), reply.delay));
-        self.remember_cursor(&reply, page);
+        self.remember_cursor(request, &reply, page);
         let mut entry = request.to_logged(page, mark);
         entry.status = reply.status;
         entry.request_id = request_id;
@@ -113,12 +120,16 @@ impl World {
     }
 
     /// What happens in the organization before this request is answered.
-    fn live(&mut self, endpoint: Endpoint) {
+    fn live(&mut self, request: &ApiRequest, page: Option<usize>) {
         let organization = &mut self.organizations[0];
         if let Some(churn) = &mut self.churn {
             churn.apply(organization);
         }
-        if endpoint == Endpoint::List {
+        let due = |(when, _): &mut (Counter, Step)| when.applies(request, page);
+        for (_, step) in self.waiting.extract_if(.., due) {
+            step(organization);
+        }
+        if request.endpoint == Endpoint::List {
             self.lists += 1;
             let lists = self.lists;
             for (_, step) in self.script.extract_if(.., |(when, _)| *when == lists) {
@@ -128,18 +139,20 @@ impl World {
     }
 
     fn page_index(&self, request: &ApiRequest) -> Option<usize> {
-        match (request.endpoint, request.after.as_deref()) {
-            (Endpoint::List, None | Some("")) => Some(0),
-            (Endpoint::List, Some(cursor)) => self.pages.get(cursor).copied(),
-            _ => None,
+        if !request.is_list() {
+            return None;
+        }
+        match request.after.as_deref() {
+            None | Some("") => Some(0),
+            Some(cursor) => self.pages.get(&place(request, cursor)).copied(),
         }
     }
 
-    fn remember_cursor(&mut self, reply: &Reply, page: Option<usize>) {
+    fn remember_cursor(&mut self, request: &ApiRequest, reply: &Reply, page: Option<usize>) {
         if let (Some(page), Content::Page(content)) = (page, &reply.content)
             && let Some(cursor) = content.last_id()
         {
-            self.pages.insert(cursor.to_owned(), page + 1);
+            self.pages.insert(place(request, cursor), page + 1);
         }
     }
 
@@ -158,6 +171,10 @@ impl World {
         let mut organizations = self.organizations.iter();
         organizations.position(|known| known.find_credential(secret).is_some()).unwrap_or(0)
     }
+}
+
+fn place(request: &ApiRequest, cursor: &str) -> (Endpoint, Option<String>, String) {
+    (request.endpoint, request.project_id.clone(), cursor.to_owned())
 }
 
 fn usual_headers(request_id: &str, now: i64, delay: Duration) -> [(String, String); 4] {

@@ -10,6 +10,7 @@ mod attributions;
 mod backup;
 mod chain;
 mod changes;
+mod checkup;
 mod error;
 mod evidence;
 mod find;
@@ -46,6 +47,7 @@ use sqlx::{Connection, SqliteConnection};
 
 pub use attributions::{Attributed, Unattributed};
 pub use backup::{Backup, back_up};
+pub use checkup::Remembered;
 pub use error::Error;
 pub use forget::Forgetting;
 pub use health::{Health, HealthRun};

@@ -25,7 +25,7 @@ use crate::inventory::{
     Acceptance, Changes, Comparison, Guards, Identity, KeyId, LookUp, Removals, Scope, Stranger,
     Withheld, judge_identity, judge_missing, keys, plan_look_ups,
 };
-use crate::openai;
+use crate::openai::{self, Control, Inquiry, Place};
 use crate::run::{Status, Tally, Trigger};
 use crate::schedule::Schedule;
 use crate::secret::{self, Credential};
@@ -368,7 +368,11 @@ async fn attempt(
     let mut comparison =
         Comparison::new(snapshot, |redacted: &str| credential.matches_redacted(redacted));
 
-    let client = openai::Client::new(options(request), credential.expose(), Arc::clone(clock))?;
+    let client = openai::Client::new(
+        options(request.organization, request.api),
+        credential.expose(),
+        Arc::clone(clock),
+    )?;
     let session = openai::Session::new(Arc::new(client));
     let scanned = unless_stopped(request, scan(&session, &mut comparison, request, ledger)).await;
     count_traffic(&session, ledger);
@@ -433,7 +437,8 @@ async fn load_accepted(
     accepted.map(Some).ok_or(Error::NothingToAccept)
 }
 
-fn options(request: &Request<'_>) -> openai::Options {
+/// How the API of an organization is reached.
+pub(crate) fn options(organization: &OrganizationSettings, api: &ApiSettings) -> openai::Options {
     let ApiSettings {
         page_size,
         max_concurrency,
@@ -444,10 +449,10 @@ fn options(request: &Request<'_>) -> openai::Options {
         max_attempts,
         proxy,
         tls_ca_file,
-    } = request.api.clone();
+    } = api.clone();
     openai::Options {
-        base_url: request.organization.base_url.clone(),
-        organization_id: request.organization.organization_id.clone(),
+        base_url: organization.base_url.clone(),
+        organization_id: organization.organization_id.clone(),
         page_size: page_size.into(),
         max_concurrency,
         connect_timeout,
@@ -574,7 +579,9 @@ async fn find_removals(
             let other = if scope == Scope::Admin { Scope::Project } else { Scope::Admin };
             controls = comparison.some_listed(other, CONTROLS);
         }
-        answers.extend(session.look_up(&asked, &controls, organization, most_unknown).await);
+        let controls = controls.into_iter().map(|id| Control::Key(Place::Admin, id)).collect();
+        let inquiry = Inquiry { place: Place::Admin, missing: asked, controls };
+        answers.extend(session.look_up_all(&[inquiry], organization, most_unknown).await);
     }
     judge_missing(&missing, &answers, snapshot, guards, acceptance)
 }

@@ -1,7 +1,9 @@
 //! The simulated organization, asked over HTTP by a client of a few lines.
 
+mod audit_log;
 mod faults;
 mod listing;
+mod projects;
 mod truth;
 
 use std::collections::HashSet;
