@@ -4,13 +4,14 @@
 //!
 //! 1. The note beside the run lock says that the run began. If we die from here on, the next writer
 //!    records it as interrupted.
-//! 2. Listing, comparing and looking up write nothing.
+//! 2. Listing, comparing, looking up and asking who did it write nothing.
 //! 3. One transaction holds the snapshot, the events and the run's row. Before it commits, nothing of the
 //!    run is in the history; after it, all of it is, and the note's token says so.
 //! 4. The note is cleared. If the transaction failed, the note says how the run ended instead, and the
 //!    next writer records that.
 
 mod announce;
+mod attribute;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -399,7 +400,10 @@ async fn attempt(
     ledger.tally.unconfirmed = changes.unconfirmed.len() as u64;
     let told = changes.notices.iter().filter(|notice| notice.kind.is_told());
     ledger.notices.extend(told.map(ToString::to_string));
-    Ok(Findings { changes, header: scan.organization, attributed: Attributed::default() })
+    let attributed =
+        attribute::find(writer, clock.as_ref(), &session, &changes, request, ledger).await?;
+    count_traffic(&session, ledger);
+    Ok(Findings { changes, header: scan.organization, attributed })
 }
 
 /// Which run was accepted, and why it had not been taken over.
