@@ -1,11 +1,13 @@
 //! Who did it, as the provider's audit log tells: attached, shown, chained, and never in the way.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use keydrift::clock::{Clock as _, SystemClock};
 use keydrift::sim::{
-    Actor, AuditDelay, AuditLogging, AuditWriting, Endpoint, Fault, Handle, Matcher, Organization,
+    ANY_PORT, Actor, AuditDelay, AuditLogging, AuditWriting, Endpoint, Fault, Handle, Matcher,
+    Organization, Server,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -376,6 +378,60 @@ fn edit_pack(pack: &Path, name: &str, from: &str, to: &str) -> PathBuf {
     }
     builder.finish().unwrap();
     path
+}
+
+#[test]
+fn two_organizations_with_equal_ids_keep_their_own_testimony() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut configuration = String::new();
+    let servers = ["acme", "globex"].map(|name| {
+        let organization = Organization::generate(7, 12).with_audit_logs();
+        let server = Server::start_blocking(organization, ANY_PORT).unwrap();
+        let file = directory.path().join(format!("{name}.key"));
+        std::fs::write(&file, server.organization().credential()).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let url = server.base_url();
+        configuration += &format!(
+            "[organizations.{name}]\nbase_url = \"{url}\"\nadmin_key_file = \"{name}.key\"\naudit_logs = true\n"
+        );
+        server
+    });
+    std::fs::write(directory.path().join("keydrift.toml"), configuration).unwrap();
+    let database = directory.path().join("keys.db");
+    let keydrift = |arguments: &[&str]| {
+        let configuration = directory.path().join("keydrift.toml");
+        let keydrift = Keydrift::new(directory.path()).args(arguments);
+        keydrift.arg("--config").arg(configuration).arg("--database").arg(&database)
+    };
+    let each = |act: &dyn Fn(&mut Organization, &str)| {
+        for (server, name) in servers.iter().zip(["acme", "globex"]) {
+            server.organization().with(|organization| act(organization, name));
+        }
+    };
+    each(&|organization, _| organization.set_now(SystemClock.now().unix()));
+    keydrift(&["sync"]).succeeds();
+    let gone = servers[0].organization().with(|organization| {
+        let own = organization.credential()[organization.credential().len() - 4..].to_owned();
+        let mut keys = organization.keys().map(Value::from);
+        let key = keys.find(|key| !key["redacted_value"].to_string().contains(&own)).unwrap();
+        key["id"].as_str().unwrap().to_owned()
+    });
+    each(&|organization, name| {
+        organization.set_now(SystemClock.now().unix());
+        organization.act_as(Some(ana(&format!("ana@{name}.example"))));
+        organization.remove(&gone);
+    });
+    keydrift(&["sync"]).succeeds();
+    keydrift(&["forget", "user-ana", "--organization", "globex"]).succeeds();
+    let rows = sql::rows(
+        &database,
+        "select organization || ' ' || key_id || ' ' || actor_email as line from audit_history
+         where event = 'removed' order by organization",
+    );
+    let lines: Vec<_> = rows.iter().map(|row| row["line"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(lines, [format!("acme {gone} ana@acme.example"), format!("globex {gone} erased")]);
+    keydrift(&["verify"]).succeeds();
+    script_says(&database, 0);
 }
 
 #[test]

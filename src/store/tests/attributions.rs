@@ -96,7 +96,7 @@ impl Books {
                 });
             }
         }
-        let is_readable = Some(rng.bool());
+        let is_readable = Some(organization != "a");
         Attributed { attributions: attribute(&events, &entries, &HashSet::new()), is_readable }
     }
 
