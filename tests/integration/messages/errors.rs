@@ -596,7 +596,7 @@ fn databases_that_cannot_be_used() {
     ");
     fs::write(world.path().join("empty.db"), "").unwrap();
     insta::assert_snapshot!(with("keys", "empty.db"), @"
-    error: the database `empty.db` was written by an older keydrift (schema 0, this one reads 4)
+    error: the database `empty.db` was written by an older keydrift (schema 0, this one reads 10)
     hint: `keydrift sync` brings the file up to date; reading commands never change it
     ");
 }
@@ -649,11 +649,11 @@ fn a_database_of_a_newer_version() {
          values (9999, 'from the future', 1, x'00', 0)",
     );
     insta::assert_snapshot!(error(&world, &world.keydrift(&["keys"]).exits(1)), @"
-    error: the database `DIR/keys.db` was written by a newer keydrift (schema 9999, this one knows 4)
+    error: the database `DIR/keys.db` was written by a newer keydrift (schema 9999, this one knows 10)
     hint: use the newer keydrift; the file was left as it is
     ");
     insta::assert_snapshot!(error(&world, &world.keydrift(&["sync"]).exits(1)), @"
-    error: the database `DIR/keys.db` was written by a newer keydrift (schema 9999, this one knows 4)
+    error: the database `DIR/keys.db` was written by a newer keydrift (schema 9999, this one knows 10)
     hint: use the newer keydrift; the file was left as it is
     ");
 }
