@@ -49,8 +49,7 @@ impl AttributionItem<'_> {
     }
 
     /// The seal of each address in it, by column.
-    #[must_use]
-    pub fn seals(&self) -> Vec<(&'static str, Seal)> {
+    fn seals(&self) -> Vec<(&'static str, Seal)> {
         let columns = [(ACTOR_EMAIL, self.actor_email), (ACTOR_IP_ADDRESS, self.actor_ip_address)];
         let seal = |(column, text): (&'static str, Option<&str>)| {
             Some((column, self.sealer.seal_address(column, text?)?))
@@ -107,6 +106,14 @@ impl AttributionRecord {
             actor_scopes: self.actor_scopes.as_deref(),
             sealer: Sealer { salt: self.salt, erased: Some(&self.erased) },
         })
+    }
+
+    /// The seal of each address in it, by column.
+    #[must_use]
+    pub fn seals(&self) -> Vec<(&'static str, Seal)> {
+        let mut seals = Vec::new();
+        self.with_item(|item| seals = item.seals());
+        seals
     }
 
     /// Why it cannot be an attribution of the event that it names, in a run of this organization. Events up to

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -198,7 +198,7 @@ pub struct Attribution {
 pub fn attribute(
     events: &[Attributable],
     entries: &[AuditEntry],
-    attached: &HashSet<String>,
+    attached: &BTreeSet<String>,
 ) -> Vec<Attribution> {
     let mut seen: HashSet<&str> = attached.iter().map(String::as_str).collect();
     let mut attributions = Vec::new();

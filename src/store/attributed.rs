@@ -8,6 +8,7 @@ use super::rows::row;
 use crate::audit::{AttributionRecord, ERASED, Erased, Explained};
 
 row! {
+    #[expect(clippy::struct_field_names, reason = "they are columns of a view")]
     struct Attribution {
         attribution_id: i64,
         run_id: i64,
@@ -102,7 +103,7 @@ pub(super) async fn find_in_attributions(
             if !person.is_theirs(of.salt) {
                 continue;
             }
-            let seals = of.with_item(|item| item.seals());
+            let seals = of.seals();
             places.extend(seals.into_iter().map(|(field, seal)| Place {
                 table: "attribution",
                 id: of.attribution_id,

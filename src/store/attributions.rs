@@ -83,7 +83,7 @@ impl Writer {
         &mut self,
         organization: &str,
         log_ids: &BTreeSet<&str>,
-    ) -> Result<HashSet<String>, Error> {
+    ) -> Result<BTreeSet<String>, Error> {
         let rows: Vec<String> = sqlx::query_scalar(
             "select t.log_id from json_each(?2) j
              cross join attributions t on t.log_id = j.value

@@ -13,7 +13,7 @@ use crate::openai::{self, AuditQuery};
 use crate::store::{self, Attributed, Writer};
 
 /// What a run has seen is not held back for longer.
-const MOST_WAIT: Duration = Duration::from_secs(60);
+const MOST_WAIT: Duration = Duration::from_mins(1);
 
 /// Asks who did what the run is about to record, and what earlier runs recorded without an answer.
 pub(super) async fn find(

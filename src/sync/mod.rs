@@ -400,8 +400,9 @@ async fn attempt(
     ledger.tally.unconfirmed = changes.unconfirmed.len() as u64;
     let told = changes.notices.iter().filter(|notice| notice.kind.is_told());
     ledger.notices.extend(told.map(ToString::to_string));
-    let attributed =
-        attribute::find(writer, clock.as_ref(), &session, &changes, request, ledger).await?;
+    let attributed = attribute::find(writer, clock.as_ref(), &session, &changes, request, ledger);
+    // It is large, and seldom has anything to do.
+    let attributed = Box::pin(attributed).await?;
     count_traffic(&session, ledger);
     Ok(Findings { changes, header: scan.organization, attributed })
 }

@@ -60,7 +60,7 @@ fn an_entry_is_attached_from_five_minutes_before_its_window_to_five_after() {
         (HOUR + 11 + slack, false),
     ] {
         let entries = [entry("log", "key_1", KeyAction::Deleted, seconds)];
-        let found = attribute(&events, &entries, &HashSet::new());
+        let found = attribute(&events, &entries, &BTreeSet::new());
         assert_eq!(!found.is_empty(), is_near, "{seconds}");
     }
 }
@@ -98,7 +98,7 @@ fn all_changes_of_one_observation_share_the_entry_that_made_them() {
         entry("b", "key_1", KeyAction::Updated, 9),
         entry("b", "key_1", KeyAction::Updated, 9),
     ];
-    let found = attribute(&events, &entries, &HashSet::new());
+    let found = attribute(&events, &entries, &BTreeSet::new());
     assert_eq!(attached(&found), [(1, "a"), (2, "a"), (1, "b"), (2, "b")]);
 }
 
@@ -110,7 +110,7 @@ fn between_two_observations_the_window_decides_then_what_is_unexplained_then_tim
     ];
     let which = |events: &[Attributable], seconds| {
         let entries = [entry("log", "key_1", KeyAction::Updated, seconds)];
-        attribute(events, &entries, &HashSet::new())[0].event.event_id.unwrap()
+        attribute(events, &entries, &BTreeSet::new())[0].event.event_id.unwrap()
     };
     // Of both windows, with slack; of one of them without.
     assert_eq!(which(&events, HOUR - 30), 1);
@@ -180,7 +180,7 @@ proptest! {
     #[test]
     fn what_is_attached_fits_and_is_near((events, entries) in any_case()) {
         let slack = i64::try_from(SLACK.as_secs()).unwrap();
-        for Attribution { event, entry } in attribute(&events, &entries, &HashSet::new()) {
+        for Attribution { event, entry } in attribute(&events, &entries, &BTreeSet::new()) {
             prop_assert_eq!(&event.key_id, &entry.key_id);
             prop_assert!(entry.action.fits(event.kind));
             prop_assert_eq!(event.action(), Some(entry.action));
@@ -191,7 +191,7 @@ proptest! {
 
     #[test]
     fn an_entry_is_attached_within_one_observation_and_once_to_each_event((events, entries) in any_case()) {
-        let found = attribute(&events, &entries, &HashSet::new());
+        let found = attribute(&events, &entries, &BTreeSet::new());
         let mut observations: BTreeMap<&str, BTreeSet<_>> = BTreeMap::new();
         let mut pairs = BTreeSet::new();
         for Attribution { event, entry } in &found {
@@ -203,7 +203,7 @@ proptest! {
 
     #[test]
     fn no_entry_that_fits_is_lost((events, entries) in any_case()) {
-        let found = attribute(&events, &entries, &HashSet::new());
+        let found = attribute(&events, &entries, &BTreeSet::new());
         let attached: BTreeSet<&str> = found.iter().map(|of| &*of.entry.log_id).collect();
         let mut first: BTreeMap<&str, &AuditEntry> = BTreeMap::new();
         for entry in &entries {
@@ -218,14 +218,14 @@ proptest! {
     #[test]
     fn what_was_attached_is_not_attached_again_and_the_rest_stays((events, entries) in any_case(), cut in 0..12_usize) {
         let (early, _) = entries.split_at(cut.min(entries.len()));
-        let before = attribute(&events, early, &HashSet::new());
-        let known: HashSet<String> =
+        let before = attribute(&events, early, &BTreeSet::new());
+        let known: BTreeSet<String> =
             before.iter().map(|of| of.entry.log_id.to_string()).collect();
         let after = attribute(&events, &entries, &known);
         prop_assert!(after.iter().all(|of| !known.contains(&*of.entry.log_id)));
         // Early or late, all that fits is there in the end.
-        let late: HashSet<String> = after.iter().map(|of| of.entry.log_id.to_string()).collect();
-        let at_once = attribute(&events, &entries, &HashSet::new());
+        let late: BTreeSet<String> = after.iter().map(|of| of.entry.log_id.to_string()).collect();
+        let at_once = attribute(&events, &entries, &BTreeSet::new());
         for of in at_once {
             let log_id = &*of.entry.log_id;
             prop_assert!(known.contains(log_id) || late.contains(log_id));
@@ -234,12 +234,12 @@ proptest! {
 
     #[test]
     fn foreign_entries_change_nothing((events, entries) in any_case(), foreign in any_entry()) {
-        let alone = attribute(&events, &entries, &HashSet::new());
+        let alone = attribute(&events, &entries, &BTreeSet::new());
         let mut foreign = foreign;
         foreign.key_id = key("key_elsewhere");
         foreign.log_id = "foreign".into();
         let mut more = vec![foreign];
         more.extend(entries);
-        prop_assert_eq!(attribute(&events, &more, &HashSet::new()), alone);
+        prop_assert_eq!(attribute(&events, &more, &BTreeSet::new()), alone);
     }
 }

@@ -1,6 +1,6 @@
 //! Who did it: attached by the run or a later one, never twice, erased on request, pruned with its run.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::evidence::{Script, verify};
@@ -9,6 +9,7 @@ use crate::inventory::{Actor, AuditEntry, KeyAction, PATIENCE, attributable, att
 
 const NOBODY: fn(&str, Timestamp) -> Option<Timestamp> = |_, _| None;
 
+#[expect(clippy::unnecessary_wraps, reason = "so that actors read well")]
 fn text(text: &str) -> Option<Arc<str>> {
     Some(Arc::from(text))
 }
@@ -97,7 +98,7 @@ impl Books {
             }
         }
         let is_readable = Some(organization != "a");
-        Attributed { attributions: attribute(&events, &entries, &HashSet::new()), is_readable }
+        Attributed { attributions: attribute(&events, &entries, &BTreeSet::new()), is_readable }
     }
 
     /// A run that asks the log.
@@ -275,15 +276,15 @@ async fn an_owner_who_acts_has_one_salt_and_is_forgotten_in_both_places() {
     for acts_first in [true, false] {
         let mut books = Books::new().await;
         let mut owned = two_keys();
-        let owner = json!({"id": "user-ana", "name": "Ana"});
-        owned.get_mut("key_1").unwrap()["owner"] = owner.clone();
+        let person = json!({"id": "user-ana", "name": "Ana"});
+        owned.get_mut("key_1").unwrap()["owner"] = person.clone();
         let first = if acts_first { two_keys() } else { owned.clone() };
         books.sync(&first, &[]).await;
         let mut gone = first.clone();
         gone.remove("key_2");
         books.ask(ORG, &gone, &["key_2"], &[deleted("log-1", 50)]).await;
         owned.remove("key_2");
-        owned.insert("key_3".to_owned(), json!({"owner": owner}));
+        owned.insert("key_3".to_owned(), json!({"owner": person}));
         let made = entry("log-2", KeyAction::Created, "key_3", 110, ana());
         books.ask(ORG, &owned, &[], &[made]).await;
         let salts =
