@@ -89,7 +89,7 @@ pub enum Command {
     Runs(Runs),
     /// Tell whether all is well: exit code 3 if not
     Status(Status),
-    /// Try all that keydrift needs, and say how to mend what fails: exit code 3 if anything does
+    /// Try all that is needed, and tell how to mend what fails: exit code 3 then
     Doctor(Doctor),
     /// Prove that the history is whole and unedited: exit code 3 if not
     Verify(Verify),
@@ -311,12 +311,12 @@ pub struct Status {
 }
 
 const DOCTOR_NOTES: &str = "\
-It reads each credential, asks the API for one admin key, one project, one of its keys and one entry
-of the audit log, and looks at the clock, the schedule, the database, its disk and the checkpoint
-file. It changes nothing. Needed (exit code 3 if it fails) are the credential, its permission, the
-admin keys, the right organization, a sound database that can be written, room on its disk, and a
-history that agrees with its checkpoints; project keys if the setting was made or worked before,
-audit logs if the setting was made. Run it as the user that runs keydrift.
+It reads each credential, asks the API for one admin key, three projects, one key of a project and
+one entry of the audit log, and looks at the clock, the schedule, the database, its disk and the
+checkpoint file. It changes nothing. Needed (exit code 3 if it fails) are the credential, its
+permission, the admin keys, the right organization, a sound database that can be written, room on
+its disk, and a history that agrees with its checkpoints; project keys if the setting was made or
+worked before, audit logs if the setting was made. Run it as the user that runs keydrift.
 
 Examples:
   keydrift doctor

@@ -173,13 +173,9 @@ impl Log<'_> {
             self.malformed += 1;
             return None;
         };
-        let entry = match self.read_entry(members, &id) {
-            Some(entry) => Some(entry).filter(|entry| self.is_asked_for(entry)),
-            None => {
-                self.malformed += 1;
-                None
-            }
-        };
+        let entry = self.read_entry(members, &id);
+        self.malformed += u64::from(entry.is_none());
+        let entry = entry.filter(|entry| self.is_asked_for(entry));
         Some(LogItem { id, entry })
     }
 

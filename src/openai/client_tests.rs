@@ -308,3 +308,34 @@ async fn without_certificates() {
     options.tls_ca_file = Some(file.path().to_owned());
     assert_eq!(scan(&test_server::session(options)).await.unwrap(), 1);
 }
+
+#[tokio::test]
+async fn the_last_answer_tells_how_far_the_clocks_are_apart() {
+    // The clock of the tests stands still at 12:29:00.
+    for (date, skew) in [
+        (Some("Mon, 23 Nov 2026 12:29:07 GMT"), Some(7)),
+        (Some("Mon, 23 Nov 2026 12:27:00 GMT"), Some(-120)),
+        (Some("yesterday"), None),
+        (None, None),
+    ] {
+        let page = Reply::page(&["a"], false);
+        let reply = match date {
+            Some(date) => page.with("date", date),
+            None => page,
+        };
+        let server = Server::playing(vec![reply]).await;
+        let session = server.session();
+        assert_eq!(session.clock_skew(), None);
+        scan(&session).await.unwrap();
+        assert_eq!(session.clock_skew(), skew, "{date:?}");
+    }
+    // A refusal has a date, too, and an answer without one changes nothing.
+    let server = Server::playing(vec![
+        Reply::error(500, "x").with("date", "Mon, 23 Nov 2026 12:30:00 GMT"),
+        Reply::page(&["a"], false),
+    ])
+    .await;
+    let session = server.session();
+    scan(&session).await.unwrap();
+    assert_eq!(session.clock_skew(), Some(60));
+}

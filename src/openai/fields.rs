@@ -251,3 +251,7 @@ fn compare_numbers(a: &Number, b: &Number) -> Ordering {
     // Large integers share a float, and 1 and 1.0 do: their digits tell them apart.
     float(a).total_cmp(&float(b)).then_with(|| a.to_string().cmp(&b.to_string()))
 }
+
+#[cfg(test)]
+#[path = "fields_tests.rs"]
+mod tests;

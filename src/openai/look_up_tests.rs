@@ -195,3 +195,189 @@ async fn a_404_that_speaks_of_scopes_says_nothing_of_the_key() {
     let (answers, _) = look_up_with(&["a"], with_listed(|_| Reply::error(404, message))).await;
     assert_eq!(answers, [LookUp::Unknown]);
 }
+
+fn in_project(project: &str, missing: &[&str], controls: Vec<Control>) -> Inquiry {
+    Inquiry { place: Place::Project(Arc::from(project)), missing: ids(missing), controls }
+}
+
+fn key_of(project: &str, key: &str) -> Control {
+    Control::Key(Place::Project(Arc::from(project)), KeyId::new(key).unwrap())
+}
+
+fn live(project: &str) -> Reply {
+    Reply::json(200, &json!({ "id": project, "status": "active", "archived_at": null }))
+}
+
+async fn look_up_each(
+    inquiries: &[Inquiry],
+    most_unknown: usize,
+    script: impl FnMut(&Request) -> Reply + Send + 'static,
+) -> (HashMap<String, LookUp>, Server) {
+    let server = Server::start(script).await;
+    let answers = server.session().look_up_all(inquiries, None, most_unknown).await;
+    (answers.into_iter().map(|(id, answer)| (id.as_str().to_owned(), answer)).collect(), server)
+}
+
+#[tokio::test]
+async fn each_key_is_asked_for_at_its_place_and_its_control_there() {
+    let inquiries = [
+        Inquiry {
+            place: Place::Admin,
+            missing: ids(&["m1"]),
+            controls: vec![admin(&ids(&["l1"])[0])],
+        },
+        in_project("p1", &["m2"], vec![key_of("p1", "l2")]),
+        in_project("p/2", &["m3"], vec![Control::Project(Arc::from("p/2"))]),
+    ];
+    let (answers, server) = look_up_each(&inquiries, 10, |request| match request.segments()[..] {
+        ["admin_api_keys", "l1"] | ["projects", "p1", "api_keys", "l2"] => {
+            found(request.last_segment())
+        }
+        ["projects", "p%2F2"] => live("p/2"),
+        ["projects", "p1", "api_keys", "m2"] => found("m2"),
+        _ => gone(),
+    })
+    .await;
+    assert_eq!((answers["m1"], answers["m2"], answers["m3"]), (Gone, Present, Gone));
+    // Where nothing is gone, nothing has to vouch for it again.
+    assert_eq!(server.requests().len(), 3 + 2 + 3);
+}
+
+#[tokio::test]
+async fn only_the_project_itself_in_use_vouches_for_its_keys() {
+    for (answer, believed) in [
+        (live("p"), Gone),
+        (Reply::json(200, &json!({ "id": "p" })), Gone),
+        (live("q"), Unknown),
+        (Reply::json(200, &json!({ "id": "p", "status": "archived" })), Unknown),
+        (Reply::json(200, &json!({ "id": "p", "archived_at": 7 })), Unknown),
+        (Reply::json(200, &json!({ "id": "p", "archived_at": "x", "status": null })), Unknown),
+        (Reply::json(200, &json!(["p"])), Unknown),
+        (Reply::error(403, "no"), Unknown),
+        (gone(), Unknown),
+    ] {
+        let inquiry = in_project("p", &["m"], vec![Control::Project(Arc::from("p"))]);
+        let script = answer.clone();
+        let (answers, _) = look_up_each(&[inquiry], 10, move |request| {
+            if request.segments().len() == 2 { script.clone() } else { gone() }
+        })
+        .await;
+        assert_eq!(answers["m"], believed, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_project_that_goes_in_between_takes_no_key_with_it() {
+    let inquiry = in_project("p", &["m"], vec![Control::Project(Arc::from("p"))]);
+    let mut asked = 0;
+    let (answers, _) = look_up_each(&[inquiry], 10, move |_| {
+        asked += 1;
+        if asked == 1 { live("p") } else { gone() }
+    })
+    .await;
+    assert_eq!(answers["m"], Unknown);
+}
+
+#[tokio::test]
+async fn controls_are_tried_in_their_order_and_no_more_than_three() {
+    let controls = ["a", "a", "b", "c", "d"].map(|key| key_of("p", key)).to_vec();
+    let inquiry = in_project("p", &["m"], controls);
+    let (answers, server) =
+        look_up_each(std::slice::from_ref(&inquiry), 10, |request| match request.last_segment() {
+            "d" => found("d"),
+            _ => gone(),
+        })
+        .await;
+    assert_eq!(answers["m"], Unknown);
+    let asked = |server: &Server| -> Vec<String> {
+        server.requests().iter().map(|request| request.last_segment().to_owned()).collect()
+    };
+    assert_eq!(asked(&server), ["a", "b", "c"]);
+    let (answers, server) = look_up_each(&[inquiry], 10, |request| match request.last_segment() {
+        "b" => found("b"),
+        _ => gone(),
+    })
+    .await;
+    assert_eq!(answers["m"], Gone);
+    assert_eq!(asked(&server), ["a", "b", "m", "a", "b"]);
+}
+
+#[tokio::test]
+async fn unknown_answers_of_all_inquiries_count_together() {
+    let inquiries: Vec<Inquiry> = (0..50)
+        .map(|n| {
+            let project = format!("p{n}");
+            in_project(&project, &[&format!("m{n}")], vec![key_of(&project, "l")])
+        })
+        .collect();
+    let (answers, server) = look_up_each(&inquiries, 3, |request| match request.last_segment() {
+        "l" => found("l"),
+        _ => Reply::error(400, "x"),
+    })
+    .await;
+    assert_eq!(answers.len(), 50);
+    assert!(answers.values().all(|answer| *answer == Unknown));
+    assert!(server.requests().len() < 20, "{}", server.requests().len());
+    // So do those of which nothing could vouch for an answer.
+    let (answers, server) = look_up_each(&inquiries, 3, |_| gone()).await;
+    assert!(answers.values().all(|answer| *answer == Unknown));
+    assert!(server.requests().len() < 10, "{}", server.requests().len());
+}
+
+#[tokio::test]
+async fn inquiries_are_made_side_by_side_within_the_budget() {
+    let inquiries: Vec<Inquiry> = (0..20)
+        .map(|n| {
+            let project = format!("p{n}");
+            let missing: Vec<String> = (0..5).map(|k| format!("m{n}-{k}")).collect();
+            let missing: Vec<&str> = missing.iter().map(String::as_str).collect();
+            in_project(&project, &missing, vec![key_of(&project, "l")])
+        })
+        .collect();
+    let (answers, server) = look_up_each(&inquiries, 0, |request| {
+        let answer = if request.last_segment() == "l" { found("l") } else { gone() };
+        answer.in_a_crowd_of(4)
+    })
+    .await;
+    assert_eq!(answers.len(), 100);
+    assert!(answers.values().all(|answer| *answer == Gone));
+    assert_eq!((server.requests().len(), server.most_at_once()), (20 * 7, 4));
+}
+
+#[tokio::test]
+async fn a_key_asked_for_at_two_places_is_gone_only_from_both() {
+    for (at_q, told) in [(gone(), Gone), (found("m"), Present), (Reply::error(400, "x"), Unknown)] {
+        let inquiries = ["p", "q"].map(|id| in_project(id, &["m"], vec![key_of(id, "l")]));
+        let (answers, _) = look_up_each(&inquiries, 10, move |request| {
+            match (request.segments()[1], request.last_segment()) {
+                (_, "l") => found("l"),
+                ("q", _) => at_q.clone(),
+                _ => gone(),
+            }
+        })
+        .await;
+        assert_eq!(answers["m"], told);
+    }
+}
+
+#[tokio::test]
+async fn ids_that_are_no_segment_are_no_control_and_reach_nothing_else() {
+    let inquiries = [
+        in_project("..", &["m1"], vec![Control::Project(Arc::from(".."))]),
+        in_project("", &["m2"], vec![Control::Project(Arc::from(""))]),
+        in_project("../x", &[".", "a/b"], vec![key_of("../x", "l")]),
+    ];
+    let (answers, server) = look_up_each(&inquiries, 10, |request| match request.last_segment() {
+        "l" => found("l"),
+        _ => gone(),
+    })
+    .await;
+    assert_eq!((answers["m1"], answers["m2"], answers["."]), (Unknown, Unknown, Unknown));
+    assert_eq!(answers["a/b"], Gone);
+    for request in server.requests() {
+        assert!(matches!(
+            request.segments()[..],
+            ["projects", "..%2Fx", "api_keys", "l" | "a%2Fb"]
+        ));
+    }
+}

@@ -21,13 +21,24 @@ async fn one_item_is_asked_for_and_told() {
     .await;
     let session = server.session();
     let id = Some("k1".to_owned());
-    let told = |probe: Probe<KeyId>| probe.first.map(|id| id.as_str().to_owned());
+    let told = |probe: Probe<KeyId>| probe.items.first().map(|id| id.as_str().to_owned());
     assert_eq!(told(session.probe_admin_keys().await.unwrap()), id);
     assert_eq!(told(session.probe_project_keys(&project("p/1")).await.unwrap()), id);
-    let projects = session.probe_projects().await.unwrap();
-    assert_eq!(projects.first.map(|project| project.id), Some(Arc::from("k1")));
-    assert_eq!(session.probe_audit_log().await.unwrap().first.as_deref(), Some("audit_log-1"));
+    let projects = session.probe_projects(3).await.unwrap().items;
+    assert_eq!(projects.iter().map(|project| &*project.id).collect::<Vec<_>>(), ["k1"]);
+    assert_eq!(session.probe_audit_log().await.unwrap().items, ["audit_log-1"]);
     assert_eq!(session.traffic().requests, 4, "one each, whatever `has_more` says");
+}
+
+#[tokio::test]
+async fn more_than_was_asked_for_is_left_out() {
+    let data = ["p1", "p2", "p3"].map(|id| json!({ "id": id }));
+    let server = Server::start(move |request| {
+        assert_eq!(request.query("limit").as_deref(), Some("2"));
+        Reply::json(200, &json!({ "data": data, "has_more": true }))
+    })
+    .await;
+    assert_eq!(server.session().probe_projects(2).await.unwrap().items.len(), 2);
 }
 
 #[tokio::test]
@@ -40,8 +51,8 @@ async fn an_empty_list_is_no_error_and_no_list_is_one() {
     ])
     .await;
     let session = server.session();
-    assert_eq!(session.probe_projects().await.unwrap().first, None);
-    assert!(matches!(session.probe_projects().await, Err(Error::WrongPage { .. })));
+    assert_eq!(session.probe_projects(3).await.unwrap().items, []);
+    assert!(matches!(session.probe_projects(3).await, Err(Error::WrongPage { .. })));
     assert!(matches!(session.probe_admin_keys().await, Err(Error::WrongItem { item: 1, .. })));
     let refused = session.probe_audit_log().await.unwrap_err();
     assert!(refused.is_missing_permission(), "{refused}");

@@ -1,12 +1,14 @@
 //! A scripted HTTP server on loopback, close to the bytes.
 
 use std::fmt::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use url::Url;
 
 use super::client::{Client, Options};
@@ -39,8 +41,19 @@ impl Request {
     }
 
     pub(super) fn query(&self, name: &str) -> Option<String> {
+        self.queries(name).into_iter().next()
+    }
+
+    pub(super) fn queries(&self, name: &str) -> Vec<String> {
         let url = Url::parse("http://x").unwrap().join(&self.target).unwrap();
-        url.query_pairs().find_map(|(key, value)| (key == name).then(|| value.into_owned()))
+        let named = url.query_pairs().filter(|(key, _)| key == name);
+        named.map(|(_, value)| value.into_owned()).collect()
+    }
+
+    /// The path's segments below the organization, still encoded.
+    pub(super) fn segments(&self) -> Vec<&str> {
+        let path = self.target.split('?').next().unwrap();
+        path.strip_prefix("/v1/organization/").unwrap().split('/').collect()
     }
 }
 
@@ -53,6 +66,8 @@ pub(super) struct Reply {
     hangs: bool,
     /// How many bytes of the body are left out.
     cut: usize,
+    /// It waits until this many requests have been under way at once.
+    crowd: usize,
 }
 
 impl Reply {
@@ -61,7 +76,7 @@ impl Reply {
             ("content-type".to_owned(), content_type.to_owned()),
             ("x-request-id".to_owned(), "req_1".to_owned()),
         ];
-        Self { status, headers, body: body.into(), hangs: false, cut: 0 }
+        Self { status, headers, body: body.into(), hangs: false, cut: 0, crowd: 0 }
     }
 
     pub(super) fn json(status: u16, body: &Value) -> Self {
@@ -93,6 +108,11 @@ impl Reply {
         self
     }
 
+    pub(super) fn in_a_crowd_of(mut self, requests: usize) -> Self {
+        self.crowd = requests;
+        self
+    }
+
     fn bytes(&self) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {} Whatever\r\nconnection: close\r\n", self.status);
         for (name, value) in &self.headers {
@@ -111,12 +131,46 @@ pub(super) fn key(id: &str) -> Value {
     json!({ "id": id, "object": "organization.admin_api_key", "name": id, "created_at": created_at })
 }
 
+/// Counts the requests that are under way at once.
+pub(super) struct Crowd {
+    now: AtomicUsize,
+    most: watch::Sender<usize>,
+}
+
+impl Crowd {
+    fn new() -> Self {
+        Self { now: AtomicUsize::new(0), most: watch::Sender::new(0) }
+    }
+
+    fn enter(&self) {
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.send_if_modified(|most| {
+            let more = now > *most;
+            *most = now.max(*most);
+            more
+        });
+    }
+
+    fn leave(&self) {
+        self.now.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    async fn gathered(&self, requests: usize) {
+        self.most.subscribe().wait_for(|most| *most >= requests).await.unwrap();
+        // Whoever else is coming comes now.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 type Script = Box<dyn FnMut(&Request) -> Reply + Send>;
 
 /// Answers each request as its script says and remembers it.
 pub(super) struct Server {
     pub(super) base: Url,
     requests: Arc<Mutex<Vec<Request>>>,
+    crowd: Arc<Crowd>,
 }
 
 impl Server {
@@ -125,11 +179,17 @@ impl Server {
         let base = format!("http://{}/v1", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
         let script: Arc<Mutex<Script>> = Arc::new(Mutex::new(Box::new(script)));
-        let server = Self { base: base.parse().unwrap(), requests: Arc::clone(&requests) };
+        let crowd = Arc::new(Crowd::new());
+        let server = Self {
+            base: base.parse().unwrap(),
+            requests: Arc::clone(&requests),
+            crowd: Arc::clone(&crowd),
+        };
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (script, requests) = (Arc::clone(&script), Arc::clone(&requests));
-                tokio::spawn(async move { serve(stream, &script, &requests).await });
+                let crowd = Arc::clone(&crowd);
+                tokio::spawn(async move { serve(stream, &script, &requests, &crowd).await });
             }
         });
         server
@@ -150,6 +210,11 @@ impl Server {
         self.requests.lock().unwrap().clone()
     }
 
+    /// The most requests that were under way at once.
+    pub(super) fn most_at_once(&self) -> usize {
+        *self.crowd.most.borrow()
+    }
+
     pub(super) fn options(&self) -> Options {
         options(self.base.clone())
     }
@@ -163,6 +228,7 @@ pub(super) async fn serve(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     script: &Mutex<Script>,
     requests: &Mutex<Vec<Request>>,
+    crowd: &Crowd,
 ) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -176,10 +242,13 @@ pub(super) async fn serve(
     assert!(head.starts_with("GET "), "only GET may be sent");
     let request = Request { target, head };
     requests.lock().unwrap().push(request.clone());
+    crowd.enter();
     let reply = (script.lock().unwrap())(&request);
     if reply.hangs {
         std::future::pending::<()>().await;
     }
+    crowd.gathered(reply.crowd).await;
+    crowd.leave();
     // The client may have gone.
     drop(stream.write_all(&reply.bytes()).await);
     drop(stream.shutdown().await);
@@ -212,5 +281,5 @@ pub(super) fn session(options: Options) -> Session {
 /// Answers one request, whatever it asks, on a stream of any kind.
 pub(super) async fn serve_once(stream: impl AsyncRead + AsyncWrite + Unpin, reply: Reply) {
     let script: Mutex<Script> = Mutex::new(Box::new(move |_| reply.clone()));
-    serve(stream, &script, &Mutex::new(Vec::new())).await;
+    serve(stream, &script, &Mutex::new(Vec::new()), &Crowd::new()).await;
 }

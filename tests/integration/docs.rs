@@ -100,8 +100,8 @@ fn every_command_line_of_the_readme_works() {
         }
     }
     let expected = [
-        "backup", "config", "demo", "diff", "evidence", "keys", "log", "runs", "show", "status",
-        "sync", "verify",
+        "backup", "config", "demo", "diff", "doctor", "evidence", "keys", "log", "runs", "show",
+        "status", "sync", "verify",
     ];
     assert_eq!(tried.iter().map(String::as_str).collect::<Vec<_>>(), expected);
 }

@@ -23,6 +23,7 @@ mod daemon;
 mod database;
 mod demo;
 mod docs;
+mod doctor;
 mod evidence;
 mod faults;
 mod full_disk;

@@ -1,5 +1,6 @@
 //! Every text that people read, word by word: helps, tables, errors.
 
+mod doctor;
 mod errors;
 mod help;
 mod tables;

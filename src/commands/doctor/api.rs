@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::row::{Check, Outcome, Row};
 use crate::clock::Clock;
 use crate::config::{OrganizationSettings, Settings};
-use crate::inventory::KeyId;
+use crate::inventory::{KeyId, Project};
 use crate::openai::{self, Client, Error, Probe, Session};
 use crate::output::duration;
 use crate::secret::{self, Credential, CredentialSource};
@@ -16,6 +16,9 @@ use crate::sync;
 /// A first failure may be chance; somebody is waiting.
 const MAX_ATTEMPTS: u32 = 2;
 const DEADLINE: Duration = Duration::from_mins(1);
+/// So many projects are tried for one whose keys are listed.
+const PROJECTS_TRIED: u32 = 3;
+const TRY_LATER: &str = "try again later: the API has a bad time";
 /// A clock that is off by more is told of, and by more than the second fails.
 const SKEW_TOLD: u64 = 30;
 const SKEW_MAX: u64 = 300;
@@ -133,13 +136,13 @@ fn admin_keys(admin: &Probed<KeyId>) -> Row {
             Row::skipped(Check::AdminKeys, "not to be had without that permission")
         }
         Err(error) => failed(Check::AdminKeys, error),
-        Ok(Probe { first: None, .. }) => Row::warning(
+        Ok(Probe { items, .. }) if items.is_empty() => Row::warning(
             Check::AdminKeys,
             "the list is empty, though the credential itself should be in it",
         )
         .costing("a run that finds the list empty confirms each missing key, or is held")
         .mend("see at the provider's console whether the organization is the right one"),
-        Ok(Probe { first: Some(_), .. }) => Row::ok(Check::AdminKeys, "listed"),
+        Ok(_) => Row::ok(Check::AdminKeys, "listed"),
     }
 }
 
@@ -147,30 +150,50 @@ async fn project_keys(target: &Target<'_>, session: &Session) -> Row {
     let wanted = target.organization.project_keys;
     let worked = target.remembered.as_ref().is_some_and(|known| known.has_project_keys);
     let is_set = target.settings.is_set(&target.organization.name, "project_keys");
-    let tried = match session.probe_projects().await {
+    let tried = match session.probe_projects(PROJECTS_TRIED).await {
         Err(error) => Err(error),
-        Ok(Probe { first: None, .. }) => Ok("there are no projects".to_owned()),
-        Ok(Probe { first: Some(project), .. }) => {
-            let keys = session.probe_project_keys(&project).await;
-            keys.map(|_| format!("listed, those of project `{}` as a trial", project.id))
-        }
+        Ok(Probe { items, .. }) if items.is_empty() => Ok("there are no projects".to_owned()),
+        Ok(Probe { items, .. }) => match try_each(session, items).await {
+            (Some(project), None) => {
+                Ok(format!("listed, those of project `{}` as a trial", project.id))
+            }
+            // One project of many that is closed to us is not all of them.
+            (Some(_), Some(error)) if wanted => {
+                return Row::warning(Check::ProjectKeys, format!("not of each project: {error}"))
+                    .costing("the keys of such a project stay as they were last seen")
+                    .mend(error.hint().unwrap_or_else(|| TRY_LATER.to_owned()));
+            }
+            (_, Some(error)) => Err(error),
+            (None, None) => Ok("there are no projects".to_owned()),
+        },
     };
-    let setting = "project_keys";
-    optional(Check::ProjectKeys, tried, setting, wanted, is_set || worked)
+    optional(Check::ProjectKeys, tried, "project_keys", wanted, is_set || worked)
+}
+
+/// The first project whose keys are listed, and why those of the ones before it are not.
+async fn try_each(session: &Session, projects: Vec<Project>) -> (Option<Project>, Option<Error>) {
+    let mut first = None;
+    for project in projects {
+        match session.probe_project_keys(&project).await {
+            Ok(_) => return (Some(project), first),
+            Err(error) => first = first.or(Some(error)),
+        }
+    }
+    (None, first)
 }
 
 async fn audit_logs(target: &Target<'_>, session: &Session) -> Row {
     let wanted = target.organization.audit_logs;
     let tried = match session.probe_audit_log().await {
-        Ok(Probe { first: None, .. }) if wanted => {
+        Ok(Probe { items, .. }) if wanted && items.is_empty() => {
             return Row::warning(Check::AuditLogs, "the audit log has no entry about any key")
                 .mend(
                     "if keys were made or deleted lately, an owner has to turn on audit logging in the \
                      organization's data controls settings",
                 );
         }
-        Ok(Probe { first: None, .. }) => Ok("has no entry about any key".to_owned()),
-        Ok(Probe { first: Some(_), .. }) => Ok("listed".to_owned()),
+        Ok(Probe { items, .. }) if items.is_empty() => Ok("has no entry about any key".to_owned()),
+        Ok(_) => Ok("listed".to_owned()),
         Err(error) => Err(error),
     };
     optional(Check::AuditLogs, tried, "audit_logs", wanted, true)
@@ -239,7 +262,7 @@ fn clock_skew(ahead: Option<i64>) -> Row {
     let than = if ahead > 0 { "behind" } else { "ahead of" };
     let outcome = match seconds {
         0..=SKEW_TOLD => {
-            return Row::ok(Check::Clock, format!("within {off} of the API's"));
+            return Row::ok(Check::Clock, format!("within {SKEW_TOLD} s of the API's"));
         }
         _ if seconds <= SKEW_MAX => Outcome::Warning,
         _ => Outcome::Failed,
@@ -249,9 +272,7 @@ fn clock_skew(ahead: Option<i64>) -> Row {
 }
 
 fn failed(check: Check, error: &openai::Error) -> Row {
-    let hint = error.hint().or_else(|| {
-        error.is_retryable().then(|| "try again later: the API has a bad time".to_owned())
-    });
+    let hint = error.hint().or_else(|| error.is_retryable().then(|| TRY_LATER.to_owned()));
     with_hint(Row::failed(check, error.to_string()), hint)
 }
 

@@ -228,6 +228,7 @@ pub(super) async fn examine_schedule(
     let name = organization.name.as_str();
     let row = match reader {
         Some(reader) => judge_schedule(organization, reader, now).await,
+        // The offset within the jitter is the database's.
         None => Ok(never_synced(organization, "", now)),
     };
     let explained = |error: store::Error| {

@@ -154,8 +154,10 @@ impl Row {
     /// The costs and the way out of them, in one line.
     pub(super) fn remark(&self) -> Option<String> {
         match (self.costs(), &self.mend) {
-            (Some(costs), Some(mend)) => Some(format!("{costs}. To mend it: {mend}")),
-            (Some(costs), None) => Some(costs.to_owned()),
+            (Some(costs), Some(mend)) => {
+                Some(format!("what it costs: {costs}. To mend it: {mend}"))
+            }
+            (Some(costs), None) => Some(format!("what it costs: {costs}")),
             (None, mend) => mend.clone(),
         }
     }

@@ -68,6 +68,9 @@ fn a_member_is_never_taken_for_a_column_of_the_views_that_it_is_not() {
         "first_seen_at",
         "last_seen_at",
         "removed_at",
+        "project_archived",
+        "project_archived_at",
+        "project_status",
     ] {
         assert_eq!(join_path("", name), format!("\"{name}\""));
         assert_eq!(join_path("owner", name), format!("owner.{name}"));

@@ -27,6 +27,7 @@ fn help_of_keydrift() {
       diff         List what differs between two times
       runs         List the runs: when keydrift looked, and what came of it
       status       Tell whether all is well: exit code 3 if not
+      doctor       Try all that is needed, and tell how to mend what fails: exit code 3 then
       verify       Prove that the history is whole and unedited: exit code 3 if not
       evidence     Put a period of the history into one file for an auditor, or check such a file
       backup       Copy the database, whole and checked, while it is in use
@@ -455,6 +456,43 @@ fn help_of_status() {
     Examples:
       keydrift status
       keydrift status --format json           for a monitoring check
+    ");
+}
+
+#[test]
+fn help_of_doctor() {
+    insta::assert_snapshot!(help(&["doctor"]), @"
+    Try all that is needed, and tell how to mend what fails: exit code 3 then
+
+    Usage: keydrift doctor [OPTIONS]
+
+    Options:
+          --organization <NAME>  Only this organization
+          --format <FORMAT>      How to print: for people, or for programs [default: table] [possible
+                                 values: table, json, ndjson, csv]
+      -h, --help                 Print help
+
+    Global options:
+          --config <FILE>        Read this configuration file [default: $KEYDRIFT_CONFIG, else
+                                 /etc/keydrift/keydrift.toml]
+          --database <FILE>      Use this database file [setting: database.path]
+      -v, --verbose...           Log more to stderr: what is done, with -vv also how, with -vvv
+                                 everything (RUST_LOG wins)
+          --log-format <FORMAT>  How log lines look; given, they go to stderr also where they would go
+                                 to the journal [possible values: text, json]
+      -q, --quiet                Say nothing on stderr but warnings and errors
+
+    It reads each credential, asks the API for one admin key, three projects, one key of a project and
+    one entry of the audit log, and looks at the clock, the schedule, the database, its disk and the
+    checkpoint file. It changes nothing. Needed (exit code 3 if it fails) are the credential, its
+    permission, the admin keys, the right organization, a sound database that can be written, room on
+    its disk, and a history that agrees with its checkpoints; project keys if the setting was made or
+    worked before, audit logs if the setting was made. Run it as the user that runs keydrift.
+
+    Examples:
+      keydrift doctor
+      keydrift doctor --organization acme --format json
+      sudo -u keydrift keydrift doctor        as the service is
     ");
 }
 
