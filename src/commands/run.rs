@@ -20,6 +20,6 @@ pub(super) async fn run(context: &mut Context, _arguments: &Run) -> anyhow::Resu
             environment: &environment,
         })
     };
-    daemon::run(settings, Box::new(load), Arc::clone(&context.clock)).await?;
+    Box::pin(daemon::run(settings, Box::new(load), Arc::clone(&context.clock))).await?;
     Ok(Exit::Done)
 }

@@ -1,5 +1,6 @@
 //! Who did it, as the provider's audit log tells: attached, shown, chained, and never in the way.
 
+use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -391,9 +392,11 @@ fn two_organizations_with_equal_ids_keep_their_own_testimony() {
         std::fs::write(&file, server.organization().credential()).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
         let url = server.base_url();
-        configuration += &format!(
-            "[organizations.{name}]\nbase_url = \"{url}\"\nadmin_key_file = \"{name}.key\"\naudit_logs = true\n"
-        );
+        writeln!(
+            configuration,
+            "[organizations.{name}]\nbase_url = \"{url}\"\nadmin_key_file = \"{name}.key\"\naudit_logs = true"
+        )
+        .unwrap();
         server
     });
     std::fs::write(directory.path().join("keydrift.toml"), configuration).unwrap();
