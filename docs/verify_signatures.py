@@ -169,7 +169,7 @@ class Outside:
     def rows(self, name, order="1"):
         """The rows of a view from its file."""
         file = self.source / f"{name}.ndjson"
-        if " " in name or "keyframe" in name and not file.exists():
+        if " " in name or ("keyframe" in name or "attribution" in name) and not file.exists():
             return iter(())
         columns = re.findall("[a-z_]+", order)
         lines = map(self.loads, file.read_bytes().splitlines())
@@ -200,6 +200,7 @@ class Outside:
             chains[name].named = said.get("name", chains[name].origin) if said["digest"] else chains[name].origin
             chains[name].called = said.get("name_after", name)  # it may have been renamed since
             chains[name].forgotten.update(said.get("forgotten", []))
+            chains[name].unread = start["event_id"]
             for row in kept[name]:  # all that are not late were seen by the last ok run
                 if not (row["removed_at"] or row["unconfirmed"] or row["last_seen_at"] in (None, said["last_ok_at"])):
                     raise ValueError(f"key `{row['key_id']}` was not seen at `last_ok_at`")

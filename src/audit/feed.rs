@@ -2,8 +2,16 @@
 
 use std::collections::VecDeque;
 
+use super::attribution::AttributionRecord;
 use super::record::{ActRecord, EventRecord, NoticeRecord, RunRecord, VersionRecord};
 use super::verify::Verifier;
+
+/// What runs tell beside events, each with its organization, by run and number.
+#[derive(Debug, Default)]
+pub struct Told {
+    pub notices: Vec<(String, NoticeRecord)>,
+    pub attributions: Vec<(String, AttributionRecord)>,
+}
 
 /// Gives a verifier each run with what belongs to it, while events come in by their ids.
 #[derive(Debug)]
@@ -11,6 +19,7 @@ pub struct Feed<'f, 'v> {
     verifier: &'f mut Verifier<'v>,
     runs: VecDeque<RunRecord>,
     told: VecDeque<(String, NoticeRecord)>,
+    attributions: VecDeque<(String, AttributionRecord)>,
     acts: &'f mut VecDeque<ActRecord>,
     versions: Option<VecDeque<VersionRecord>>,
     /// The last event that may be the current run's.
@@ -24,12 +33,14 @@ impl<'f, 'v> Feed<'f, 'v> {
     pub fn new(
         verifier: &'f mut Verifier<'v>,
         runs: Vec<RunRecord>,
-        told: Vec<(String, NoticeRecord)>,
+        told: Told,
         acts: &'f mut VecDeque<ActRecord>,
         versions: Option<Vec<VersionRecord>>,
     ) -> Self {
-        let (runs, told, versions) = (runs.into(), told.into(), versions.map(VecDeque::from));
-        let mut feed = Self { verifier, runs, told, acts, versions, until: None };
+        let Told { notices, attributions } = told;
+        let (told, attributions) = (notices.into(), attributions.into());
+        let (runs, versions) = (runs.into(), versions.map(VecDeque::from));
+        let mut feed = Self { verifier, runs, told, attributions, acts, versions, until: None };
         feed.begin_next();
         feed
     }
@@ -61,6 +72,10 @@ impl<'f, 'v> Feed<'f, 'v> {
         {
             self.verifier.notice(notice);
         }
+        let is_due = |(_, of): &mut (String, AttributionRecord)| of.run_id <= run_id;
+        while let Some((_, attribution)) = self.attributions.pop_front_if(is_due) {
+            self.verifier.attribution(attribution);
+        }
     }
 
     /// Ends the runs that are left.
@@ -71,6 +86,9 @@ impl<'f, 'v> Feed<'f, 'v> {
         }
         for (organization, notice) in &self.told {
             self.verifier.stray_notice(organization, notice);
+        }
+        for (organization, attribution) in &self.attributions {
+            self.verifier.stray_attribution(organization, attribution);
         }
     }
 }

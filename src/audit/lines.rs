@@ -6,6 +6,7 @@ use data_encoding::HEXLOWER;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::attribution::{AttributionRecord, Explained};
 use super::link::{Digest, Part, PartDigest};
 use super::record::{
     ActRecord, Erased, ErasedValue, EventRecord, InventoryRecord, NoticeChange, NoticeRecord,
@@ -228,6 +229,13 @@ pub struct EventLine {
 }
 
 impl EventLine {
+    /// What an attribution of it must fit.
+    #[must_use]
+    pub fn explained(&self) -> Explained {
+        let (organization, event) = (self.organization.clone(), self.event.clone());
+        Explained { organization, run_id: self.run_id, event }
+    }
+
     #[must_use]
     pub fn read(self, salts: (Option<Salt>, Option<Salt>), erased: &Erased) -> EventRecord {
         let erased = erased.get(&("event".to_owned(), self.event_id));
@@ -307,6 +315,74 @@ impl NoticeLine {
         };
         let changes = changes.into_iter().map(change).collect::<Result<_, String>>()?;
         Ok((organization, NoticeRecord { notice_id, run_id, kind, field, changes }))
+    }
+}
+
+/// A row of `attribution_salts`.
+#[derive(Debug, Deserialize)]
+pub struct AttributionSaltLine {
+    attribution_id: i64,
+    salt: Option<String>,
+}
+
+/// The salts of attributions, by their ids.
+pub type AttributionSalts = HashMap<i64, Salt>;
+
+impl AttributionSaltLine {
+    pub fn put(self, salts: &mut AttributionSalts) -> Result<(), String> {
+        if let Some(salt) = salt(self.salt.as_deref())? {
+            salts.insert(self.attribution_id, salt);
+        }
+        Ok(())
+    }
+}
+
+/// A row of `attribution_history`.
+#[derive(Debug, Deserialize)]
+pub struct AttributionLine {
+    attribution_id: i64,
+    run_id: i64,
+    organization: String,
+    event_id: i64,
+    log_id: String,
+    action: String,
+    acted_at: String,
+    actor_type: Option<String>,
+    actor_id: Option<String>,
+    actor_email: Option<String>,
+    actor_key_id: Option<String>,
+    actor_ip_address: Option<String>,
+    actor_scopes: Option<String>,
+}
+
+impl AttributionLine {
+    /// The attribution, and whose it is; `events` are those that it may be of.
+    #[must_use]
+    pub fn read(
+        self,
+        salts: &AttributionSalts,
+        erased: &Erased,
+        events: &HashMap<i64, Explained>,
+    ) -> (String, AttributionRecord) {
+        let erased = erased.get(&("attribution".to_owned(), self.attribution_id));
+        let record = AttributionRecord {
+            salt: salts.get(&self.attribution_id).copied(),
+            erased: seals(erased, |_| true),
+            explains: events.get(&self.event_id).cloned(),
+            attribution_id: self.attribution_id,
+            run_id: self.run_id,
+            event_id: self.event_id,
+            log_id: self.log_id,
+            action: self.action,
+            acted_at: self.acted_at,
+            actor_type: self.actor_type,
+            actor_id: self.actor_id,
+            actor_email: self.actor_email,
+            actor_key_id: self.actor_key_id,
+            actor_ip_address: self.actor_ip_address,
+            actor_scopes: self.actor_scopes,
+        };
+        (self.organization, record)
     }
 }
 

@@ -62,13 +62,15 @@ pub enum Part {
     Events,
     Used,
     Notices,
+    /// Who did what events of this run or an earlier one tell.
+    Attributions,
     /// What was there before the chain: run headers, events and notices, of an [`ActKind::Adopted`] act.
     Adopted,
 }
 
 impl Part {
     /// Those of a run, in the order in which its link has them.
-    pub const ALL: [Self; 3] = [Self::Events, Self::Used, Self::Notices];
+    pub const ALL: [Self; 4] = [Self::Events, Self::Used, Self::Notices, Self::Attributions];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -76,6 +78,7 @@ impl Part {
             Self::Events => "events",
             Self::Used => "used",
             Self::Notices => "notices",
+            Self::Attributions => "attributions",
             Self::Adopted => "adopted",
         }
     }
@@ -141,7 +144,7 @@ impl PartHasher {
         self.item(|bytes| notice.write(bytes));
     }
 
-    fn item(&mut self, write: impl FnOnce(&mut Bytes)) {
+    pub(super) fn item(&mut self, write: impl FnOnce(&mut Bytes)) {
         self.items += 1;
         self.bytes.clear();
         write(&mut self.bytes);

@@ -59,7 +59,7 @@ impl RunRecord {
         match part {
             Part::Events => self.events() - self.counts[5],
             Part::Used => self.counts[5],
-            Part::Notices | Part::Adopted => 0,
+            Part::Notices | Part::Attributions | Part::Adopted => 0,
         }
     }
 }

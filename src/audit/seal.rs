@@ -48,12 +48,30 @@ impl Sealer<'_> {
         }
     }
 
+    /// As [`Self::write_text`], of what is always personal.
+    pub(super) fn write_address(&self, into: &mut Bytes, field: &str, text: Option<&str>) {
+        match text.and_then(|text| self.seal_address(field, text)) {
+            Some(seal) => into.seal(&seal.0),
+            None => into.optional(text),
+        }
+    }
+
+    /// As [`Self::seal`], of what is always personal.
+    #[must_use]
+    pub fn seal_address(&self, field: &str, text: &str) -> Option<Seal> {
+        self.seal_always(field, &Value::from(text))
+    }
+
     /// The seal of a value; none where it is not personal, or the person was forgotten before it was seen.
     #[must_use]
     pub fn seal(&self, field: &str, value: &Value) -> Option<Seal> {
         if value.is_null() || !is_personal(field) {
             return None;
         }
+        self.seal_always(field, value)
+    }
+
+    fn seal_always(&self, field: &str, value: &Value) -> Option<Seal> {
         // An erased place says so: any other text there is a value of its own, and does not fit.
         let erased = self.erased.and_then(|erased| erased.get(field));
         if let Some(seal) = erased.filter(|_| value.as_str() == Some(ERASED)) {

@@ -4,12 +4,14 @@
 //! show), the replay (each event must follow from the ones before it), and the inventory (it must be what the
 //! replay leads to). The first thing that does not hold ends the reading of its organization.
 
+mod attribution;
 mod chain;
 mod retention;
 mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::attribution::AttributionRecord;
 use super::keyframe::{Horizons, KeyframeRecord};
 use super::link::{Digest, Link, Part, PartHasher};
 use super::record::{
@@ -136,10 +138,11 @@ struct Current {
     run: RunRecord,
     horizons: Horizons,
     next_event_id: i64,
-    hashers: [PartHasher; 3],
+    hashers: [PartHasher; Part::ALL.len()],
     /// What is wrong with an event.
     problem: Option<String>,
     notices: Vec<NoticeRecord>,
+    attributions: Vec<AttributionRecord>,
     /// The versions of keys that it made, where they are read as well.
     versions: Option<Vec<VersionRecord>>,
 }
@@ -156,6 +159,8 @@ struct Chain {
     /// Runs up to here may be before it, and were not read.
     resumed_after: i64,
     replay: Replay,
+    /// Events up to here may be before what is read, or pruned.
+    unread_until: i64,
     /// Runs from before the chain, until they are adopted.
     unchained: Option<PartHasher>,
     last_success: Option<Timestamp>,
@@ -197,7 +202,7 @@ impl<'a> Verifier<'a> {
         self.erased = None;
         self.next_run_id = start.run_id.saturating_add(1);
         self.last_event_id = start.event_id;
-        let before = start.run_id;
+        let (before, last_event_id) = (start.run_id, start.event_id);
         for (name, start) in &start.chains {
             let chain = self.chains.get_mut(name).ok_or_else(|| format!("no chain of `{name}`"))?;
             let digest = start.digest.as_deref().map(str::parse).transpose();
@@ -208,6 +213,7 @@ impl<'a> Verifier<'a> {
                 chain.named.clone_from(start.name.as_ref().unwrap_or(&chain.verdict.origin));
             }
             chain.called = start.name_after.clone().unwrap_or_else(|| name.clone());
+            chain.unread_until = last_event_id;
             chain.last_success = start.last_ok_at.as_deref().and_then(|at| at.parse().ok());
             let inventory = inventories.remove(name).unwrap_or_default();
             // All others were seen by the last run that succeeded.
@@ -335,6 +341,7 @@ impl<'a> Verifier<'a> {
             hashers,
             problem: None,
             notices: Vec::new(),
+            attributions: Vec::new(),
             versions: None,
         });
         self.last_event_id
@@ -397,6 +404,9 @@ impl<'a> Verifier<'a> {
     pub fn end_run(&mut self) {
         let Some(current) = self.current.take() else { return };
         let Some(chain) = self.chains.get_mut(&current.run.organization) else { return };
+        if current.run.run_id == chain.horizons.events {
+            chain.unread_until = chain.unread_until.max(self.last_event_id);
+        }
         if chain.verdict.problem.is_none() {
             chain.end_run(current, self.overdue);
             self.wrong_versions.extend(chain.wrong_version.take());

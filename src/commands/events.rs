@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 
+use super::attribution;
 use crate::output::{Cell, Column, Format, Kind, ListingWriter, Printer, Result};
 use crate::store::{EventRow, note_texts};
 
 /// The columns of the view `audit_history` and the notes, for programs.
-const ALL: [Column; 13] = [
+const ALL: [Column; 20] = [
     Column::new("event_id", "EVENT", Kind::Id),
     Column::new("run_id", "RUN", Kind::Id),
     Column::new("observed_at", "OBSERVED", Kind::Time),
@@ -19,28 +20,38 @@ const ALL: [Column; 13] = [
     Column::new("field", "FIELD", Kind::Text),
     Column::new("old_value", "BEFORE", Kind::Text),
     Column::new("new_value", "NOW", Kind::Text),
+    Column::new("actor_type", "ACTOR", Kind::Word),
+    Column::new("actor_id", "ACTOR ID", Kind::Id),
+    Column::new("actor_email", "E-MAIL", Kind::Text),
+    Column::new("actor_key_id", "WITH KEY", Kind::Id),
+    Column::new("actor_ip_address", "FROM", Kind::Text),
+    Column::new("acted_at", "ACTED", Kind::Time),
+    Column::new("actor_scopes", "SCOPES", Kind::Json),
     Column::new("notes", "NOTES", Kind::Json),
 ];
 
 /// What people read, where there is more than one organization.
-const TABLE: [Column; 7] = [
+const TABLE: [Column; 8] = [
     Column::new("observed_at", "OBSERVED", Kind::Time),
     Column::new("organization", "ORGANIZATION", Kind::Id),
     Column::new("event", "EVENT", Kind::Word),
     Column::new("key_id", "KEY", Kind::Id),
     Column::new("key_name", "NAME", Kind::Text).spare(1),
     Column::new("what", "WHAT", Kind::Phrase),
+    Column::new("who", "WHO", Kind::Remark),
     Column::new("notes", "", Kind::Remark),
 ];
 /// The same of one organization,
-const TABLE_OF_ONE: [Column; 6] = [TABLE[0], TABLE[2], TABLE[3], TABLE[4], TABLE[5], TABLE[6]];
+const TABLE_OF_ONE: [Column; 7] =
+    [TABLE[0], TABLE[2], TABLE[3], TABLE[4], TABLE[5], TABLE[6], TABLE[7]];
 /// and of one key.
-const TABLE_OF_ONE_KEY: [Column; 5] = [
+const TABLE_OF_ONE_KEY: [Column; 6] = [
     Column::new("previous_observed_at", "BETWEEN", Kind::Time).spare(1),
     Column::new("observed_at", "AND", Kind::Time),
     TABLE[2],
     TABLE[5],
     TABLE[6],
+    TABLE[7],
 ];
 
 /// What the events of a listing have in common, and tables need not repeat.
@@ -113,12 +124,23 @@ fn all_cells(event: EventRow) -> Vec<Cell> {
         event.field.into(),
         event.old_value.into(),
         event.new_value.into(),
+        event.actor_type.into(),
+        event.actor_id.into(),
+        event.actor_email.into(),
+        event.actor_key_id.into(),
+        event.actor_ip_address.into(),
+        event.acted_at.into(),
+        Cell::parse_json(event.actor_scopes),
         Cell::parse_json(Some(event.notes)),
     ]
 }
 
 fn table_cells(event: EventRow, of: Of) -> Vec<Cell> {
     let what = what(event.field.as_deref(), event.old_value.as_deref(), event.new_value.as_deref());
+    let who = match of {
+        Of::Key => attribution::in_full(&event),
+        Of::Organization | Of::Organizations => attribution::who(&event),
+    };
     let mut cells = Vec::new();
     if of == Of::Key {
         cells.push(event.previous_observed_at.into());
@@ -133,6 +155,7 @@ fn table_cells(event: EventRow, of: Of) -> Vec<Cell> {
         cells.push(event.key_name.into());
     }
     cells.push(what.into());
+    cells.push(who.into());
     cells.push(remark(&event.notes).into());
     cells
 }

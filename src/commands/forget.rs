@@ -8,15 +8,15 @@ use crate::store::{Forgetting, Reader};
 
 /// Nobody of this id was ever seen.
 #[derive(Debug, thiserror::Error)]
-#[error("no owner with the id `{owner_id}` is known")]
+#[error("nobody with the id `{owner_id}` is known")]
 pub(super) struct Unknown {
     owner_id: String,
 }
 
 impl Unknown {
     pub(super) fn hint() -> String {
-        "`keydrift keys --format json` has the ids of owners (`owner_id`); names and e-mail addresses are none, \
-         and an owner without an id cannot be forgotten"
+        "`keydrift keys --format json` has the ids of owners (`owner_id`), `keydrift log --format json` of those who \
+         did something (`actor_id`); names and e-mail addresses are none, and nobody without an id can be forgotten"
             .to_owned()
     }
 }

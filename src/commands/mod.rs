@@ -1,5 +1,6 @@
 //! One file a subcommand, and what they share: the context, the exit codes, the advice.
 
+mod attribution;
 mod backup;
 mod checkpoint;
 mod completions;

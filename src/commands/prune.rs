@@ -8,11 +8,12 @@ use crate::output::{Cell, Column, Format, Kind};
 use crate::store::{Policy, Pruned, Reader};
 use crate::when::render_duration;
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 8] = [
     Column::new("organization", "ORGANIZATION", Kind::Id),
     Column::new("used", "USED", Kind::Number),
     Column::new("events", "OTHER EVENTS", Kind::Number),
     Column::new("notices", "NOTICES", Kind::Number),
+    Column::new("attributions", "ATTRIBUTIONS", Kind::Number).spare(1),
     Column::hidden("used_until_run_id", Kind::Number),
     Column::hidden("events_until_run_id", Kind::Number),
     Column::new("known_since", "KNOWN SINCE", Kind::Time),
@@ -108,6 +109,7 @@ fn cells(pruned: &Pruned) -> Vec<Cell> {
         number(pruned.used),
         number(pruned.events),
         number(pruned.notices),
+        number(pruned.attributions),
         run(pruned.horizons.used),
         run(pruned.horizons.events),
         pruned.since.to_string().into(),

@@ -3,13 +3,17 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::audit::lines::{
-    ActLine, ChainLine, ErasedLine, EventLine, InventoryLine, NoticeLine, NoticeSaltLine,
-    NoticeSalts, PartLine, RunLine, SaltsLine, Unreadable, read_lines,
+    ActLine, AttributionLine, AttributionSaltLine, AttributionSalts, ChainLine, ErasedLine,
+    EventLine, InventoryLine, NoticeLine, NoticeSaltLine, NoticeSalts, PartLine, RunLine,
+    SaltsLine, Unreadable, read_lines,
 };
 use crate::audit::{
-    ActRecord, Digest, Erased, Feed, Inventories, NoticeRecord, PartDigest, Place, RunRecord, Salt,
-    Start, Verdict, Verifier,
+    ActRecord, AttributionRecord, Digest, Erased, Feed, Inventories, NoticeRecord, PartDigest,
+    Place, RunRecord, Salt, Start, Told, Verdict, Verifier,
 };
+
+const ATTRIBUTIONS: &str = "attribution_history.ndjson";
+const ATTRIBUTION_SALTS: &str = "attribution_salts.ndjson";
 
 type Files = BTreeMap<String, Vec<u8>>;
 
@@ -123,8 +127,8 @@ fn feed(files: &Files, verifier: &mut Verifier<'_>) -> Result<(), Error> {
     let erased = read_erased(files)?;
     let mut runs = read_runs(files)?;
     runs.sort_by_key(|run| run.run_id);
-    let mut told = read_notices(files, &erased)?;
-    told.sort_by_key(|(_, notice)| (notice.run_id, notice.notice_id));
+    let mut notices = read_notices(files, &erased)?;
+    notices.sort_by_key(|(_, notice)| (notice.run_id, notice.notice_id));
     let mut acts = Vec::new();
     each(files, "act_history.ndjson", |line: ActLine| {
         acts.push(line.read()?);
@@ -150,6 +154,8 @@ fn feed(files: &Files, verifier: &mut Verifier<'_>) -> Result<(), Error> {
         Ok(())
     })?;
     events.sort_by_key(|line| line.event_id);
+    let mut attributions = read_attributions(files, &erased, &events)?;
+    attributions.sort_by_key(|(_, of)| (of.run_id, of.attribution_id));
     // What no run has room for is known before the runs.
     let (events, strays): (Vec<_>, Vec<_>) =
         events.into_iter().partition(|line| room.contains(&line.event_id));
@@ -157,6 +163,7 @@ fn feed(files: &Files, verifier: &mut Verifier<'_>) -> Result<(), Error> {
         verifier.stray_event(&event(line));
     }
     let mut acts = VecDeque::from(acts);
+    let told = Told { notices, attributions };
     let mut feed = Feed::new(verifier, runs, told, &mut acts, None);
     for line in events {
         feed.event(&event(line));
@@ -198,6 +205,26 @@ fn read_notices(files: &Files, erased: &Erased) -> Result<Vec<(String, NoticeRec
         Ok(())
     })?;
     Ok(told)
+}
+
+/// Those of a pack from before there were any are none.
+fn read_attributions(
+    files: &Files,
+    erased: &Erased,
+    events: &[EventLine],
+) -> Result<Vec<(String, AttributionRecord)>, Error> {
+    let mut attributions = Vec::new();
+    if !files.contains_key(ATTRIBUTIONS) && !files.contains_key(ATTRIBUTION_SALTS) {
+        return Ok(attributions);
+    }
+    let mut salts = AttributionSalts::new();
+    each(files, ATTRIBUTION_SALTS, |line: AttributionSaltLine| line.put(&mut salts))?;
+    let events = events.iter().map(|line| (line.event_id, line.explained())).collect();
+    each(files, ATTRIBUTIONS, |line: AttributionLine| {
+        attributions.push(line.read(&salts, erased, &events));
+        Ok(())
+    })?;
+    Ok(attributions)
 }
 
 /// Of events, by their ids: those of the old side and of the new one.

@@ -19,7 +19,10 @@ mod telling;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use attribution::{Actor, AuditEntry, KeyAction};
+pub use attribution::{
+    Actor, Attributable, Attribution, AuditEntry, KeyAction, PATIENCE, SLACK, attributable,
+    attribute,
+};
 pub use changes::{Alteration, Appearance, Changes, Notice, NoticeKind, field_changes};
 pub use compare::{Comparison, Snapshot};
 pub use field::{Column, FieldStates, Sent, Shape, join_path, parse_value, render_value};

@@ -192,7 +192,7 @@ pub(super) fn placed(content: Content<'_>, salt: Option<Salt>) -> Placed<'_> {
     Placed { content, sealer: Sealer { salt, erased: None } }
 }
 
-/// The salts of an organization's owners, by their ids; without an id they share one.
+/// The salts of an organization's owners and of those who acted, by their ids; without an id they share one.
 #[derive(Debug)]
 pub(super) struct Salts {
     /// `None`: forgotten.
@@ -207,9 +207,12 @@ impl Salts {
         owner_ids: &impl serde::Serialize,
     ) -> Result<Self, sqlx::Error> {
         let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(
-            "select ifnull(w.id, ''), max(w.salt) from json_each(?2) j
-             cross join owners w on w.organization = ?1 and ifnull(w.id, '') = j.value
-             where w.salt is not null group by 1",
+            "select j.value, coalesce(
+                 (select max(w.salt) from owners w
+                  where w.organization = ?1 and ifnull(w.id, '') = j.value),
+                 (select max(p.salt) from actors p
+                  where p.organization = ?1 and ifnull(p.id, '') = j.value)) as salt
+             from json_each(?2) j where salt is not null",
         )
         .bind(organization)
         .bind(json(owner_ids))

@@ -4,6 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use sqlx::SqliteConnection;
 
+use super::attributions::{
+    Attributed, AttributionRows, actor_ids, plan_attributions, write_attributions,
+};
 use super::chain::{Salts, Told, Witness, placed};
 use super::record::Numbers;
 use super::rows::{OwnerState, own_other};
@@ -33,6 +36,7 @@ pub(super) struct Rows<'a> {
     pub(super) versions: Vec<VersionRow<'a>>,
     pub(super) events: Vec<EventRow<'a>>,
     pub(super) notices: Vec<NoticeRow<'a>>,
+    pub(super) attributions: AttributionRows<'a>,
     pub(super) counts: EventCounts,
     pub(super) parts: Vec<PartDigest>,
 }
@@ -71,10 +75,12 @@ pub(super) struct VersionRow<'a> {
 
 #[derive(serde::Serialize)]
 pub(super) struct EventRow<'a> {
-    event_id: i64,
+    pub(super) event_id: i64,
+    #[serde(skip)]
+    pub(super) key_id: &'a str,
     version: i64,
-    event: &'static str,
-    field: Option<&'a str>,
+    pub(super) event: &'static str,
+    pub(super) field: Option<&'a str>,
     old: Value<'a>,
     new: Value<'a>,
 }
@@ -99,6 +105,7 @@ pub(super) async fn plan_changes<'a>(
     connection: &mut SqliteConnection,
     numbers: &mut Numbers,
     changes: &'a Changes,
+    attributed: &'a Attributed,
     witness: Witness,
 ) -> Result<Rows<'a>, sqlx::Error> {
     let returning = changes.appeared.iter().filter_map(|appearance| match appearance {
@@ -109,10 +116,11 @@ pub(super) async fn plan_changes<'a>(
     let removed = changes.removed.iter().map(|key| &key.id);
     let known = ids_json(returning.chain(altered).chain(removed));
     let owner_ids = owner_ids(changes);
+    let people: BTreeSet<&str> = owner_ids.iter().copied().chain(actor_ids(attributed)).collect();
     let mut planning = Planning {
         stored: load_stored(connection, numbers.organization, known).await?,
         owners: load_owners(connection, numbers.organization, &owner_ids).await?,
-        salts: Salts::load(connection, numbers.organization, &owner_ids).await?,
+        salts: Salts::load(connection, numbers.organization, &people).await?,
         owner_of: HashMap::new(),
         numbers,
         witness,
@@ -130,7 +138,11 @@ pub(super) async fn plan_changes<'a>(
     for notice in &changes.notices {
         rows.notice(&mut planning, notice);
     }
-    rows.parts = planning.witness.finish();
+    let Planning { numbers, mut salts, witness, .. } = planning;
+    rows.parts = witness.finish();
+    rows.attributions =
+        plan_attributions(connection, numbers, &rows.events, attributed, &mut salts).await?;
+    rows.parts.extend(rows.attributions.part);
     Ok(rows)
 }
 
@@ -142,6 +154,7 @@ pub(super) async fn write_changes(
     rows: &Rows<'_>,
 ) -> Result<(), sqlx::Error> {
     write_rows(connection, numbers, rows).await?;
+    write_attributions(connection, numbers, &rows.attributions).await?;
     write_absences(connection, numbers, changes).await
 }
 
@@ -376,7 +389,8 @@ impl<'a> Rows<'a> {
         });
         // That `used` is of `last_used_at` goes without saying.
         let field = field.filter(|_| kind == EventKind::Changed);
-        self.events.push(EventRow { event_id, version, event: kind.as_str(), field, old, new });
+        let (event, key_id) = (kind.as_str(), key.id.as_str());
+        self.events.push(EventRow { event_id, key_id, version, event, field, old, new });
     }
 }
 

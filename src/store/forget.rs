@@ -8,6 +8,7 @@ use sqlx::{Connection, SqliteConnection};
 
 use super::Writer;
 use super::adopt::chain_on;
+use super::attributed::{erase_actor, find_in_attributions};
 use super::chain::{append_act, load_forgotten};
 use super::error::Error;
 use super::evidence::{load_acts, load_erased, load_notices, stream_events, unreadable};
@@ -25,32 +26,32 @@ pub enum Forgetting {
     Done { places: u64 },
     /// It was done before.
     Before,
-    /// No owner of this id was ever seen.
+    /// Nobody of this id was ever seen, as an owner or as who did something.
     Unknown,
 }
 
 /// A person, by an id in one organization.
-struct Person<'a> {
-    organization: i64,
+pub(super) struct Person<'a> {
+    pub(super) organization: i64,
     name: &'a str,
-    owner_id: &'a str,
+    pub(super) owner_id: &'a str,
     /// `None`: nothing is sealed that could be erased.
     salt: Option<Salt>,
 }
 
 /// A value that goes, and the seal that stays.
-struct Place {
-    /// `event`, `notice` or `keyframe`.
-    table: &'static str,
-    id: i64,
-    key_id: Option<String>,
-    side: Option<&'static str>,
-    field: String,
-    seal: Seal,
+pub(super) struct Place {
+    /// `event`, `notice`, `keyframe` or `attribution`.
+    pub(super) table: &'static str,
+    pub(super) id: i64,
+    pub(super) key_id: Option<String>,
+    pub(super) side: Option<&'static str>,
+    pub(super) field: String,
+    pub(super) seal: Seal,
 }
 
 impl Writer {
-    /// Erases what is known of an owner of an organization, in one transaction. The bytes in the files are
+    /// Erases what is known of a person in an organization, in one transaction. The bytes in the files are
     /// gone after [`Writer::scrub`].
     pub async fn forget(
         &mut self,
@@ -80,7 +81,9 @@ impl Writer {
         sqlx::raw_sql("pragma secure_delete = on").execute(&mut self.connection).await?;
         let mut transaction = self.connection.begin_with("begin immediate").await?;
         let known: Option<(i64, Option<Vec<u8>>)> = sqlx::query_as(
-            "select w.organization, max(w.salt) from owners w
+            "select w.organization, max(w.salt) from (
+                 select organization, id, salt from owners
+                 union all select organization, id, salt from actors) w
              join organizations o on o.organization = w.organization
              where o.name = ?1 and w.id = ?2 and w.id <> '' group by 1",
         )
@@ -99,6 +102,7 @@ impl Writer {
         let mut places = find_in_events(&mut transaction, &person, &erased).await?;
         places.extend(find_in_notices(&mut transaction, &person, &erased).await?);
         places.extend(find_in_keyframe(&mut transaction, &person, &erased).await?);
+        places.extend(find_in_attributions(&mut transaction, &person, &erased).await?);
         let detail = json!({ "owner_id": owner_id, "places": places.len() }).to_string();
         let kind = ActKind::Forgotten;
         let act_id =
@@ -111,6 +115,7 @@ impl Writer {
         erase_in_events(&mut transaction, &places).await?;
         erase_in_notices(&mut transaction, &places).await?;
         erase_owner(&mut transaction, &person).await?;
+        erase_actor(&mut transaction, &person).await?;
         guards::put_back(&mut transaction, &FORGETTING).await?;
         transaction.commit().await?;
         Ok(Forgetting::Done { places: places.len() as u64 })
@@ -148,7 +153,7 @@ async fn find_in_events(
 }
 
 impl Person<'_> {
-    fn is_theirs(&self, salt: Option<Salt>) -> bool {
+    pub(super) fn is_theirs(&self, salt: Option<Salt>) -> bool {
         salt.is_some() && salt == self.salt
     }
 

@@ -24,22 +24,28 @@ const HISTORY: &str = "the audit history is append-only";
 const VERSIONS: &str = "versions of keys are append-only";
 const OWNERS: &str = "states of owners are append-only";
 const NOTICES: &str = "notices are append-only";
+const ATTRIBUTIONS: &str = "attributions are append-only";
+const ACTORS: &str = "states of actors are append-only";
 const KEYFRAMES: &str = "the history at the horizon is kept as it was";
 
 /// What pruning has to do with.
-pub(super) const PRUNING: [Guard; 5] = [
+pub(super) const PRUNING: [Guard; 7] = [
     guard("audit_no_delete", "delete", "audit", HISTORY),
     guard("notices_no_delete", "delete", "notices", NOTICES),
     guard("key_versions_no_delete", "delete", "key_versions", VERSIONS),
     guard("owners_no_delete", "delete", "owners", OWNERS),
+    guard("attributions_no_delete", "delete", "attributions", ATTRIBUTIONS),
+    guard("actors_no_delete", "delete", "actors", ACTORS),
     guard("keyframes_no_update", "update", "keyframes", KEYFRAMES),
 ];
 
 /// What forgetting has to do with.
-pub(super) const FORGETTING: [Guard; 3] = [
+pub(super) const FORGETTING: [Guard; 5] = [
     guard("audit_no_update", "update", "audit", HISTORY),
     guard("notices_no_update", "update", "notices", NOTICES),
     guard("owners_no_update", "update", "owners", OWNERS),
+    guard("attributions_no_update", "update", "attributions", ATTRIBUTIONS),
+    guard("actors_no_update", "update", "actors", ACTORS),
 ];
 
 /// Lifts triggers, inside a transaction.

@@ -61,7 +61,11 @@ pub(super) async fn load_keyframe(
     .bind(organization)
     .fetch(connection);
     while let Some(row) = rows.try_next().await? {
-        let unconfirmed: bool = row.try_get("unconfirmed")?;
+        let unconfirmed = match row.try_get("unconfirmed")? {
+            0_i64 => false,
+            1 => true,
+            _ => return Err(unreadable("a key of a keyframe")),
+        };
         let row = KeyRow::from_row(&row)?;
         let erased = seals(erased_of.get(row.key_id.as_str()), |_| true);
         let salt = parse_salt(salts.remove(&row.key_id).flatten().as_deref());

@@ -6,6 +6,8 @@
 
 mod adopt;
 mod as_of;
+mod attributed;
+mod attributions;
 mod backup;
 mod chain;
 mod changes;
@@ -49,6 +51,7 @@ use std::time::Duration;
 
 use sqlx::{Connection, SqliteConnection};
 
+pub use attributions::{Attributed, Unattributed};
 pub use backup::{Backup, back_up};
 pub use checkup::Remembered;
 pub use error::Error;

@@ -45,6 +45,7 @@ pub(super) const NOTES_COLUMN: &str = "(
 pub(super) const UNEXPLAINED: &str = "
     and not exists (select 1 from note_history n where n.event_id = audit_history.event_id and n.organization = audit_history.organization)
     and not exists (select 1 from note_history n where n.key_id = audit_history.key_id and n.organization = audit_history.organization and n.after_run_id >= audit_history.run_id)
+    and not exists (select 1 from attributions a where a.event_id = audit_history.event_id)
     ";
 
 impl Writer {

@@ -28,7 +28,7 @@ const WAL_BYTES: &str = "16777216";
 
 /// Every step of the schema, oldest first.
 pub(super) fn migrations() -> Vec<Migration> {
-    let steps: [(i64, &str, &'static str); 8] = [
+    let steps: [(i64, &str, &'static str); 9] = [
         (
             1,
             "inventory and history",
@@ -45,6 +45,7 @@ pub(super) fn migrations() -> Vec<Migration> {
         (6, "projects", include_str!("../../migrations/0006_projects.sql")),
         (8, "findings", include_str!("../../migrations/0008_findings.sql")),
         (9, "notes", include_str!("../../migrations/0009_notes.sql")),
+        (10, "attributions", include_str!("../../migrations/0010_attributions.sql")),
     ];
     let step = |(version, name, sql): (i64, &'static str, &'static str)| {
         let kind = MigrationType::Simple;

@@ -24,7 +24,7 @@ pub struct Period {
 }
 
 /// Rows that belong to runs after the first number, up to and with the second.
-const OF_RUNS: [(&str, &str); 4] = [
+const OF_RUNS: [(&str, &str); 6] = [
     (
         "run_history.ndjson",
         "select json_object('run_id', run_id, 'organization', organization, 'trigger', trigger,
@@ -53,6 +53,21 @@ const OF_RUNS: [(&str, &str); 4] = [
         "select json_object('notice_id', s.notice_id, 'key_id', s.key_id, 'salt', s.salt)
          from notice_salts s join notices n on n.notice_id = s.notice_id
          where n.run_id > ?1 and n.run_id <= ?2 order by s.notice_id, s.key_id",
+    ),
+    (
+        "attribution_history.ndjson",
+        "select json_object('attribution_id', attribution_id, 'run_id', run_id,
+             'organization', organization, 'event_id', event_id, 'log_id', log_id, 'action', action,
+             'acted_at', acted_at, 'actor_type', actor_type, 'actor_id', actor_id,
+             'actor_email', actor_email, 'actor_key_id', actor_key_id,
+             'actor_ip_address', actor_ip_address, 'actor_scopes', actor_scopes)
+         from attribution_history where run_id > ?1 and run_id <= ?2 order by attribution_id",
+    ),
+    (
+        "attribution_salts.ndjson",
+        "select json_object('attribution_id', s.attribution_id, 'salt', s.salt)
+         from attribution_salts s join attributions t on t.attribution_id = s.attribution_id
+         where t.run_id > ?1 and t.run_id <= ?2 and s.salt is not null order by s.attribution_id",
     ),
 ];
 

@@ -79,6 +79,14 @@ row! {
         pub field: Option<String>,
         pub old_value: Option<String>,
         pub new_value: Option<String>,
+        // Who did it, where that is known.
+        pub actor_type: Option<String>,
+        pub actor_id: Option<String>,
+        pub actor_email: Option<String>,
+        pub actor_key_id: Option<String>,
+        pub actor_ip_address: Option<String>,
+        pub acted_at: Option<String>,
+        pub actor_scopes: Option<String>,
         // The notes on it, a JSON array.
         pub notes: String,
     }
@@ -137,7 +145,8 @@ row! {
 /// The view's own part of an event.
 const EVENT_COLUMNS: &str =
     "select event_id, run_id, observed_at, previous_observed_at, organization, scope, key_id, key_name,
-            event, field, old_value, new_value";
+            event, field, old_value, new_value, actor_type, actor_id, actor_email, actor_key_id,
+            actor_ip_address, acted_at, actor_scopes";
 
 impl Reader {
     pub async fn open(path: &Path) -> Result<Self, Error> {

@@ -4,6 +4,7 @@ use sqlx::{Connection, SqliteConnection};
 
 use super::Writer;
 use super::adopt::chain_on;
+use super::attributions::Attributed;
 use super::chain::{Head, Witness, write_parts};
 use super::changes::{Rows, plan_changes, write_changes};
 use super::error::Error;
@@ -59,6 +60,7 @@ pub enum Outcome<'a> {
     Ok {
         changes: &'a Changes,
         header: Option<&'a str>,
+        attributed: &'a Attributed,
         /// Judges the keys as they are after the run. `None`: findings stay as they were.
         evaluation: Option<Evaluation<'a>>,
     },
@@ -179,17 +181,17 @@ impl Writer {
         let finished_at = finish(&numbers, draft);
         let head = chain_on(&mut transaction, numbers.organization, finished_at).await?;
         let rows = match outcome {
-            Outcome::Ok { changes, .. } => {
+            Outcome::Ok { changes, attributed, .. } => {
                 let previous = numbers.previous.and_then(|(_, at)| Timestamp::from_unix(at));
                 let witness = Witness::new(numbers.run_id, finished_at, previous);
-                plan_changes(&mut transaction, &mut numbers, changes, witness).await?
+                plan_changes(&mut transaction, &mut numbers, changes, attributed, witness).await?
             }
             Outcome::Failed { .. } | Outcome::Held { .. } => Rows::default(),
         };
         let run = Run::new(&numbers, draft, outcome, &rows, finished_at, promptness);
         let mut recorded = run.write(&mut transaction, &head).await?;
         match outcome {
-            Outcome::Ok { changes, header, evaluation } => {
+            Outcome::Ok { changes, header, evaluation, .. } => {
                 write_changes(&mut transaction, &numbers, changes, &rows).await?;
                 write_organization(&mut transaction, &numbers, changes, *header).await?;
                 if let Some(evaluation) = evaluation {

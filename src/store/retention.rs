@@ -22,7 +22,7 @@ use crate::when::render_duration;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Policy {
     pub used_events: Option<Duration>,
-    /// All others, and the notices; not shorter.
+    /// All others, the notices and the attributions; not shorter.
     pub events: Option<Duration>,
 }
 
@@ -43,6 +43,7 @@ pub struct Pruned {
     pub used: u64,
     pub events: u64,
     pub notices: u64,
+    pub attributions: u64,
     /// The end of the newest run of which something is gone: from there on the past is known.
     pub since: Timestamp,
 }
@@ -52,6 +53,7 @@ row! {
         used: i64,
         events: i64,
         notices: i64,
+        attributions: i64,
         since: i64,
     }
 }
@@ -119,7 +121,8 @@ struct Plan {
     organization: i64,
     /// Beyond the older ones, what there were before.
     before: Horizons,
-    last_notice_id: i64,
+    /// Of a notice and of an attribution.
+    last_ids: (i64, i64),
     pruned: Pruned,
 }
 
@@ -147,7 +150,8 @@ async fn plan(
                 ifnull((select max(run_id) from runs r
                     where organization = ?1 and run_id > ?4 and finished_at < ?5
                       and (baseline + added + restored + removed + changed > 0
-                           or exists (select 1 from notices n where n.run_id = r.run_id))), 0)",
+                           or exists (select 1 from notices n where n.run_id = r.run_id)
+                           or exists (select 1 from attributions t where t.run_id = r.run_id))), 0)",
     )
     .bind(organization)
     .bind(before.used)
@@ -161,10 +165,13 @@ async fn plan(
     }
     let horizons = Horizons { used: used.max(before.used), events: events.max(before.events) };
     let counts = count(connection, organization, before, horizons).await?;
-    let last_notice_id: i64 = sqlx::query_scalar(
-        "select max(ifnull((select max(notice_id) from notices), 0),
-                    ifnull((select detail ->> 'last_notice_id' from acts where kind = 'pruned'
-                            order by act_id desc limit 1), 0))",
+    let last_ids: (i64, i64) = sqlx::query_as(
+        "with newest as (select (select detail from acts where kind = 'pruned'
+                                 order by act_id desc limit 1) as detail)
+         select max(ifnull((select max(notice_id) from notices), 0),
+                    ifnull(detail ->> 'last_notice_id', 0)),
+                max(ifnull((select max(attribution_id) from attributions), 0),
+                    ifnull(detail ->> 'last_attribution_id', 0)) from newest",
     )
     .fetch_one(connection)
     .await?;
@@ -175,9 +182,10 @@ async fn plan(
         used: count(counts.used),
         events: count(counts.events),
         notices: count(counts.notices),
+        attributions: count(counts.attributions),
         since: Timestamp::from_unix(counts.since).unwrap_or(now),
     };
-    Ok(Some(Plan { organization, before, last_notice_id, pruned }))
+    Ok(Some(Plan { organization, before, last_ids, pruned }))
 }
 
 /// What there is between the horizons before and the new ones, and when the newest run of it ended.
@@ -193,6 +201,8 @@ async fn count(
                     filter (where r.run_id > ?4 and r.run_id <= ?5), 0) as events,
                 (select count(*) from notices n join runs m on m.run_id = n.run_id
                  where m.organization = ?1 and n.run_id > ?4 and n.run_id <= ?5) as notices,
+                (select count(*) from attributions t join runs m on m.run_id = t.run_id
+                 where m.organization = ?1 and t.run_id > ?4 and t.run_id <= ?5) as attributions,
                 max(r.finished_at) filter (where r.run_id <= max(?3, ?5)) as since
          from runs r where r.organization = ?1",
     )
@@ -231,10 +241,10 @@ async fn read_until(
 /// A statement, and which of the horizons it goes by.
 type Deletion = (&'static str, fn(Horizons) -> i64);
 
-/// What goes: items, then versions that nothing tells of (no event, no key at the horizon or later, nor do they say
+/// What goes: items, then actors that nothing names, versions that nothing tells of (no event, no key at the horizon or later, nor do they say
 /// whose the old value of a later event is), then states of owners that no version and no notice has. The first
 /// parameter is the organization, the second the horizon.
-const DELETIONS: [Deletion; 5] = [
+const DELETIONS: [Deletion; 7] = [
     (
         "delete from audit where event = 'used'
          and event_id <= (select last_event_id from runs where run_id = ?2)
@@ -250,6 +260,16 @@ const DELETIONS: [Deletion; 5] = [
     (
         "delete from notices where run_id in (
              select run_id from runs where organization = ?1 and run_id <= ?2)",
+        |horizons| horizons.events,
+    ),
+    (
+        "delete from attributions where run_id in (
+             select run_id from runs where organization = ?1 and run_id <= ?2)",
+        |horizons| horizons.events,
+    ),
+    (
+        "delete from actors where organization = ?1 and ?2 > 0
+           and not exists (select 1 from attributions t where t.actor = actors.actor)",
         |horizons| horizons.events,
     ),
     (
@@ -297,7 +317,8 @@ async fn describe(
     plan: &Plan,
     policy: Policy,
 ) -> Result<String, sqlx::Error> {
-    let Pruned { organization, horizons, used, events, notices, .. } = &plan.pruned;
+    let Pruned { organization, horizons, used, events, notices, attributions, .. } = &plan.pruned;
+    let (last_notice_id, last_attribution_id) = plan.last_ids;
     let run_id = horizons.newest();
     let erased = load_erased(connection).await?;
     let keyframe = load_keyframe(connection, organization, run_id, &erased).await?;
@@ -309,9 +330,12 @@ async fn describe(
             "events": policy.events.map(render_duration),
         },
         "horizons": { "used": horizon(horizons.used), "events": horizon(horizons.events) },
-        "removed": { "used": used, "events": events, "notices": notices },
+        "removed": {
+            "used": used, "events": events, "notices": notices, "attributions": attributions,
+        },
         "keyframe": { "run": run_id, "digest": keyframe_digest(&keyframe).to_string() },
-        "last_notice_id": plan.last_notice_id,
+        "last_notice_id": last_notice_id,
+        "last_attribution_id": last_attribution_id,
     })
     .to_string())
 }
@@ -319,7 +343,7 @@ async fn describe(
 impl Pruned {
     /// What it is, in a phrase, given what was thrown away before.
     fn in_words(&self, before: Horizons) -> String {
-        let Self { horizons, used, events, notices, .. } = self;
+        let Self { horizons, used, events, notices, attributions, .. } = self;
         let mut words = Vec::new();
         if horizons.used > before.used {
             words.push(format!("{} up to run {}", some(*used, "`used` event"), horizons.used));
@@ -327,7 +351,11 @@ impl Pruned {
         if horizons.events > before.events {
             let run_id = horizons.events;
             let (events, notices) = (some(*events, "other event"), some(*notices, "notice"));
-            words.push(format!("{events} and {notices} up to run {run_id}"));
+            let things = match attributions {
+                0 => format!("{events} and {notices}"),
+                of => format!("{events}, {notices} and {}", some(*of, "attribution")),
+            };
+            words.push(format!("{things} up to run {run_id}"));
         }
         words.join(", ")
     }

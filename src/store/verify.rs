@@ -6,12 +6,13 @@ use serde_json::json;
 use sqlx::SqliteConnection;
 
 use super::Reader;
+use super::attributed::load_attributions;
 use super::error::Error;
 use super::evidence::{load_acts, load_erased, load_notices, load_runs, stream_events};
 use super::keyframe::{load_keyframe, newest_prunings};
 use super::read::{KeyFilter, KeyRow};
 use super::versions::{find_hidden, find_misread, find_wrong_numbers, load_versions};
-use crate::audit::{ActRecord, Erased, Feed, InventoryRecord, Overdue, Verdict, Verifier};
+use crate::audit::{ActRecord, Erased, Feed, InventoryRecord, Overdue, Told, Verdict, Verifier};
 use crate::inventory::{Key, Scope};
 
 /// Runs that are read at once.
@@ -139,7 +140,10 @@ pub(super) async fn read_span(
     while at.0 < until {
         let runs = load_runs(connection, None, at.0, RUNS, until).await?;
         let Some(last) = runs.last().map(|run| run.run_id) else { break };
-        let told = load_notices(connection, (at.0, last), &aside.erased).await?;
+        let told = Told {
+            notices: load_notices(connection, (at.0, last), &aside.erased).await?,
+            attributions: load_attributions(connection, (at.0, last), &aside.erased).await?,
+        };
         let span = (at.1 + 1, runs.iter().fold(at.1, |id, run| id.saturating_add(run.events())));
         let versions = load_versions(connection, at.0, &runs).await?;
         let mut feed = Feed::new(verifier, runs, told, &mut aside.acts, Some(versions));
@@ -218,6 +222,10 @@ async fn find_misplaced(
              union
              select e.act_id, r.organization from erased e
              join notices n on e.place = 'notice' and n.notice_id = e.id join runs r on r.run_id = n.run_id
+             union
+             select e.act_id, r.organization from erased e
+             join attributions t on e.place = 'attribution' and t.attribution_id = e.id
+             join runs r on r.run_id = t.run_id
              union
              select e.act_id, r.organization from erased e
              join runs r on e.place = 'keyframe' and r.run_id = e.id)

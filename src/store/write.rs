@@ -9,7 +9,7 @@ use super::snapshot::ids_json;
 use crate::inventory::Changes;
 
 /// Rows that go into one statement: enough to make its cost vanish, few enough to keep the text small.
-const CHUNK: usize = 2_000;
+pub(super) const CHUNK: usize = 2_000;
 
 /// Rows of texts and numbers as one bound value, which `SQLite` takes apart faster than many bound ones.
 pub(super) fn json(rows: &impl serde::Serialize) -> String {

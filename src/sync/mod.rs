@@ -4,14 +4,15 @@
 //!
 //! 1. The note beside the run lock says that the run began. If we die from here on, the next writer
 //!    records it as interrupted.
-//! 2. Listing, comparing and looking up write nothing. Runs of other organizations go on meanwhile: the writer
-//!    is shared with them, and never taken while this one waits for the network.
+//! 2. Listing, comparing, looking up and asking who did it write nothing. Runs of other organizations go on
+//!    meanwhile: the writer is shared with them, and never taken while this one waits for the network.
 //! 3. One transaction holds the snapshot, the events and the run's row. Before it commits, nothing of the
 //!    run is in the history; after it, all of it is, and the note's token says so.
 //! 4. The note is cleared. If the transaction failed, the note says how the run ended instead, and the
 //!    next writer records that.
 
 mod announce;
+mod attribute;
 mod listing;
 mod removals;
 
@@ -33,8 +34,8 @@ use crate::schedule::Schedule;
 use crate::secret::{self, Credential};
 use crate::stop::Stop;
 use crate::store::{
-    self, Accepted, CutShort, Outcome, Recorded, RunDraft, RunNote, SharedWriter, Withholding,
-    Writer,
+    self, Accepted, Attributed, CutShort, Outcome, Recorded, RunDraft, RunNote, SharedWriter,
+    Withholding, Writer,
 };
 
 use announce::{News, announce};
@@ -219,6 +220,8 @@ struct Discovery {
     /// The keys as they were, and what is known of them: by these they are judged.
     before: Snapshot,
     past: Past,
+    /// Who did it.
+    attributed: Attributed,
 }
 
 /// What is filled in as a run goes on, so that a failed one still tells what it met.
@@ -306,10 +309,10 @@ async fn conclude(
     let text = text.as_deref().unwrap_or_default();
     let nothing = Withholding::default();
     let outcome = match &attempt {
-        Ok(Discovery { changes, header, before, past }) => {
+        Ok(Discovery { changes, header, before, past, attributed }) => {
             let organization = draft.organization.as_str();
             let evaluation = Some(Evaluation { organization, rules, before, changes, past });
-            Outcome::Ok { changes, header: header.as_deref(), evaluation }
+            Outcome::Ok { changes, header: header.as_deref(), attributed, evaluation }
         }
         Err(failure) if status == Status::Held => {
             Outcome::Held { error: text, withheld: failure.withheld.as_ref().unwrap_or(&nothing) }
@@ -409,7 +412,11 @@ async fn attempt(
     ledger.tally.unconfirmed = changes.unconfirmed.len() as u64;
     let told = changes.notices.iter().filter(|notice| notice.kind.is_told());
     ledger.notices.extend(told.map(ToString::to_string));
-    Ok(Discovery { changes, header: scan.organization, before, past })
+    let attributed = attribute::find(writer, clock.as_ref(), &session, &changes, request, ledger);
+    // It is large, and seldom has anything to do.
+    let attributed = Box::pin(attributed).await?;
+    count_traffic(&session, ledger);
+    Ok(Discovery { changes, header: scan.organization, before, past, attributed })
 }
 
 /// Which run was accepted, and why it had not been taken over.

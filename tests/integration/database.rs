@@ -7,6 +7,9 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use keydrift::clock::{Clock as _, SystemClock};
+use keydrift::sim::Organization;
+
 use crate::support::sql::Session;
 use crate::support::{Keydrift, Ran, World, oracle, sql};
 
@@ -442,7 +445,8 @@ fn what_root_makes_in_the_directory_of_another_user_is_that_users() {
 #[test]
 fn a_damaged_database_is_said_to_be() {
     const PAGE: usize = 4096;
-    let world = World::new(600);
+    // Many keys, so that few pages are of tables that are empty.
+    let world = World::new(1_200);
     world.sync();
     world.organization().with(|organization| {
         let ids: Vec<String> = organization.ids().map(str::to_owned).collect();
@@ -498,14 +502,21 @@ fn a_damaged_database_is_said_to_be() {
 
 #[test]
 fn what_was_recorded_cannot_be_changed_by_accident() {
-    let world = World::new(20);
-    world.sync();
+    let world = World::of(Organization::generate(7, 20).with_audit_logs());
+    let sync = || {
+        let now = SystemClock.now().unix();
+        world.organization().with(|organization| organization.set_now(now));
+        let setting = "KEYDRIFT__ORGANIZATIONS__DEFAULT__AUDIT_LOGS";
+        world.keydrift(&["sync"]).env(setting, "true").succeeds();
+        world.check();
+    };
+    sync();
     world.organization().with(|organization| {
         organization.set_field_everywhere("tier", &"standard".into());
         organization.add();
     });
-    world.sync();
-    let tables = ["audit", "runs", "key_versions", "owners", "notices"];
+    sync();
+    let tables = ["audit", "runs", "key_versions", "owners", "notices", "actors", "attributions"];
     let dump = || {
         tables.map(|table| sql::rows(&world.database(), &format!("select rowid, * from {table}")))
     };
@@ -537,7 +548,7 @@ fn what_was_recorded_cannot_be_changed_by_accident() {
 }
 
 /// Others rely on these names, in this order. More may come after them.
-const VIEWS: [(&str, &str); 14] = [
+const VIEWS: [(&str, &str); 16] = [
     (
         "current_keys",
         "organization scope key_id name redacted_value project_id project_name owner_type owner_id
@@ -553,7 +564,8 @@ const VIEWS: [(&str, &str); 14] = [
     (
         "audit_history",
         "event_id run_id observed_at previous_observed_at organization scope key_id key_name event
-         field old_value new_value",
+         field old_value new_value actor_type actor_id actor_email actor_key_id actor_ip_address acted_at
+         actor_scopes",
     ),
     (
         "run_history",
@@ -575,6 +587,12 @@ const VIEWS: [(&str, &str); 14] = [
          last_seen_at removed_at unconfirmed",
     ),
     ("keyframe_salts", "organization key_id salt"),
+    (
+        "attribution_history",
+        "attribution_id run_id organization event_id log_id action acted_at actor_type actor_id
+         actor_email actor_key_id actor_ip_address actor_scopes",
+    ),
+    ("attribution_salts", "attribution_id salt"),
 ];
 
 #[test]
@@ -607,8 +625,15 @@ fn the_views_have_the_promised_columns_with_times_as_text() {
         assert_eq!(found, columns, "{view}");
         let rows = sql::rows(&world.database(), &format!("select * from {view}"));
         // Nobody has done anything to this history.
-        let done =
-            ["act_history", "erased_values", "keyframe_keys", "keyframe_salts", "notice_salts"];
+        let done = [
+            "act_history",
+            "erased_values",
+            "keyframe_keys",
+            "keyframe_salts",
+            "notice_salts",
+            "attribution_history",
+            "attribution_salts",
+        ];
         assert_eq!(rows.is_empty(), done.contains(&view), "{view}");
         for (column, value) in rows.iter().flatten() {
             let fits = match column.as_str() {

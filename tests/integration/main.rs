@@ -12,6 +12,7 @@
 
 mod support;
 
+mod attribution;
 mod checkpoints;
 mod clock;
 mod commands;

@@ -69,7 +69,7 @@ fn both_say_whole_of_an_honest_history_and_both_name_the_run_that_was_edited() {
 /// The views as files, as an evidence pack has them.
 fn export(database: &Path, directory: &Path) {
     let views = "chains run_history run_parts act_history audit_history audit_salts notice_history \
-                 notice_salts erased_values all_keys";
+                 notice_salts erased_values all_keys attribution_history attribution_salts";
     for view in views.split_whitespace() {
         let mut lines = String::new();
         for row in sql::rows(database, &format!("select * from {view} order by 1")) {

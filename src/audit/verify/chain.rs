@@ -35,6 +35,7 @@ impl Chain {
             last_run_id: 0,
             resumed_after: 0,
             replay: Replay::default(),
+            unread_until: 0,
             unchained: None,
             last_success: None,
             checked: BTreeSet::new(),
@@ -67,7 +68,7 @@ impl Chain {
     }
 
     pub(super) fn end_run(&mut self, current: Current, overdue: &Overdue<'_>) {
-        let Current { run, hashers, problem, notices, versions, .. } = current;
+        let Current { run, hashers, problem, notices, attributions, versions, .. } = current;
         let before = self.before_notices(&notices);
         let found: Vec<PartDigest> = hashers.into_iter().filter_map(PartHasher::finish).collect();
         let (parts, inserted) = self.put_back(&run, &found);
@@ -79,6 +80,7 @@ impl Chain {
             .or(inserted)
             .or_else(|| self.check_counts(&run, &parts))
             .or_else(|| self.check_link(&run, &parts))
+            .or_else(|| self.check_attributions(&run, &attributions))
             .or_else(|| self.replay_notices(&run, &notices))
             .or_else(|| self.resume(&run));
         if let Some(what) = problem {
@@ -147,6 +149,7 @@ impl Chain {
         Some(match part {
             Some(part) if header.digest(previous, &run.parts) == digest => match part {
                 Part::Notices => "a notice was edited, dropped or inserted".to_owned(),
+                Part::Attributions => "an attribution was edited, dropped or inserted".to_owned(),
                 part => format!("one of its `{}` was edited", part.as_str()),
             },
             _ if run.run_id <= self.horizons.newest() => {

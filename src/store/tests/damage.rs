@@ -7,7 +7,7 @@ use super::shown::{Shown, expect, show};
 use super::*;
 
 /// What no view shows, and why nothing has to.
-const NO_EVIDENCE: [(&str, &[&str], &str); 8] = [
+const NO_EVIDENCE: [(&str, &[&str], &str); 10] = [
     ("runs", &["token"], "names a run beside the lock, while it runs"),
     ("runs", &["cut_short"], "what `status` says of the reason of an error"),
     ("withheld", &["stranger", "header"], "what `sync --accept` goes by"),
@@ -21,6 +21,7 @@ const NO_EVIDENCE: [(&str, &[&str], &str); 8] = [
         &["organization"],
         "by it the next run finds whose salt it is; keys say whose they are",
     ),
+    ("actors", &["organization"], "as that of an owner; runs say whose attributions are"),
     ("fields", &["organization", "field", "sent"], "what the next run compares with"),
     ("project_fields", &["organization", "field", "sent"], "what the next run compares with"),
     (
@@ -28,6 +29,7 @@ const NO_EVIDENCE: [(&str, &[&str], &str); 8] = [
         &["organization", "project_id", "name", "was_listed", "appeared", "last_listed_run"],
         "what the next run compares with",
     ),
+    ("unavailable", &["organization", "what", "since_run"], "what the next run need not say again"),
 ];
 
 /// Where versions of keys are kept, by which the past is asked for.
@@ -223,6 +225,11 @@ async fn swaps(connection: &mut SqliteConnection, rng: &mut fastrand::Rng) -> Ve
         ("keys", "key", "first_seen_run, last_seen_run"),
         ("key_versions", "version", "name, redacted_value"),
         ("acts", "act_id", "organization"),
+        ("attributions", "attribution_id", "event_id, log_id"),
+        ("attributions", "attribution_id", "run_id"),
+        ("attributions", "attribution_id", "actor, ip_address"),
+        ("actors", "actor", "salt"),
+        ("actors", "actor", "email"),
     ];
     for (table, key, columns) in swaps {
         for _ in 0..3 {
@@ -364,7 +371,7 @@ fn damage_of_what_pruning_and_forgetting_left_is_found_at_one_run_by_both_verifi
     });
     let count = wrong.len();
     assert!(wrong.is_empty(), "{count}:\n{}", wrong.join("\n"));
-    for table in ["keyframes", "erased", "parts", "acts"] {
+    for table in ["keyframes", "erased", "parts", "acts", "attributions", "actors"] {
         assert!(tried.contains(table), "{table} in {tried:?}");
     }
 }

@@ -339,11 +339,11 @@ async fn what_is_cut_off_anywhere_is_not_done_and_the_triggers_hold() {
                 cut_off(books.writer.forget(ORG, PERSON, now, "tester"), polls).await.map(drop)
             };
             // As a kill would: the connection goes, whatever it was at.
-            let Books { writer, directory, runs } = books;
+            let Books { writer, directory, runs, attributes } = books;
             drop(writer);
             let path = directory.path().join("keydrift.db");
             let writer = Writer::open(&path, Duration::from_secs(5), |_| {}).await.unwrap();
-            books = Books { writer, directory, runs };
+            books = Books { writer, directory, runs, attributes };
             let after = content(&books).await;
             done = cut.is_some() || after != before;
             assert!(done || after == before);

@@ -32,7 +32,7 @@ impl Books {
     /// As it would be opened anew, on a file that is there.
     pub(super) async fn reopen(directory: TempDir, runs: i64) -> Self {
         let writer = open_at(&directory.path().join("keydrift.db")).await.unwrap();
-        Self { writer, directory, runs }
+        Self { writer, directory, runs, attributes: false }
     }
 
     pub(super) async fn close(self) -> TempDir {
@@ -62,6 +62,7 @@ impl Books {
     pub(super) async fn live_randomly(&mut self, seed: u8, runs: i64) {
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
         let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+        self.attributes = true;
         let until = self.runs + runs;
         while self.runs < until {
             for step in steps().new_tree(&mut runner).unwrap().current() {

@@ -122,7 +122,7 @@ async fn opening_a_database_again_writes_nothing() {
 
 /// The number of the newest step.
 fn newest() -> i64 {
-    i64::try_from(super::super::open::migrations().len()).unwrap()
+    super::super::open::migrations().last().unwrap().version
 }
 
 #[tokio::test]
@@ -214,7 +214,12 @@ async fn a_full_disk_leaves_nothing_of_the_run_and_the_next_one_goes_on() {
             .await
             .unwrap();
         let draft = books.draft(ORG);
-        let outcome = Outcome::Ok { changes: &changes, header: None, evaluation: None };
+        let outcome = Outcome::Ok {
+            changes: &changes,
+            header: None,
+            attributed: &Attributed::default(),
+            evaluation: None,
+        };
         match books.writer.record_run(&draft, &outcome).await {
             Ok(recorded) => {
                 assert_eq!(recorded.counts.added, 298);
@@ -249,7 +254,12 @@ async fn a_database_locked_by_another_program_is_busy_and_then_free() {
     let mut other = raw(&books.path()).await;
     run(&mut other, "begin exclusive").await;
     let draft = books.draft(ORG);
-    let outcome = Outcome::Ok { changes: &changes, header: None, evaluation: None };
+    let outcome = Outcome::Ok {
+        changes: &changes,
+        header: None,
+        attributed: &Attributed::default(),
+        evaluation: None,
+    };
     let error = books.writer.record_run(&draft, &outcome).await.unwrap_err();
     assert!(matches!(error, Error::Busy { .. }), "{error:?}");
     run(&mut other, "rollback").await;
@@ -265,7 +275,12 @@ async fn a_run_that_cannot_be_written_leaves_nothing_and_the_next_one_goes_on() 
     let unknown = crate::inventory::Appearance::Restored(sighting("key_9", &json!({})).key);
     let changes = Changes { appeared: vec![unknown], ..Changes::default() };
     let draft = books.draft(ORG);
-    let outcome = Outcome::Ok { changes: &changes, header: None, evaluation: None };
+    let outcome = Outcome::Ok {
+        changes: &changes,
+        header: None,
+        attributed: &Attributed::default(),
+        evaluation: None,
+    };
     assert!(books.writer.record_run(&draft, &outcome).await.is_err());
     assert_eq!(books.sizes().await, before);
     books.sync(&two_keys(), &[]).await;

@@ -31,7 +31,12 @@ impl Books {
             changes: &changes,
             past: &past,
         };
-        let outcome = Outcome::Ok { changes: &changes, header: None, evaluation: Some(evaluation) };
+        let outcome = Outcome::Ok {
+            changes: &changes,
+            header: None,
+            attributed: &Attributed::default(),
+            evaluation: Some(evaluation),
+        };
         self.writer.record_run(&draft, &outcome).await.unwrap()
     }
 

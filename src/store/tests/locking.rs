@@ -17,10 +17,10 @@ fn note(token: i64) -> RunNote {
 
 /// Drops the writer as the end of its process would, and opens the database anew.
 async fn reopen(books: Books) -> Books {
-    let Books { writer, directory, runs } = books;
+    let Books { writer, directory, runs, attributes } = books;
     drop(writer);
     let writer = open_at(&directory.path().join("keydrift.db")).await.unwrap();
-    Books { writer, directory, runs }
+    Books { writer, directory, runs, attributes }
 }
 
 #[tokio::test]
@@ -131,7 +131,7 @@ async fn runs_that_are_owed_are_recorded_by_the_next_writer_each_once() {
     };
     assert_eq!(error, "too many");
     assert_eq!(writer.settle_run(now).await.unwrap(), None);
-    let books = Books { writer, directory, runs: 0 };
+    let books = Books { writer, directory, runs: 0, attributes: false };
     let runs = books.runs().await;
     let shown: Vec<_> = runs
         .iter()

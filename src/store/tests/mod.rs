@@ -1,6 +1,7 @@
 //! The store on real files.
 
 mod append_only;
+mod attributions;
 mod backup;
 mod damage;
 mod erasure;
@@ -49,13 +50,15 @@ struct Books {
     writer: Writer,
     directory: TempDir,
     runs: i64,
+    /// Whether its runs find out who did it, more or less.
+    attributes: bool,
 }
 
 impl Books {
     async fn new() -> Self {
         let directory = TempDir::new().unwrap();
         let writer = open_at(&directory.path().join("keydrift.db")).await.unwrap();
-        Self { writer, directory, runs: 0 }
+        Self { writer, directory, runs: 0, attributes: false }
     }
 
     fn path(&self) -> PathBuf {
@@ -138,7 +141,13 @@ impl Books {
         let mut draft = self.draft(organization);
         draft.tally.keys_seen = keys_seen;
         draft.tally.unconfirmed = changes.unconfirmed.len() as u64;
-        let outcome = Outcome::Ok { changes, header: None, evaluation: None };
+        let attributed = if self.attributes {
+            self.some_attributions(organization, changes, draft.finished_at).await
+        } else {
+            Attributed::default()
+        };
+        let outcome =
+            Outcome::Ok { changes, header: None, attributed: &attributed, evaluation: None };
         self.writer.record_run(&draft, &outcome).await.unwrap()
     }
 

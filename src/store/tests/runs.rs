@@ -51,7 +51,15 @@ async fn the_header_is_kept_until_another_comes() {
         let draft = books.draft(ORG);
         books
             .writer
-            .record_run(&draft, &Outcome::Ok { changes: &changes, header, evaluation: None })
+            .record_run(
+                &draft,
+                &Outcome::Ok {
+                    changes: &changes,
+                    header,
+                    attributed: &Attributed::default(),
+                    evaluation: None,
+                },
+            )
             .await
             .unwrap();
         let (_, found) = books.writer.load_snapshot(ORG).await.unwrap();

@@ -6,7 +6,7 @@ use super::evidence::{Accused, Row, query};
 use super::*;
 
 /// The views that are evidence, and what names a row of each.
-const VIEWS: [(&str, &[&str]); 12] = [
+const VIEWS: [(&str, &[&str]); 14] = [
     ("chains", &["organization", "origin"]),
     ("run_history", &["run_id"]),
     ("run_parts", &["run_id", "part"]),
@@ -15,6 +15,8 @@ const VIEWS: [(&str, &[&str]); 12] = [
     ("audit_salts", &["event_id"]),
     ("notice_history", &["notice_id"]),
     ("notice_salts", &["notice_id", "key_id"]),
+    ("attribution_history", &["attribution_id"]),
+    ("attribution_salts", &["attribution_id"]),
     ("erased_values", &["act_id", "place", "id", "key_id", "side", "field"]),
     ("all_keys", &["organization", "key_id"]),
     ("keyframe_keys", &["organization", "key_id"]),
@@ -37,7 +39,11 @@ pub(super) struct Expected {
 pub(super) async fn show(connection: &mut SqliteConnection) -> Result<Shown, sqlx::Error> {
     let mut shown = BTreeMap::new();
     for (view, names) in VIEWS {
-        for row in query(connection, &format!("select * from {view}")).await? {
+        for mut row in query(connection, &format!("select * from {view}")).await? {
+            if view == "audit_history" {
+                // What it shows of attributions is theirs.
+                row.retain(|name, _| !name.starts_with("act"));
+            }
             let name: Vec<String> = names.iter().map(|name| row[*name].to_string()).collect();
             shown.insert((view, name.join(" ")), row);
         }
@@ -78,6 +84,7 @@ impl Shown {
         let row = match view {
             "audit_salts" => of("audit_history", "event_id")?,
             "notice_salts" => of("notice_history", "notice_id")?,
+            "attribution_salts" => of("attribution_history", "attribution_id")?,
             _ => row,
         };
         let organization = row["organization"].as_str()?.to_owned();
@@ -99,6 +106,12 @@ impl Shown {
             let changes: Vec<Vec<serde_json::Value>> =
                 serde_json::from_str(changes.unwrap_or("[]")).unwrap_or_default();
             return changes.iter().any(|c| c[0] == row["key_id"] && !c[1].is_null());
+        }
+        if view == "attribution_salts" {
+            let mut all = self.rows("attribution_history");
+            let of = all.find(|of| of["attribution_id"] == row["attribution_id"]);
+            let addresses = ["actor_email", "actor_ip_address"];
+            return of.is_some_and(|of| addresses.iter().any(|name| !of[*name].is_null()));
         }
         let event = self.rows("audit_history").find(|event| event["event_id"] == row["event_id"]);
         let sealed = |side: &str| {

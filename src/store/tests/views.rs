@@ -265,7 +265,15 @@ async fn an_unchanged_organization_costs_one_row() {
     let draft = books.draft(ORG);
     books
         .writer
-        .record_run(&draft, &Outcome::Ok { changes: &changes, header: None, evaluation: None })
+        .record_run(
+            &draft,
+            &Outcome::Ok {
+                changes: &changes,
+                header: None,
+                attributed: &Attributed::default(),
+                evaluation: None,
+            },
+        )
         .await
         .unwrap();
     assert_eq!(books.number("select total_changes()").await, rows + 1);

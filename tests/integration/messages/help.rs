@@ -851,7 +851,8 @@ fn help_of_forget() {
       -q, --quiet                Say nothing on stderr but warnings and errors
 
     It cannot be undone. The owner's name, e-mail and IP addresses are replaced by `erased` in the
-    inventory and in the whole history; id, type and role stay, and so do the names of keys. The
+    inventory and in the whole history, also as of who made, changed or deleted a key (`actor_id`);
+    id, type and role stay, and so do the names of keys. The
     person stays forgotten: later syncs record none of it. It is a link of the chain, which still
     holds. The file is written anew, which takes as much free space as it is large. Backups, copies
     and what was printed or exported before are not touched.

@@ -6,7 +6,7 @@ use std::process::Child;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use keydrift::sim::Handle;
+use keydrift::sim::{Handle, Matcher};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -111,14 +111,27 @@ pub struct Gate {
 impl Gate {
     /// Before the `n`th page from now is answered.
     pub fn before_list(organization: &Handle, n: u64) -> Self {
+        let (gate, stand) = Self::new();
+        organization.before_list(n, move |_| stand());
+        gate
+    }
+
+    /// Before such a request is answered.
+    pub fn before(organization: &Handle, when: Matcher) -> Self {
+        let (gate, stand) = Self::new();
+        organization.before(when, move |_| stand());
+        gate
+    }
+
+    fn new() -> (Self, impl FnOnce() + Send + 'static) {
         let (reach, reached) = mpsc::channel();
         let (open, opened) = mpsc::channel::<()>();
-        organization.before_list(n, move |_| {
+        let stand = move || {
             // A test that failed is gone from both ends.
             reach.send(()).ok();
             opened.recv_timeout(PATIENCE).ok();
-        });
-        Self { reached, open }
+        };
+        (Self { reached, open }, stand)
     }
 
     /// Waits until the sync is there.
