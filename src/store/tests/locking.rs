@@ -19,7 +19,13 @@ fn note(token: i64) -> RunNote {
 async fn reopen(books: Books) -> Books {
     let Books { writer, directory, runs, attributes } = books;
     drop(writer);
-    let writer = open_at(&directory.path().join("keydrift.db")).await.unwrap();
+    // The thread of the connection that was dropped may still be closing it.
+    let writer = loop {
+        match open_at(&directory.path().join("keydrift.db")).await {
+            Err(Error::Busy { .. }) => {}
+            opened => break opened.unwrap(),
+        }
+    };
     Books { writer, directory, runs, attributes }
 }
 
