@@ -172,7 +172,9 @@ pub(super) fn expect(before: &Shown, after: &Shown) -> Option<Expected> {
         let there = is.clone().filter(|(organization, run)| {
             act || inventory || *run == 0 || after.runs(organization).any(|its| its == *run)
         });
-        for (organization, run) in was.into_iter().chain(there.filter(|_| moved || act)) {
+        let places = was.into_iter().map(|place| (place, moved));
+        let places = places.chain(there.filter(|_| moved || act).map(|place| (place, false)));
+        for ((organization, run), lost) in places {
             differs = true;
             let run = if inventory { after.runs(&organization).max().unwrap_or(run) } else { run };
             // Without a link, or with an act too much, it may be the next that does not fit.
@@ -180,6 +182,10 @@ pub(super) fn expect(before: &Shown, after: &Shown) -> Option<Expected> {
             let next = runs.filter(|next| *next > run).min().filter(|_| act || left);
             let later = is.as_ref().map_or(run, |is| is.1).max(next.unwrap_or(run));
             let mut span = (run, if act || left { later } else { run });
+            if act && lost && next.is_none() {
+                // It was the end of the chain: what is wrong elsewhere tells, if anything does.
+                span.1 = i64::MAX;
+            }
             if key.0 == "chains" {
                 // No link is that of a chain that began under another name.
                 span.1 = after.runs(&organization).min().unwrap_or(0);
