@@ -96,6 +96,21 @@ fn log_and_show_say_who_did_it_from_where_and_when() {
     });
     sync(&world).succeeds();
     is_whole(&world);
+    // Asked for just these keys, once.
+    let mut requests = world.organization().requests();
+    requests.retain(|request| request.endpoint == Endpoint::AuditLogs);
+    let [request] = requests.as_slice() else { panic!("{requests:?}") };
+    let asked = |name: &str| {
+        let pairs = url::form_urlencoded::parse(request.query.as_bytes());
+        let mut values: Vec<String> =
+            pairs.filter(|(key, _)| key == name).map(|(_, value)| value.into_owned()).collect();
+        values.sort();
+        values
+    };
+    let mut ids = [gone.clone(), renamed.clone()];
+    ids.sort();
+    assert_eq!(asked("resource_ids[]"), ids);
+    assert_eq!(asked("event_types[]"), ["api_key.deleted", "api_key.updated"]);
     let acted_at =
         sql::value(&world.database(), "select acted_at from audit_history where event = 'removed'");
     let acted_at = acted_at.as_str().unwrap();
