@@ -23,7 +23,7 @@ const NO_EVIDENCE: [(&str, &[&str], &str); 10] = [
     ),
     ("actors", &["organization"], "as that of an owner; runs say whose attributions are"),
     ("fields", &["organization", "field", "sent"], "what the next run compares with"),
-    ("project_fields", &["organization", "field", "sent"], "what the next run compares with"),
+    ("project_fields", &["field", "sent"], "what the next run compares with"),
     (
         "projects",
         &["organization", "project_id", "name", "was_listed", "appeared", "last_listed_run"],
