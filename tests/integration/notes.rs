@@ -44,7 +44,9 @@ fn a_note_is_shown_beside_its_event_in_every_format() {
     // Others have none.
     let baseline = json_rows(&world, &["log", "--event", "baseline", "--limit", "1"]);
     assert_eq!(baseline[0]["notes"], json!([]));
-    world.keydrift(&["verify"]).succeeds();
+    let verified = world.keydrift(&["verify"]).succeeds();
+    assert!(verified.stdout.contains("default: 2 notes in it\n"), "{verified}");
+    assert!(!verified.stdout.contains("erased"), "{verified}");
 }
 
 #[test]
