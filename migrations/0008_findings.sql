@@ -20,8 +20,6 @@ create table finding_log (
 
 -- Those of now, which every run asks for. One of a kind: a second one would be news.
 create unique index finding_log_open on finding_log (organization, ifnull(key, 0), rule) where closed_run is null;
--- Those of one key.
-create index finding_log_by_key on finding_log (key);
 
 -- A finding is closed once. Nothing else of it ever changes.
 create trigger finding_log_no_update before update on finding_log

@@ -9,7 +9,7 @@ use crate::checkpoint;
 use crate::cli::Verify;
 use crate::clock::Timestamp;
 use crate::config::Settings;
-use crate::output::{Cell, Column, Format, Kind};
+use crate::output::{self, Cell, Column, Format, Kind};
 use crate::store::{Error, Reader};
 
 const COLUMNS: [Column; 19] = [
@@ -184,6 +184,10 @@ fn explain(verdict: &Verdict) -> Vec<String> {
             "{name}: what was before the chain is pruned in part, so that its digest cannot be checked any more"
         ));
     }
+    let notes = verdict.acts.iter().filter(|act| act.kind == "noted").count();
+    if notes > 0 {
+        lines.push(format!("{name}: {} in it", output::count(notes as u64, "note")));
+    }
     let pruned = verdict.acts.iter().filter(|act| act.kind == "pruned").count();
     let newest = verdict.acts.iter().rposition(|act| act.kind == "pruned");
     for (place, act) in verdict.acts.iter().enumerate() {
@@ -205,7 +209,8 @@ fn tell(act: &ActRecord) -> Option<String> {
     let detail = act.detail();
     let text = |member: &str| detail[member].as_str().unwrap_or_default().to_owned();
     Some(match kind.as_str() {
-        "adopted" => return None,
+        // Notes stand beside what they are of: here they are counted.
+        "adopted" | "noted" => return None,
         "accepted" => format!(
             "at {acted_at} `{actor}` accepted that it departs from an earlier checkpoint: {}",
             text("reason")
@@ -221,7 +226,10 @@ fn tell(act: &ActRecord) -> Option<String> {
         "renamed" => {
             format!("at {acted_at} `{actor}` renamed `{}` to `{}`", text("from"), text("to"))
         }
-        _ => format!("at {acted_at} `{actor}` erased what was known of `{}`", text("owner_id")),
+        "forgotten" => {
+            format!("at {acted_at} `{actor}` erased what was known of `{}`", text("owner_id"))
+        }
+        other => format!("at {acted_at} `{actor}` did something to it: {other}"),
     })
 }
 

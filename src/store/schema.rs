@@ -31,7 +31,10 @@ impl Reader {
         let found = load(&mut self.connection).await.map_err(failed)?;
         let expected = make().await.map_err(failed)?;
         let mut drift = SchemaDrift::default();
-        for ((kind, name), sql) in &expected {
+        // A table that is gone took its indexes with it, and is what there is to say.
+        let (indexes, others): (Vec<_>, Vec<_>) =
+            expected.iter().partition(|((kind, _), _)| kind == "index");
+        for ((kind, name), sql) in others.into_iter().chain(indexes) {
             let now = found.get(&(kind.clone(), name.clone()));
             match now {
                 Some(now) if now == sql => {}

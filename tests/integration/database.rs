@@ -483,7 +483,7 @@ fn a_damaged_database_is_said_to_be() {
         std::fs::write(world.database(), bytes).unwrap();
         // What a sync before has added is not what this is about.
         drop(std::fs::remove_file(world.path().join("keys.db.checkpoints")));
-        let commands: [&[&str]; 4] = [&["keys"], &["log"], &["runs"], &["sync"]];
+        let commands: [&[&str]; 5] = [&["keys"], &["log"], &["runs"], &["findings"], &["sync"]];
         let ran = commands.map(|args| world.keydrift(args).run());
         for ran in &ran {
             assert!(matches!(ran.code, Some(0 | 1)), "{ran}");
@@ -547,8 +547,20 @@ fn what_was_recorded_cannot_be_changed_by_accident() {
     world.sync();
 }
 
+/// Empty where nobody has done anything to a history.
+const OF_ACTS: [&str; 8] = [
+    "act_history",
+    "erased_values",
+    "keyframe_keys",
+    "keyframe_salts",
+    "note_history",
+    "notice_salts",
+    "attribution_history",
+    "attribution_salts",
+];
+
 /// Others rely on these names, in this order. More may come after them.
-const VIEWS: [(&str, &str); 16] = [
+const VIEWS: [(&str, &str); 20] = [
     (
         "current_keys",
         "organization scope key_id name redacted_value project_id project_name owner_type owner_id
@@ -573,6 +585,20 @@ const VIEWS: [(&str, &str); 16] = [
          removed used changed unconfirmed skipped pages requests retries notice error digest missing deferred_until",
     ),
     ("key_drift_daily", "day organization added removed used changed keys"),
+    (
+        "findings",
+        "organization key_id rule severity since detail opened_run_id opened_at key_name scope",
+    ),
+    (
+        "finding_history",
+        "finding_id organization key_id rule severity since detail opened_run_id opened_at
+         closed_run_id closed_at key_name scope",
+    ),
+    ("findings_daily", "day organization severity opened closed open"),
+    (
+        "note_history",
+        "note_id organization event_id key_id noted_at author text after_run_id",
+    ),
     ("chains", "organization origin database_id"),
     ("run_parts", "run_id organization part items digest"),
     ("act_history", "act_id organization origin after_run_id kind acted_at actor detail digest"),
@@ -624,20 +650,13 @@ fn the_views_have_the_promised_columns_with_times_as_text() {
         let columns: Vec<_> = columns.split_whitespace().collect();
         assert_eq!(found, columns, "{view}");
         let rows = sql::rows(&world.database(), &format!("select * from {view}"));
-        // Nobody has done anything to this history.
-        let done = [
-            "act_history",
-            "erased_values",
-            "keyframe_keys",
-            "keyframe_salts",
-            "notice_salts",
-            "attribution_history",
-            "attribution_salts",
-        ];
-        assert_eq!(rows.is_empty(), done.contains(&view), "{view}");
+        assert_eq!(rows.is_empty(), OF_ACTS.contains(&view), "{view}");
         for (column, value) in rows.iter().flatten() {
             let fits = match column.as_str() {
-                name if name.ends_with("_at") => value.is_null() || is_rfc3339(value),
+                name if name.ends_with("_at") || name == "since" => {
+                    value.is_null() || is_rfc3339(value)
+                }
+                "closed_run_id" => value.is_null() || value.is_i64(),
                 "day" => chrono::NaiveDate::parse_from_str(value.as_str().unwrap(), "%Y-%m-%d")
                     .is_ok_and(|day| day.to_string() == value.as_str().unwrap()),
                 "own_key" => value == 0 || value == 1,
@@ -646,7 +665,8 @@ fn the_views_have_the_promised_columns_with_times_as_text() {
                 }),
                 "event_id" | "run_id" | "keys_seen" | "baseline" | "restored" | "unconfirmed"
                 | "skipped" | "pages" | "requests" | "retries" | "added" | "removed" | "used"
-                | "changed" | "keys" | "items" | "notice_id" => value.is_i64(),
+                | "changed" | "keys" | "items" | "notice_id" | "finding_id" | "opened_run_id"
+                | "opened" | "closed" | "open" => value.is_i64(),
                 _ => value.is_null() || value.is_string(),
             };
             assert!(fits, "{view}.{column} is {value}");

@@ -40,11 +40,13 @@ fn a_note_is_shown_beside_its_event_in_every_format() {
     let csv = ["log", "--event", "removed", "--limit", "1", "--format", "csv"];
     let csv = world.keydrift(&csv).succeeds().stdout;
     assert!(csv.lines().next().unwrap().ends_with(",new_value,notes"), "{csv}");
-    assert!(csv.trim_end().ends_with("\"rotation,\nticket 1234; -- and =done\""), "{csv}");
+    assert!(csv.trim_end().ends_with(r#""rotation,\nticket 1234; -- and =done""#), "{csv}");
     // Others have none.
     let baseline = json_rows(&world, &["log", "--event", "baseline", "--limit", "1"]);
     assert_eq!(baseline[0]["notes"], json!([]));
-    world.keydrift(&["verify"]).succeeds();
+    let verified = world.keydrift(&["verify"]).succeeds();
+    assert!(verified.stdout.contains("default: 2 notes in it\n"), "{verified}");
+    assert!(!verified.stdout.contains("erased"), "{verified}");
 }
 
 #[test]
