@@ -32,6 +32,7 @@ mod listing;
 mod messages;
 mod organizations;
 mod pitfalls;
+mod projects;
 mod removals;
 mod retention;
 mod soak;
