@@ -49,11 +49,11 @@ pub enum SeenProjects {
 
 impl SeenProjects {
     /// Whether a key that is in no list which was read is not in one that was not either. Where nobody asks for
-    /// projects, or may not, the admin list alone has to do.
-    pub(super) fn are_told(&self) -> bool {
+    /// projects, or never could, the admin list alone has to do.
+    pub(super) fn are_told(&self, were_listed: bool) -> bool {
         match self {
             Self::NotAsked => true,
-            Self::Unlisted { is_forbidden, .. } => *is_forbidden,
+            Self::Unlisted { is_forbidden, .. } => *is_forbidden && !were_listed,
             Self::Listed(projects) => projects.iter().all(|(_, problem)| problem.is_none()),
         }
     }
@@ -79,9 +79,7 @@ impl KnownProjects {
     pub fn after(&self, seen: &SeenProjects, last_run: Option<i64>) -> Self {
         let mut after = self.clone();
         after.problem = match seen {
-            SeenProjects::Unlisted { problem, is_forbidden: true } => {
-                self.problem.clone().or_else(|| Some(problem.clone()))
-            }
+            SeenProjects::Unlisted { problem, is_forbidden: true } => Some(problem.clone()),
             // One that passes says nothing of what was said before.
             SeenProjects::Unlisted { .. } => self.problem.clone(),
             SeenProjects::NotAsked | SeenProjects::Listed(_) => None,
@@ -111,8 +109,8 @@ impl KnownProjects {
         match seen {
             SeenProjects::NotAsked => {}
             SeenProjects::Unlisted { problem, is_forbidden } => {
-                // What lasts is said once.
-                if !is_forbidden || self.problem.is_none() {
+                // What lasts is said once, and again when it is something else.
+                if !is_forbidden || self.problem.as_ref() != Some(problem) {
                     notices.push(format!(
                         "the projects could not be listed, nor their keys: {problem}"
                     ));

@@ -43,9 +43,9 @@ pub(super) fn migrations() -> Vec<Migration> {
         (4, "retention", include_str!("../../migrations/0004_retention.sql")),
         (5, "more kinds", include_str!("../../migrations/0005_more_kinds.sql")),
         (6, "projects", include_str!("../../migrations/0006_projects.sql")),
-        (8, "findings", include_str!("../../migrations/0008_findings.sql")),
-        (9, "notes", include_str!("../../migrations/0009_notes.sql")),
-        (10, "attributions", include_str!("../../migrations/0010_attributions.sql")),
+        (7, "findings", include_str!("../../migrations/0007_findings.sql")),
+        (8, "notes", include_str!("../../migrations/0008_notes.sql")),
+        (9, "attributions", include_str!("../../migrations/0009_attributions.sql")),
     ];
     let step = |(version, name, sql): (i64, &'static str, &'static str)| {
         let kind = MigrationType::Simple;

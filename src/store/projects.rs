@@ -78,6 +78,9 @@ pub(super) async fn write_fields(
     Ok(())
 }
 
+/// A row of `projects`, but for its organization.
+type Row = (String, Option<String>, bool, bool, Option<i64>);
+
 pub(super) async fn load_projects(
     connection: &mut SqliteConnection,
     organization: i64,
@@ -88,7 +91,6 @@ pub(super) async fn load_projects(
     .bind(organization)
     .fetch_one(&mut *connection)
     .await?;
-    type Row = (String, Option<String>, bool, bool, Option<i64>);
     let rows: Vec<Row> = sqlx::query_as(
         "select project_id, name, was_listed, appeared, last_listed_run from projects
          where organization = ?1",

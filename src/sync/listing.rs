@@ -35,9 +35,7 @@ pub(super) async fn list(
         Some(Err(deferred @ openai::Error::Deferred { .. })) => return Err(deferred),
         Some(Err(error)) => {
             tracing::warn!(http.request_id = error.request_id(), "{error}");
-            // The credential was good for the admin keys.
-            let is_unauthorized = matches!(error, openai::Error::Unauthorized { .. });
-            let is_forbidden = is_unauthorized || error.is_missing_permission();
+            let is_forbidden = is_refusal(&error);
             SeenProjects::Unlisted { problem: in_short(&error), is_forbidden }
         }
     };
@@ -82,6 +80,7 @@ async fn list_of_projects(
     ledger: &mut Ledger,
 ) -> Result<SeenProjects, openai::Error> {
     let mut problems: HashMap<Arc<str>, String> = HashMap::new();
+    let mut refused = 0;
     let mut deferred = None;
     let mut on_project = |project: &Project, listing: Result<ProjectListing, openai::Error>| {
         let problem = match listing {
@@ -96,6 +95,7 @@ async fn list_of_projects(
             Err(error) => {
                 tracing::warn!(http.request_id = error.request_id(), "{error}");
                 let problem = in_short(&error);
+                refused += usize::from(is_refusal(&error));
                 if matches!(error, openai::Error::Deferred { .. }) {
                     deferred.get_or_insert(error);
                 }
@@ -110,11 +110,21 @@ async fn list_of_projects(
     if let Some(deferred) = deferred {
         return Err(deferred);
     }
+    // What is refused of every project is not a matter of the projects: it is said once.
+    if refused > 0 && refused == projects.len() {
+        let problem = problems.into_values().min().unwrap_or_default();
+        return Ok(SeenProjects::Unlisted { problem, is_forbidden: true });
+    }
     let seen = projects.into_iter().map(|project| {
         let problem = problems.remove(&project.id);
         (project, problem)
     });
     Ok(SeenProjects::Listed(seen.collect()))
+}
+
+/// Whether the credential, which has just opened the admin list, may not read this one.
+fn is_refusal(error: &openai::Error) -> bool {
+    error.is_missing_permission() || matches!(error, openai::Error::Unauthorized { .. })
 }
 
 /// Why a list was not to be had, without what differs from one time to the next.

@@ -446,7 +446,7 @@ fn what_root_makes_in_the_directory_of_another_user_is_that_users() {
 fn a_damaged_database_is_said_to_be() {
     const PAGE: usize = 4096;
     // Many keys, so that few pages are of tables that are empty.
-    let world = World::new(1_200);
+    let world = World::new(1_500);
     world.sync();
     world.organization().with(|organization| {
         let ids: Vec<String> = organization.ids().map(str::to_owned).collect();

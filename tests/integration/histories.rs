@@ -2,25 +2,18 @@
 //! the history tell what happened, and never that a living key is gone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use keydrift::clock::{Clock, SystemClock};
-use keydrift::config::{self, Environment, Inputs, Settings};
-use keydrift::run::{Status, Trigger};
+use keydrift::run::Status;
 use keydrift::sim::{
     BadItem, Churn, EdgeIds, ErrorBody, Fault, Handle, Matcher, MutationKind, Organization,
     VanishedCursor,
 };
-use keydrift::stop::Stop;
-use keydrift::store::{SharedWriter, Writer};
-use keydrift::sync::{self, Report};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, RngSeed, TestRunner};
 use serde_json::{Map, Value, json};
 
-use crate::support::{World, oracle, sql};
+use crate::support::{Here, World, oracle, sql};
 
 /// What happens to the organization.
 #[derive(Debug, Clone)]
@@ -154,10 +147,7 @@ type Keys = BTreeMap<String, Map<String, Value>>;
 /// One organization, its database, and what its history must be.
 struct Life {
     world: World,
-    settings: Settings,
-    runtime: tokio::runtime::Runtime,
-    /// Opened once, as a daemon would.
-    writer: Option<SharedWriter>,
+    here: Here,
     own: Option<String>,
     headers: bool,
     by_binary: bool,
@@ -181,22 +171,9 @@ impl Life {
         }
         let own = organization.own_key(organization.credential()).map(str::to_owned);
         let world = World::in_memory(organization);
-        let environment = Environment::from_iter([
-            ("OPENAI_ADMIN_KEY", world.organization().credential()),
-            ("OPENAI_BASE_URL", world.server.base_url()),
-            ("KEYDRIFT__API__MAX_ATTEMPTS", "1".to_owned()),
-        ]);
-        let database = world.database();
-        let settings = config::load(&Inputs {
-            config_path: None,
-            database: Some(&database),
-            environment: &environment,
-        });
         Self {
+            here: Here::of(&world),
             world,
-            settings: settings.expect("settings"),
-            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
-            writer: None,
             own,
             headers: history.headers,
             by_binary,
@@ -223,38 +200,8 @@ impl Life {
             assert_eq!(ran.code, Some(i32::from(status != Status::Ok)), "{ran}");
             return (status, ran.stderr);
         }
-        let report = self.sync_here();
+        let report = self.here.sync();
         (report.status, report.error.map(|error| error.in_one_line()).unwrap_or_default())
-    }
-
-    /// One sync in this process, which is a lot faster.
-    fn sync_here(&mut self) -> Report {
-        let path: PathBuf = self.world.database();
-        let [organization] = self.settings.organizations.as_slice() else { panic!("one") };
-        let credential = self.settings.credential_source(&organization.name).expect("a source");
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let request = sync::Request {
-            organization,
-            credential: &|| credential.read(),
-            api: &self.settings.api,
-            removal: self.settings.removal,
-            rules: &self.settings.findings,
-            trigger: Trigger::Manual,
-            accept: false,
-            ticks: sync::Ticks::default(),
-            progress: &|_| {},
-            stop: &Stop::never(),
-        };
-        self.runtime.block_on(async {
-            let writer = match &mut self.writer {
-                Some(writer) => writer,
-                none => {
-                    let writer = Writer::open(&path, Duration::ZERO, |_| {}).await.expect("one");
-                    none.insert(writer.into())
-                }
-            };
-            sync::run(writer, &clock, &request).await.expect("a report")
-        })
     }
 
     fn truth(&self) -> Keys {

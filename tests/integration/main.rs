@@ -35,6 +35,7 @@ mod messages;
 mod notes;
 mod organizations;
 mod pitfalls;
+mod projects;
 mod removals;
 mod renames;
 mod retention;

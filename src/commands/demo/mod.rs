@@ -19,14 +19,10 @@ use crate::clock::{Clock as _, ManualClock, Timestamp};
 use crate::config::{self, Environment, Inputs, Settings};
 use crate::inventory::EventKind;
 use crate::output::Format;
-use crate::sim::{ANY_PORT, Handle, Organization, Server};
+use crate::sim::{ANY_PORT, Handle, MutationKind, Server};
 use crate::stop::Stop;
 use crate::store::{EventFilter, EventRow, Reader};
 
-/// How many keys the simulated organization begins with.
-const KEYS: usize = 12;
-/// The same organization every time.
-const SEED: u64 = 2026;
 /// How often something happens in an organization that is kept up.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
@@ -65,8 +61,7 @@ fn new_database_path(context: &Context) -> anyhow::Result<PathBuf> {
 }
 
 fn start(addr: Option<SocketAddr>, begin: Timestamp) -> anyhow::Result<Server> {
-    let mut organization = Organization::generate(SEED, KEYS);
-    organization.set_now(begin.unix());
+    let organization = story::organization(begin);
     let wanted = addr.unwrap_or(ANY_PORT);
     if !wanted.ip().is_loopback() {
         return Err(Misuse::Other {
@@ -219,7 +214,8 @@ async fn keep_up(
         .printer
         .line("Something happens there every few seconds. Ctrl-C ends it; the database stays.")?;
     context.printer.flush()?;
-    let mut chance = fastrand::Rng::with_seed(SEED);
+    let mut chance = fastrand::Rng::with_seed(story::SEED);
+    let kinds = [MutationKind::USUAL, MutationKind::PROJECT_MEMBERSHIP].concat();
     loop {
         tokio::select! {
             _ = stop.requested() => return Ok(()),
@@ -228,7 +224,7 @@ async fn keep_up(
         let now = context.clock.now().unix();
         organization.with(|organization| {
             organization.set_now(now);
-            organization.mutate(&mut chance);
+            organization.mutate_among(&mut chance, &kinds);
         });
     }
 }

@@ -12,6 +12,14 @@ use crate::stop::Stop;
 use crate::store::SharedWriter;
 use crate::sync::{self, Report, Request, Ticks};
 
+/// How many admin keys the simulated organization begins with.
+const KEYS: usize = 12;
+/// Its projects, with so many keys each. The last one is archived.
+const PROJECTS: [&str; 3] = ["checkout", "search", "hackathon"];
+const KEYS_EACH: usize = 2;
+/// The same organization every time.
+pub(super) const SEED: u64 = 2026;
+
 const DAY: Duration = Duration::from_hours(24);
 /// From the first sync to the last one.
 pub(super) const LENGTH: Duration = Duration::from_hours(24 * 14);
@@ -53,6 +61,32 @@ pub(super) struct Story {
     pub(super) hero: String,
 }
 
+/// The organization as the story finds it.
+pub(super) fn organization(begin: Timestamp) -> Organization {
+    let organization = Organization::generate(SEED, KEYS);
+    let mut organization = organization.with_projects_of(PROJECTS.len(), KEYS_EACH..=KEYS_EACH);
+    organization.set_now(begin.saturating_sub(DAY * 60).unix());
+    let projects: Vec<String> = organization.project_ids().map(str::to_owned).collect();
+    for (id, name) in projects.iter().zip(PROJECTS) {
+        organization.rename_project(id, name);
+        organization.unarchive_project(id);
+        for key in project_keys(&organization, id) {
+            organization.label_rightly(&key);
+            organization.set_owner_access(&key, true);
+        }
+    }
+    if let Some(last) = projects.last() {
+        organization.archive_project(last);
+    }
+    organization.set_now(begin.unix());
+    organization
+}
+
+fn project_keys(organization: &Organization, project: &str) -> Vec<String> {
+    let keys = organization.project_keys(project);
+    keys.iter().filter_map(|key| key["id"].as_str().map(str::to_owned)).collect()
+}
+
 impl Day {
     pub(super) fn time(&self, begin: Timestamp) -> Timestamp {
         begin.saturating_add(DAY * self.number)
@@ -80,6 +114,9 @@ pub(super) fn tell(organization: &Handle) -> Story {
     });
     let id = |place: usize| ids.get(place).cloned().unwrap_or_default();
     let (hero, deleted) = (id(4), id(9));
+    let projects: Vec<String> =
+        organization.with(|organization| organization.project_ids().map(str::to_owned).collect());
+    let project = |place: usize| projects.get(place).cloned().unwrap_or_default();
     let day = |number, tells, happens| Day { number, tells, happens };
     let mut days = vec![
         day(0, "the first sync: every key is recorded as found, none as new", then(|_| {})),
@@ -97,7 +134,11 @@ pub(super) fn tell(organization: &Handle) -> Story {
         ),
         day(5, "the API is down all day", Box::new(go_down)),
         day(6, "the API is back, and the quick test is used", then(use_newest)),
-        day(7, "a key is deleted", remove(deleted.clone())),
+        day(
+            7,
+            "a key is deleted, and the project \u{201c}checkout\u{201d} gets a new one",
+            delete_and_deploy(deleted.clone(), project(0)),
+        ),
         day(8, "the list lacks two living keys: each is looked up, and kept", Box::new(forget_two)),
         day(9, "the API sends a new field for every key: a notice, no drift", then(send_new_field)),
     ];
@@ -110,7 +151,11 @@ pub(super) fn tell(organization: &Handle) -> Story {
         ),
         day(12, "the list is whole again, and the renamed key is used", touch(vec![hero.clone()])),
         day(13, "the deleted key is back, the quick test is deleted", restore_and_tidy(deleted)),
-        day(14, "two keys are used", touch(vec![hero.clone(), id(6)])),
+        day(
+            14,
+            "a key is used, and who owns two keys in \u{201c}search\u{201d} loses the access to it",
+            use_and_lose_access(hero.clone(), project(1)),
+        ),
     ]);
     Story { days, hero }
 }
@@ -136,9 +181,22 @@ fn rename_and_hand_over(renamed: String, handed_over: String) -> Happening {
     })
 }
 
-fn remove(id: String) -> Happening {
+fn delete_and_deploy(deleted: String, project: String) -> Happening {
     then(move |organization| {
-        organization.remove(&id);
+        organization.remove(&deleted);
+        if let Some(id) = organization.add_project_key(&project) {
+            organization.label_rightly(&id);
+            organization.rename(&id, "checkout, deployment");
+        }
+    })
+}
+
+fn use_and_lose_access(used: String, project: String) -> Happening {
+    then(move |organization| {
+        organization.touch(&used);
+        if let Some(key) = project_keys(organization, &project).first() {
+            organization.set_owner_access(key, false);
+        }
     })
 }
 

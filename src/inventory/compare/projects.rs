@@ -153,7 +153,8 @@ impl Comparison<'_> {
                 }
                 // What only the admin list ever told of it is not news where that does not list it.
                 None => {
-                    sighting.keep(before, |field| !self.snapshot.project_fields.contains_key(field))
+                    sighting
+                        .keep(before, |field| !self.snapshot.project_fields.contains_key(field));
                 }
             }
             self.snapshot.overlook(&mut sighting.key);
@@ -174,16 +175,13 @@ impl Comparison<'_> {
         }
         let differing = self.take_back(&id);
         let Some(before) = self.snapshot.keys.get(&id) else { return };
-        let admin = match differing {
-            Some((admin, _)) => {
-                sighting.merge(&admin);
-                admin.key
-            }
+        let admin = if let Some((admin, _)) = differing {
+            sighting.merge(&admin);
+            admin.key
+        } else {
             // As it was, or not listed there: all that is new is what the project tells.
-            None => {
-                sighting.keep(before, |_| true);
-                before.clone()
-            }
+            sighting.keep(before, |_| true);
+            before.clone()
         };
         self.snapshot.overlook(&mut sighting.key);
         if sighting.key != *before {
@@ -218,7 +216,8 @@ impl Comparison<'_> {
     pub(super) fn is_expected(&self, key: &Key) -> bool {
         let Some(project) = self.snapshot.projects.project_of(key) else {
             // It may be in a list that was not to be had.
-            return key.scope == Scope::Admin || self.projects.seen.are_told();
+            let were_listed = self.snapshot.projects.were_listed;
+            return key.scope == Scope::Admin || self.projects.seen.are_told(were_listed);
         };
         self.projects.read.contains(project)
     }

@@ -258,7 +258,7 @@ fn a_project_that_is_listed_again_says_since_when_it_was_not() {
 }
 
 #[test]
-fn what_may_not_be_listed_is_said_once() {
+fn what_may_not_be_listed_is_said_once_and_again_when_it_is_something_else() {
     let refused = SeenProjects::Unlisted { problem: "no".to_owned(), is_forbidden: true };
     let failed = SeenProjects::Unlisted { problem: "503".to_owned(), is_forbidden: false };
     let kept = BTreeMap::new();
@@ -269,6 +269,11 @@ fn what_may_not_be_listed_is_said_once() {
     assert_eq!(known.notices(&failed, &kept).len(), 1);
     let known = known.after(&failed, Some(1));
     assert_eq!(known.notices(&refused, &kept), Vec::<String>::new());
+    let other = SeenProjects::Unlisted { problem: "never".to_owned(), is_forbidden: true };
+    assert_eq!(known.notices(&other, &kept).len(), 1);
+    let known = known.after(&other, Some(1));
+    assert_eq!(known.notices(&other, &kept), Vec::<String>::new());
+    assert_eq!(known.notices(&refused, &kept).len(), 1);
     let listed = SeenProjects::Listed(Vec::new());
     assert_eq!(known.notices(&listed, &kept), ["the projects can be listed again"]);
     assert_eq!(known.after(&listed, Some(2)).notices(&refused, &kept).len(), 1);

@@ -117,6 +117,7 @@ fn help_of_keys() {
           --scope <SCOPE>        Only admin keys, or only projects' keys [possible values: admin,
                                  project]
           --owner <OWNER>        Only keys of the owner with this id or name
+          --project <PROJECT>    Only keys of the project with this id or name
           --organization <NAME>  Only this organization
           --format <FORMAT>      How to print: for people, or for programs [default: table] [possible
                                  values: table, json, ndjson, csv]

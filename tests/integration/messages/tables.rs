@@ -209,7 +209,7 @@ fn table_of_runs() {
     2    schedule  2026-10-02T08:00:00Z  ok         5      1         0        0     1        1        0
     3    schedule  2026-10-03T08:00:00Z  ok         4      0         0        1     0        0        0
     4    schedule  2026-10-04T08:00:00Z  failed     0      0         0        0     0        0        0
-         the keys could not be listed: page 1 of the admin keys failed with status 503 (request req_00000000000000000000000000000007): The server had an error while processing your request
+         the keys could not be listed: page 1 of the admin keys failed with status 503 (request req_0000000000000000000000000000000a): The server had an error while processing your request
     5    schedule  2026-10-05T08:00:00Z  held       3      0         0        0     0        0        1
          held: nothing was changed: 1 of 4 keys is missing and could not be confirmed gone; 0 would pass (`removal.guard_keys`, `removal.guard_percent`)
     6    schedule  2026-10-06T08:00:00Z  ok         5      0         1        0     0        2        0
@@ -237,7 +237,7 @@ fn table_of_a_first_sync_and_of_a_second() {
     let history = History::small();
     let world = &history.world;
     insta::assert_snapshot!(without_times(&table(world, &["sync"])), @"
-    default: 4 keys, 0 added, 0 removed, 0 used, 0 changed in TIME (1 request)
+    default: 4 keys, 0 added, 0 removed, 0 used, 0 changed in TIME (2 requests)
     --- stderr
     default: first listing: 4 keys recorded as found (baseline), not as drift
     ");
@@ -252,7 +252,7 @@ fn table_of_a_first_sync_and_of_a_second() {
     TIME                  changed  key_main     payments        name: Main Admin Key → payments
     TIME                  used     key_deploy   ci deploy       never → 2026-09-21T14:13:20Z
     TIME                  removed  key_billing  billing export  sk-proj-****Bill of ci
-    default: 3 keys, 0 added, 1 removed, 1 used, 1 changed in TIME (4 requests)
+    default: 3 keys, 0 added, 1 removed, 1 used, 1 changed in TIME (5 requests)
     --- stderr
     warning: default: the API now sends `tier`
     ");

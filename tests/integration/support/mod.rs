@@ -2,6 +2,7 @@
 
 pub mod binary;
 pub mod drills;
+pub mod here;
 pub mod history;
 pub mod oracle;
 pub mod running;
@@ -12,6 +13,7 @@ pub mod world;
 pub mod wreck;
 
 pub use binary::{Keydrift, Ran};
+pub use here::Here;
 pub use history::History;
 pub use running::Running;
 pub use started::{Gate, Started, until};

@@ -46,7 +46,7 @@ pub fn check_inventory(database: &Path, organization: &str, items: &[Map<String,
 }
 
 /// The columns that the API's item must lead to.
-fn expected_key(item: &Map<String, Value>) -> (String, Map<String, Value>) {
+pub fn expected_key(item: &Map<String, Value>) -> (String, Map<String, Value>) {
     let mut paths = BTreeMap::new();
     flatten("", &Value::Object(item.clone()), &mut paths);
     let id = paths.remove("id").and_then(|id| id.as_str().map(str::to_owned)).expect("an id");
@@ -70,7 +70,7 @@ fn expected_key(item: &Map<String, Value>) -> (String, Map<String, Value>) {
     (id, key)
 }
 
-fn rfc3339(seconds: i64) -> Option<String> {
+pub fn rfc3339(seconds: i64) -> Option<String> {
     let time = chrono::DateTime::from_timestamp(seconds, 0)?;
     Some(time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
 }
