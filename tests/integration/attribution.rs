@@ -137,7 +137,7 @@ fn log_and_show_say_who_did_it_from_where_and_when() {
     let header = csv.stdout.lines().next().unwrap();
     assert!(
         header.ends_with(
-            "new_value,actor_type,actor_id,actor_email,actor_key_id,actor_ip_address,acted_at,actor_scopes"
+            "new_value,actor_type,actor_id,actor_email,actor_key_id,actor_ip_address,acted_at,actor_scopes,notes"
         ),
         "{header}"
     );

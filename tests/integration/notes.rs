@@ -39,7 +39,7 @@ fn a_note_is_shown_beside_its_event_in_every_format() {
     assert_eq!(notes[0]["text"], "rotation,\nticket 1234");
     let csv = ["log", "--event", "removed", "--limit", "1", "--format", "csv"];
     let csv = world.keydrift(&csv).succeeds().stdout;
-    assert!(csv.lines().next().unwrap().ends_with(",new_value,notes"), "{csv}");
+    assert!(csv.lines().next().unwrap().ends_with(",actor_scopes,notes"), "{csv}");
     assert!(csv.trim_end().ends_with(r#""rotation,\nticket 1234; -- and =done""#), "{csv}");
     // Others have none.
     let baseline = json_rows(&world, &["log", "--event", "baseline", "--limit", "1"]);

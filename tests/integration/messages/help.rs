@@ -24,6 +24,8 @@ fn help_of_keydrift() {
       keys          List the keys: the inventory, or what it was at another time
       log           List what changed: the audit history
       show          Tell one key's whole story
+      findings      List the keys that break a rule: stale, expiring, without an owner
+      note          Say something of an event or a key, for good: a ticket, a reason
       diff          List what differs between two times
       runs          List the runs: when keydrift looked, and what came of it
       status        Tell whether all is well: exit code 3 if not
