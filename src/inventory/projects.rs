@@ -79,12 +79,15 @@ impl KnownProjects {
     pub fn after(&self, seen: &SeenProjects, last_run: Option<i64>) -> Self {
         let mut after = self.clone();
         after.problem = match seen {
-            SeenProjects::Unlisted { problem, is_forbidden: true } => Some(problem.clone()),
+            SeenProjects::Unlisted { problem, is_forbidden: true } => {
+                let known = self.problem.clone().filter(|known| is_alike(known, problem));
+                known.or_else(|| Some(problem.clone()))
+            }
             // One that passes says nothing of what was said before.
             SeenProjects::Unlisted { .. } => self.problem.clone(),
             SeenProjects::NotAsked | SeenProjects::Listed(_) => None,
         };
-        for known in after.by_id.values_mut().filter(|known| known.was_listed) {
+        for known in after.by_id.values_mut().filter(|known| known.was_listed || known.appeared) {
             known.last_listed_run = known.last_listed_run.or(last_run);
         }
         let SeenProjects::Listed(projects) = seen else { return after };
@@ -96,6 +99,9 @@ impl KnownProjects {
             if problem.is_none() {
                 known.was_listed = true;
                 known.last_listed_run = None;
+            } else if appears {
+                // Whatever it holds may have come at any time since.
+                known.last_listed_run = last_run;
             }
         }
         after.were_listed = true;
@@ -110,7 +116,8 @@ impl KnownProjects {
             SeenProjects::NotAsked => {}
             SeenProjects::Unlisted { problem, is_forbidden } => {
                 // What lasts is said once, and again when it is something else.
-                if !is_forbidden || self.problem.as_ref() != Some(problem) {
+                let is_known = self.problem.as_ref().is_some_and(|known| is_alike(known, problem));
+                if !is_forbidden || !is_known {
                     notices.push(format!(
                         "the projects could not be listed, nor their keys: {problem}"
                     ));
@@ -133,12 +140,12 @@ impl KnownProjects {
         let listed = projects.iter().filter(|(_, problem)| problem.is_none());
         let returned = listed.filter_map(|(project, _)| {
             let since = self.by_id.get(&project.id)?.last_listed_run?;
-            Some(format!("`{}` (last in run {since})", project.id))
+            Some(format!("`{}` (not listed since run {since})", project.id))
         });
         let returned: Vec<String> = returned.collect();
         if !returned.is_empty() {
             notices.push(format!(
-                "keys are listed again, of which what differs may have happened at any time since, of project {}",
+                "what differs may have happened at any time since then, in project {}",
                 named(&returned)
             ));
         }
@@ -157,10 +164,12 @@ impl KnownProjects {
                     |known: &KnownProject| known.was_listed && known.last_listed_run.is_none();
                 let is_news = self.by_id.values().any(is_new);
                 if total > 0 && is_news {
-                    let keys = super::keys(total);
-                    notices.push(format!(
-                        "{keys} of projects, which were not listed, stay as they were"
-                    ));
+                    notices.push(match total {
+                        1 => "1 key of a project, which was not listed, stays as it was".to_owned(),
+                        many => format!(
+                            "{many} keys of projects, which were not listed, stay as they were"
+                        ),
+                    });
                 }
                 return;
             }
@@ -172,20 +181,37 @@ impl KnownProjects {
         let is_listed = |id: &Arc<str>| unlisted.iter().any(|(project, _)| project.id == *id);
         let lost = kept.keys().filter(|id| !is_listed(id));
         let lost = lost.map(|id| format!("`{id}` (no longer in the list of projects)"));
-        let of_archived = unlisted
+        let of_emptied = unlisted
             .iter()
             .filter(|(project, problem)| problem.is_none() && kept.contains_key(&project.id));
-        let of_archived = of_archived
-            .map(|(project, _)| format!("`{}` (archived, and its list lacks them)", project.id));
-        let projects: Vec<String> = failed.chain(lost).chain(of_archived).collect();
+        let of_emptied = of_emptied.map(|(project, _)| match project.is_archived() {
+            true => format!("`{}` (archived, and its list is empty)", project.id),
+            false => format!("`{}` (its list is empty: the next run looks them up)", project.id),
+        });
+        let projects: Vec<String> = failed.chain(lost).chain(of_emptied).collect();
         if !projects.is_empty() {
-            let keys = super::keys(total);
-            notices.push(format!(
-                "{keys} stay as they were, which were not listed, of project {}",
-                named(&projects)
-            ));
+            let projects = named(&projects);
+            notices.push(match total {
+                0 => format!("keys were not listed of project {projects}"),
+                1 => format!("1 key, which was not listed, stays as it was, of project {projects}"),
+                many => {
+                    format!("{many} keys, which were not listed, stay as they were, of project {projects}")
+                }
+            });
         }
     }
+}
+
+/// Whether two refusals are the same but for what is of one answer alone, such as the id of a request.
+fn is_alike(one: &str, other: &str) -> bool {
+    let is_lasting = |word: &&str| {
+        let digits = word.chars().filter(char::is_ascii_digit).count();
+        digits == 0 || (digits < 4 && !word.contains(|c: char| c.is_ascii_alphabetic()))
+    };
+    let lasting = |text: &str| -> Vec<String> {
+        text.split_whitespace().filter(is_lasting).map(str::to_owned).collect()
+    };
+    lasting(one) == lasting(other)
 }
 
 fn named(projects: &[String]) -> String {

@@ -116,7 +116,9 @@ impl<'a> Telling<'a> {
                     && before != sighting.key.shown(Column::RedactedValue)
             };
             let of_source = differing.iter().filter(|differing| differing.source == source);
-            let all = listed >= 2 && of_source.filter(differs).count() == listed;
+            // What is told for the first time was not in another format before.
+            let is_new = of_source.clone().any(|differing| differing.admin.is_some());
+            let all = listed >= 2 && !is_new && of_source.filter(differs).count() == listed;
             if all && !fields.stopped.contains(&field) {
                 fields.redacted_format = Some(notice(NoticeKind::RedactedFormat, field));
             }

@@ -23,6 +23,10 @@ pub(super) struct ProjectSide {
     pub(super) seen: SeenProjects,
     /// Projects whose lists were read and would hold what there is.
     read: HashSet<Arc<str>>,
+    /// Those of them whose lists are empty.
+    emptied: HashSet<Arc<str>>,
+    /// Whether keys of unknown projects stay as they were where the admin list does not hold them.
+    keeps_unknown: bool,
     /// Rows of the admin list that are keys of projects, as far as the snapshot knows.
     pub(super) mislabelled: HashMap<KeyId, Sighting>,
     /// The keys that projects' lists showed.
@@ -88,7 +92,15 @@ impl Comparison<'_> {
                 .iter()
                 .filter(|(project, problem)| problem.is_none() && holds_what_there_is(project));
             self.projects.read = read.map(|(project, _)| Arc::clone(&project.id)).collect();
+            let is_empty = |project: &&Arc<str>| self.listed_in(project).is_empty();
+            self.projects.emptied = self.projects.read.iter().filter(is_empty).cloned().collect();
         }
+        let were_listed = self.snapshot.projects.were_listed;
+        self.projects.keeps_unknown = match &seen {
+            SeenProjects::Listed(_) => !seen.are_told(were_listed),
+            // The admin list alone tells of them: at least one like them must be in it, to vouch at its endpoint.
+            _ => !seen.are_told(were_listed) || self.some_listed(Scope::Project, 1).is_empty(),
+        };
         self.projects.seen = seen;
     }
 
@@ -107,8 +119,7 @@ impl Comparison<'_> {
         if of_no_project > 0 {
             let keys = crate::inventory::keys(of_no_project);
             notices.push(format!(
-                "{keys} of unknown projects, which the admin list no longer holds, stay as they were until all \
-                 projects are listed"
+                "{keys} of unknown projects, no longer in the admin list, kept until all projects are listed"
             ));
         }
         if self.projects.in_several > 0 {
@@ -216,10 +227,12 @@ impl Comparison<'_> {
     pub(super) fn is_expected(&self, key: &Key) -> bool {
         let Some(project) = self.snapshot.projects.project_of(key) else {
             // It may be in a list that was not to be had.
-            let were_listed = self.snapshot.projects.were_listed;
-            return key.scope == Scope::Admin || self.projects.seen.are_told(were_listed);
+            return key.scope == Scope::Admin || !self.projects.keeps_unknown;
         };
+        // That all keys of a project are gone at once has to be seen twice: no key of it is left to vouch.
         self.projects.read.contains(project)
+            && (!self.projects.emptied.contains(project)
+                || self.snapshot.unconfirmed.contains(&key.id))
     }
 
     /// The project that a key of the snapshot is asked for at; `None` for the admin keys' endpoint.

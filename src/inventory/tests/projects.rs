@@ -215,13 +215,13 @@ fn a_list_that_was_not_to_be_had_leaves_its_keys_as_they_were() {
     for (lists, why) in [
         (lists.clone().failing("a"), "forbidden"),
         (disappeared, "no longer in the list of projects"),
-        (emptied, "archived, and its list lacks them"),
+        (emptied, "archived, and its list is empty"),
     ] {
         let comparison = observe(&known, &lists);
         assert_eq!((comparison.missing(), comparison.common_keys()), (vec![], (1, 1)));
         let notices = comparison.project_notices();
         let notice =
-            format!("2 keys stay as they were, which were not listed, of project `a` ({why})");
+            format!("2 keys, which were not listed, stay as they were, of project `a` ({why})");
         assert_eq!(notices, [notice]);
         let (later, changes) = step(&known, &lists, &["k1", "k2"].map(|_| "k9"));
         assert_eq!((told_by(&changes).0.len(), changes.removed.len()), (0, 0));
@@ -249,8 +249,7 @@ fn a_project_that_is_listed_again_says_since_when_it_was_not() {
     assert_eq!(
         notices,
         [
-            "keys are listed again, of which what differs may have happened at any time since, of project \
-          `a` (last in run 1)"
+            "what differs may have happened at any time since then, in project `a` (not listed since run 1)"
         ]
     );
     let (known, _) = step(&known, &lists, &[]);
@@ -388,7 +387,10 @@ proptest! {
                         None if !failing[place] => {
                             // Of a key that no project told of, another project may know.
                             let elsewhere = !told(before) && failing.contains(&true);
-                            prop_assert!(now.is_none() || elsewhere);
+                            // That no key of a project is left has to be seen twice.
+                            let emptied = !truth.keys().any(|key_id| key_id.starts_with(name));
+                            let is_first = !known.unconfirmed.contains(&id(&key_id));
+                            prop_assert!(now.is_none() || elsewhere || (emptied && is_first));
                         }
                         _ => {}
                     }
@@ -396,11 +398,66 @@ proptest! {
             }
             // The same again is no news.
             let again = observe(&after, &lists);
-            prop_assert_eq!(again.missing(), Vec::<KeyId>::new());
+            let emptied = |id: &KeyId| !truth.keys().any(|key| key[..1] == id.as_str()[..1]);
+            prop_assert!(again.missing().iter().all(emptied));
             let again = again.finish(&HashSet::new(), &HashSet::new());
             prop_assert_eq!(told_by(&again), (vec![], vec![]));
             prop_assert!(again.appeared.is_empty());
             known = after;
         }
     }
+}
+
+#[test]
+fn that_no_key_of_a_project_is_left_has_to_be_seen_twice() {
+    let lists = Lists::of(world([("k0", admin())]), [(project("a"), world([("k1", user("1"))]))]);
+    let (known, _) = step(&Snapshot::default(), &lists, &[]);
+    let empty = Lists::of(world([("k0", admin())]), [(project("a"), World::new())]);
+    let comparison = observe(&known, &empty);
+    assert_eq!(comparison.missing(), Vec::<KeyId>::new());
+    assert_eq!(
+        comparison.project_notices(),
+        [
+            "1 key, which was not listed, stays as it was, of project `a` (its list is empty: the next run looks \
+          them up)"
+        ]
+    );
+    let (known, _) = step(&known, &empty, &[]);
+    assert_eq!(observe(&known, &empty).missing(), [id("k1")]);
+    let (known, _) = step(&known, &lists, &[]);
+    assert_eq!(observe(&known, &empty).missing(), Vec::<KeyId>::new());
+}
+
+#[test]
+fn a_key_of_an_unknown_project_is_not_missed_unless_another_can_vouch() {
+    let rows = world([("k0", admin()), ("k1", mislabelled("1")), ("k2", mislabelled("2"))]);
+    let known = first_of(&rows);
+    let missing = |rows: World, seen: SeenProjects| {
+        let mut comparison = Comparison::new(copy(&known), |_: &str| false);
+        rows.iter().for_each(|(key_id, item)| comparison.observe(sighting(key_id, item)));
+        comparison.conclude_projects(seen);
+        comparison.missing()
+    };
+    let refused = || SeenProjects::Unlisted { problem: "no".to_owned(), is_forbidden: true };
+    let (one, none) =
+        (|| world([("k0", admin()), ("k2", mislabelled("2"))]), || world([("k0", admin())]));
+    for seen in [refused(), SeenProjects::NotAsked] {
+        assert_eq!(missing(one(), seen.clone()), [id("k1")]);
+        assert_eq!(missing(none(), seen), Vec::<KeyId>::new());
+    }
+    // In no list of any project either.
+    assert_eq!(missing(none(), SeenProjects::Listed(Vec::new())), [id("k1"), id("k2")]);
+}
+
+#[test]
+fn a_refusal_that_differs_in_its_number_alone_is_the_same() {
+    let refused = |problem: &str| SeenProjects::Unlisted {
+        problem: format!("refused with status {problem}"),
+        is_forbidden: true,
+    };
+    let known = KnownProjects::default().after(&refused("403: no access, request req_8f3a1"), None);
+    let said = |problem: &str| known.notices(&refused(problem), &BTreeMap::new()).len();
+    assert_eq!(said("403: no access, request req_77b2c"), 0);
+    assert_eq!(said("401: no access, request req_77b2c"), 1);
+    assert_eq!(said("403: no entry, request req_77b2c"), 1);
 }

@@ -110,7 +110,7 @@ fn fail(nth: usize, fault: &Fault) {
         Endpoint::ProjectKeys => {
             assert_eq!(report.status, Status::Ok);
             let project = hit.project_id.expect("a project");
-            assert!(notice.contains("keys stay as they were, which were not listed"), "{notice}");
+            assert!(notice.contains(", which were not listed, stay as they were"), "{notice}");
             assert!(notice.contains(&format!("`{project}`")), "{notice}");
             drill.check(&BTreeSet::from([project]), false);
         }

@@ -152,6 +152,10 @@ impl Books {
             if is_told && is_shy {
                 return vec![before()];
             }
+            // That no key of a project is left has to be seen twice.
+            if is_told && is_empty {
+                return vec![None, before()];
+            }
             return match is_told || are_all() {
                 true if lists.look_ups_failed => vec![None, before()],
                 true => vec![None],

@@ -109,6 +109,8 @@ fn a_key_that_the_admin_list_drops_is_not_gone_where_its_project_cannot_be_read(
     assert!(is_there());
     world.organization().with(|organization| assert!(organization.remove(&key)));
     sync(&world);
+    assert!(is_there(), "the last one of its project: that has to be seen twice");
+    sync(&world);
     assert!(!is_there());
 }
 
