@@ -23,7 +23,7 @@ const NO_EVIDENCE: [(&str, &[&str], &str); 10] = [
     ),
     ("actors", &["organization"], "as that of an owner; runs say whose attributions are"),
     ("fields", &["organization", "field", "sent"], "what the next run compares with"),
-    ("project_fields", &["field", "sent"], "what the next run compares with"),
+    ("project_fields", &["organization", "field", "sent"], "what the next run compares with"),
     (
         "projects",
         &["organization", "project_id", "name", "was_listed", "appeared", "last_listed_run"],
@@ -423,6 +423,10 @@ fn every_damage_is_found_at_its_run_by_both_verifiers() {
         .collect();
     let whole_rows = |place: &&(String, String)| !place.1.starts_with('(');
     let hidden: BTreeSet<_> = tried.difference(&shown).filter(whole_rows).cloned().collect();
+    // A row that is moved where its like is already is refused by SQLite itself.
+    let refused = listed.difference(&tried).all(|(_, column)| column == "organization");
+    assert!(refused, "{:?} were not tried", listed.difference(&tried));
+    let listed: BTreeSet<_> = listed.intersection(&tried).cloned().collect();
     assert_eq!(hidden, listed, "columns that are no evidence");
     assert!(tried.len() > 100, "{tried:?}");
 }
