@@ -172,7 +172,7 @@ def read(rows, chains, pack, before, last):  # all histories from the first run 
     said = collections.Counter(row["act_id"] for row in rows("erased_values"))
     def secrets(place, number, of): return salts[place, number, of.split("\0")[0]], erased[place, number, of]
     for row in rows("erased_values"):
-        erased[row["place"], row["id"], row["side"] or row["key_id"] or ""][row["field"]] = row["seal"]
+        erased[row["place"], row["id"], (row["side"] or "") + (row["key_id"] or "")][row["field"]] = row["seal"]
         gone[row["place"], row["id"]].add(acts.get(row["act_id"], {"organization": None})["organization"])
     for r in rows("run_parts"): parts[r["run_id"]][r["part"]] = [r["part"], r["items"], bytes.fromhex(r["digest"])]
     salts.update({("event", r["event_id"], of): r[f"{of}_salt"] for r in rows("audit_salts") for of in ("old", "new")})

@@ -10,7 +10,7 @@ use super::attribution::{AttributionRecord, Explained};
 use super::link::{Digest, Part, PartDigest};
 use super::record::{
     ActRecord, Erased, ErasedValue, EventRecord, InventoryRecord, NoticeChange, NoticeRecord,
-    RunRecord,
+    RunRecord, put_erased,
 };
 use super::seal::{Salt, Seal};
 use crate::inventory::{Key, Scope};
@@ -184,7 +184,7 @@ impl ErasedLine {
         let Self { act_id, place, id, key_id, side, field, seal } = self;
         let seal = Seal(digest(&seal)?.0);
         let value = ErasedValue { act_id, key_id, side, field, seal };
-        erased.entry((place, id)).or_default().push(value);
+        put_erased(erased, (place, id), value);
         Ok(())
     }
 }

@@ -39,7 +39,7 @@ pub use link::{Act, ActKind, Digest, Link, Part, PartDigest, PartHasher, RunHead
 pub use note::{KeyFault, Signature, SigningKey, VerifyingKey};
 pub use record::{
     ActRecord, Erased, ErasedValue, EventRecord, InventoryRecord, NoticeChange, NoticeRecord,
-    RunRecord, VersionRecord,
+    RunRecord, VersionRecord, put_erased,
 };
 pub use seal::{ERASED, Salt, Seal, Sealer, is_personal};
 pub use verify::{Gap, Inventories, Overdue, Problem, Start, StartOfChain, Verdict, Verifier};

@@ -242,6 +242,25 @@ pub struct ErasedValue {
     pub seal: Seal,
 }
 
+impl ErasedValue {
+    /// Whether it says where it was as its place wants it: by the side of an event, by the key in a notice or a
+    /// keyframe, and by neither in an attribution.
+    fn fits(&self, place: &str) -> bool {
+        match (place, self.side.as_deref(), &self.key_id) {
+            ("event", Some("old" | "new"), None)
+            | ("notice" | "keyframe", None, Some(_))
+            | ("attribution", None, None) => true,
+            (_, _, _) => false,
+        }
+    }
+}
+
+/// Keeps a value where it was. Of one that does not say it as its place wants it, nobody takes the seal.
+pub fn put_erased(erased: &mut Erased, (place, id): (String, i64), value: ErasedValue) {
+    let place = if value.fits(&place) { place } else { String::new() };
+    erased.entry((place, id)).or_default().push(value);
+}
+
 /// A key as a run found it, for whoever asks for the past.
 #[derive(Debug, Clone)]
 pub struct VersionRecord {

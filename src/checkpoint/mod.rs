@@ -9,6 +9,7 @@
 //! file. Whoever writes next mends both.
 
 mod accept;
+mod all;
 mod compare;
 mod file;
 mod given_up;
@@ -32,6 +33,7 @@ use given_up::GivenUp;
 use journal::{load_names, tell_journal};
 
 pub use accept::accept;
+pub use all::{Comparison, compare_all};
 pub use compare::Departure;
 pub use key::{KeyError, generate, load as load_key};
 pub use proof::{Proof, Source, Tally};

@@ -9,9 +9,9 @@ use crate::clock::Timestamp;
 use crate::config::{OrganizationSettings, Settings};
 use crate::output::{Cell, Column, Format, Kind};
 use crate::schedule::Schedule;
-use crate::store::{Error, Health, Reader};
+use crate::store::{Error, Health, Reader, runs_in_hand};
 
-const COLUMNS: [Column; 11] = [
+const COLUMNS: [Column; 12] = [
     Column::new("organization", "ORGANIZATION", Kind::Id),
     Column::hidden("healthy", Kind::Word),
     Column::new("status", "STATUS", Kind::Word),
@@ -23,6 +23,7 @@ const COLUMNS: [Column; 11] = [
     Column::new("keys", "KEYS", Kind::Number),
     Column::hidden("problem", Kind::Text),
     Column::hidden("watched", Kind::Word),
+    Column::hidden("running_since", Kind::Time),
 ];
 
 /// A clock may be so far behind another one.
@@ -37,6 +38,8 @@ pub(super) struct Finding {
     pub(super) problem: Option<String>,
     /// What to do about checkpoints.
     hint: Option<String>,
+    /// When the run began that is under way.
+    running_since: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +77,7 @@ pub(super) async fn run(context: &mut Context, arguments: &Status) -> anyhow::Re
     let settings = context.settings()?;
     let now = context.clock.now();
     let wanted = arguments.organization.name.as_deref();
-    let findings = match find(&settings, wanted, now).await {
+    let mut findings = match find(&settings, wanted, now).await {
         Err(error) => match told_by(&error) {
             Some((verdict, problem)) => {
                 let hint = error.downcast_ref().and_then(checkpoint::Error::hint);
@@ -84,10 +87,11 @@ pub(super) async fn run(context: &mut Context, arguments: &Status) -> anyhow::Re
         },
         Ok(findings) => findings,
     };
+    note_running(&mut findings, &settings);
     let healthy = findings.iter().all(|finding| finding.verdict.is_healthy());
     let format: Format = arguments.format.format;
     let mut listing = context.printer.listing(format, &COLUMNS, "no organization")?;
-    let problems: Vec<String> = findings.iter().filter_map(advice).flatten().collect();
+    let problems: Vec<String> = findings.iter().flat_map(advice).collect();
     findings.into_iter().try_for_each(|finding| listing.row(&cells(finding)))?;
     listing.finish()?;
     if format == Format::Table {
@@ -133,6 +137,7 @@ fn judge_all(
         next_run_at: None,
         problem: Some(problem.to_owned()),
         hint: hint.map(str::to_owned),
+        running_since: None,
     };
     let wanted = names.filter(|name| wanted.is_none_or(|wanted| wanted == name));
     Ok(wanted.map(finding).collect())
@@ -176,6 +181,7 @@ async fn find(
             next_run_at: None,
             problem: None,
             hint: None,
+            running_since: None,
         });
     }
     reader.close().await?;
@@ -224,6 +230,7 @@ pub(super) fn judge(
         health,
         problem,
         hint: broken.and_then(|(_, hint)| hint.clone()),
+        running_since: None,
     }
 }
 
@@ -254,10 +261,25 @@ async fn note_renamed(finding: &mut Finding, reader: &mut Reader) -> Result<(), 
     Ok(())
 }
 
-/// What is wrong, and what to do about it.
-fn advice(finding: &Finding) -> Option<[String; 2]> {
-    let problem = finding.problem.as_ref()?;
-    Some([format!("{}: {problem}", finding.organization), format!("  {}", advise(finding))])
+/// The runs that are under way, as who holds the run lock notes them.
+fn note_running(findings: &mut [Finding], settings: &Settings) {
+    for run in runs_in_hand(&settings.database.path) {
+        let of = findings.iter_mut().find(|finding| finding.organization == run.organization);
+        if let Some(finding) = of {
+            finding.running_since = Timestamp::from_unix(run.started_at);
+        }
+    }
+}
+
+/// What is wrong, and what to do about it; and what is under way.
+fn advice(finding: &Finding) -> Vec<String> {
+    let name = &finding.organization;
+    let mut lines = Vec::new();
+    if let Some(problem) = &finding.problem {
+        lines.extend([format!("{name}: {problem}"), format!("  {}", advise(finding))]);
+    }
+    lines.extend(finding.running_since.map(|at| format!("{name}: a run is under way since {at}")));
+    lines
 }
 
 /// What to do about what is wrong.
@@ -274,6 +296,9 @@ pub(super) fn advise(finding: &Finding) -> String {
         Verdict::Ok | Verdict::NeverSynced if finding.hint.is_some() => {
             finding.hint.clone().unwrap_or_default()
         }
+        Verdict::NeverSynced | Verdict::Late if finding.running_since.is_some() => {
+            "wait for the run that is under way: `api.run_deadline` ends one that hangs".to_owned()
+        }
         Verdict::NeverSynced | Verdict::Late => {
             "see that `keydrift run` is running; `keydrift sync` tries at once".to_owned()
         }
@@ -282,7 +307,8 @@ pub(super) fn advise(finding: &Finding) -> String {
 }
 
 fn cells(finding: Finding) -> Vec<Cell> {
-    let Finding { organization, verdict, health, next_run_at, problem, hint: _ } = finding;
+    let Finding { organization, verdict, health, next_run_at, problem, hint: _, running_since } =
+        finding;
     let time = |time: Option<Timestamp>| Cell::from(time.map(|time| time.to_string()));
     let last = health.last_run;
     let (at, status, trigger) = match last {
@@ -302,5 +328,6 @@ fn cells(finding: Finding) -> Vec<Cell> {
         keys.into(),
         problem.into(),
         Cell::Bool(verdict != Verdict::NotWatched),
+        time(running_since),
     ]
 }

@@ -321,7 +321,7 @@ async fn may_not_is_told_from_did_not_work_this_time() {
             "page 1 of the audit log was refused with status 403 (request req_1): Audit logging is not enabled",
             Some(
                 "the audit log is there only where an owner has turned audit logging on, for an admin key \
-                  with read-only permission (`api.management.read`)",
+                  with read-only permission (`api.audit_logs.read`)",
             ),
         ),
         (

@@ -63,8 +63,9 @@ fn lack(subject: &Subject, scopes: &[String]) -> String {
 fn refused(subject: &Subject) -> String {
     let cause = match what_needs_it(subject) {
         Some(what) => format!(
-            "{what} needs an admin key with read-only permission (`api.management.read`), and this \
-             credential is none, or it was revoked"
+            "{what} needs an admin key with read-only permission (`{}`), and this credential is none, \
+             or it was revoked",
+            scope(subject)
         ),
         None => {
             "the credential is not an admin key of the organization, or it was revoked".to_owned()
@@ -77,20 +78,29 @@ fn refused(subject: &Subject) -> String {
 
 fn forbidden(subject: &Subject) -> String {
     match subject {
-        Subject::AuditLog(_) => {
+        Subject::AuditLog(_) => format!(
             "the audit log is there only where an owner has turned audit logging on, for an admin key \
-             with read-only permission (`api.management.read`)"
-                .to_owned()
-        }
+             with read-only permission (`{}`)",
+            scope(subject)
+        ),
         _ => match what_needs_it(subject) {
             Some(what) => format!(
-                "{what} needs an admin key with read-only permission (`api.management.read`), made by \
-                 an owner of the organization"
+                "{what} needs an admin key with read-only permission (`{}`), made by an owner of the \
+                 organization",
+                scope(subject)
             ),
             None => "the credential may not list admin keys: use an admin key with read-only \
                      permission, made by an owner of the organization"
                 .to_owned(),
         },
+    }
+}
+
+/// The scope that the API names when a credential lacks it.
+const fn scope(subject: &Subject) -> &'static str {
+    match subject {
+        Subject::AuditLog(_) => "api.audit_logs.read",
+        _ => "api.management.read",
     }
 }
 

@@ -9,7 +9,7 @@ use sqlx::SqliteConnection;
 use super::rows::row;
 use crate::audit::{
     ActRecord, Digest, Erased, ErasedValue, EventRecord, NoticeChange, NoticeRecord, Part,
-    PartDigest, RunRecord, Salt, Seal,
+    PartDigest, RunRecord, Salt, Seal, put_erased,
 };
 
 /// A row that is not what it must be.
@@ -319,7 +319,7 @@ pub(super) async fn load_erased(connection: &mut SqliteConnection) -> Result<Era
     let mut erased = Erased::new();
     for (act_id, place, id, key_id, side, field, seal) in rows {
         let value = ErasedValue { act_id, key_id, side, field, seal: Seal(parse_digest(&seal).0) };
-        erased.entry((place, id)).or_default().push(value);
+        put_erased(&mut erased, (place, id), value);
     }
     Ok(erased)
 }

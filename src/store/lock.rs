@@ -320,6 +320,28 @@ impl RunLock {
     }
 }
 
+/// The runs that another process has in hand for the database at `database`, as far as that can be known. The
+/// lock is tried only where the note names some and its process is there, so that nobody is kept from it.
+#[must_use]
+pub fn runs_in_hand(database: &Path) -> Vec<RunNote> {
+    let mut options = OpenOptions::new();
+    // Without waiting for who writes to a pipe.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    options.read(true).custom_flags(flags.bits().cast_signed());
+    let Ok(file) = options.open(RunLock::path_for(database)) else { return Vec::new() };
+    if !is_ours(&file).unwrap_or(false) {
+        return Vec::new();
+    }
+    let Ok(Some(note)) = read_note(&file) else { return Vec::new() };
+    let is_there = Path::new("/proc").join(note.pid.to_string()).exists();
+    // A note outlives a process that was killed; the lock does not.
+    let is_held = || matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+    if note.in_hand().next().is_none() || !is_there || !is_held() {
+        return Vec::new();
+    }
+    note.in_hand().cloned().collect()
+}
+
 /// Where a file is, or will be once it is created: up to `links` links are followed, also to nowhere yet.
 fn real_path(path: &Path, links: u8) -> PathBuf {
     if let Ok(real) = path.canonicalize() {

@@ -60,7 +60,7 @@ pub use forget::Forgetting;
 pub use health::{Health, HealthRun};
 pub use horizon::Horizon;
 pub use links::{AcceptedLink, ChainLink, Links};
-pub use lock::{Owed, RunLock, RunNote};
+pub use lock::{Owed, RunLock, RunNote, runs_in_hand};
 pub use notes::{NoteRow, Noted, note_texts};
 pub(crate) use open::leave_to_owner;
 pub use pack::Period;

@@ -123,7 +123,10 @@ pub(super) async fn connect(path: &Path) -> Result<SqliteConnection, Error> {
     options.connect().await.map_err(|source| Error::from_sqlx(path, source))
 }
 
-/// Opens the database for reading. Nothing is created, changed or brought up to date.
+/// Opens the database for reading. Nothing in it is created, changed or brought up to date.
+///
+/// Where nobody else has it open, `SQLite` makes an empty `-wal` and `-shm` beside it, and who may only read never
+/// takes them away. To open the file as immutable would avoid that, and miss what a writer has in its log.
 pub(super) async fn for_reading(path: &Path) -> Result<SqliteConnection, Error> {
     inspect(path)?;
     if !path.exists() {

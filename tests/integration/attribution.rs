@@ -317,6 +317,45 @@ fn told_to_stop_it_records_what_it_has_seen_and_does_not_wait_for_the_log() {
     is_whole(&world);
 }
 
+/// `keydrift verify` and the script agree on where an erased value may be said to have been.
+#[test]
+fn an_erased_value_that_was_elsewhere_is_told_by_both_verifiers() {
+    let (world, [gone, _]) = watched();
+    let both = |code| {
+        world.keydrift(&["verify"]).exits(code);
+        script_says(&world.database(), code);
+    };
+    remove(&world, &gone);
+    sync(&world).succeeds();
+    world.keydrift(&["forget", "user-ana"]).succeeds();
+    both(0);
+    let owner = "select w.id from keys k join key_versions v on v.version = k.version join owners w on w.owner = v.owner
+                 where w.id is not null and w.name is not null and w.name <> 'erased' limit 1";
+    let owner = sql::value(&world.database(), owner);
+    world.keydrift(&["forget", owner.as_str().unwrap()]).succeeds();
+    both(0);
+    sql::rows(&world.database(), "drop trigger erased_no_update");
+    let places = sql::rows(&world.database(), "select distinct place from erased order by 1");
+    assert_eq!(places.len(), 2, "{places:?}");
+    for place in ["attribution", "event"] {
+        for edit in ["key_id = 'zz'", "side = iif(side is null, 'old', null)"] {
+            let mine =
+                format!("where rowid = (select min(rowid) from erased where place = '{place}')");
+            let before =
+                sql::rows(&world.database(), &format!("select key_id, side from erased {mine}"));
+            sql::rows(&world.database(), &format!("update erased set {edit} {mine}"));
+            both(3);
+            let side =
+                before[0]["side"].as_str().map_or("null".to_owned(), |side| format!("'{side}'"));
+            sql::rows(
+                &world.database(),
+                &format!("update erased set key_id = null, side = {side} {mine}"),
+            );
+            both(0);
+        }
+    }
+}
+
 #[test]
 fn who_acted_is_forgotten_for_good_and_packs_and_verifiers_are_content() {
     let (world, [gone, other]) = watched();

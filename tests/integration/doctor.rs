@@ -311,6 +311,73 @@ fn a_database_that_departs_from_its_checkpoints_is_told_of() {
 }
 
 #[test]
+fn every_checkpoint_in_the_file_is_compared() {
+    for run_id in [1, 2] {
+        let world = World::new(12);
+        world.keydrift(&["sync"]).succeeds();
+        world.keydrift(&["sync"]).succeeds();
+        let answer = doctor(&world);
+        assert!(
+            answer.detail("checkpoint").starts_with("the history agrees with 2 checkpoints in ")
+        );
+        let mut edited = sql::Session::open(&world.database());
+        edited.run("drop trigger runs_no_update");
+        edited.run(&format!("update runs set digest = zeroblob(32) where run_id = {run_id}"));
+        edited.close();
+        let answer = doctor(&world);
+        assert_eq!((answer.code, answer.result("checkpoint")), (3, "failed"), "{run_id}");
+        let told = answer.detail("checkpoint");
+        assert!(told.contains(&format!("run {run_id}")), "{told}");
+        assert!(!text(answer.row("checkpoint"), "mend").is_empty());
+    }
+}
+
+#[test]
+fn a_checkpoint_file_that_does_not_tell_of_the_history_is_no_agreement() {
+    let world = World::new(12);
+    world.keydrift(&["sync"]).succeeds();
+    world.keydrift(&["sync"]).succeeds();
+    let file = world.path().join("keys.db.checkpoints");
+    let whole = bytes(&file).unwrap();
+    let cut = &whole[..whole.len() - 30];
+    for (content, told) in [
+        (&b"garbage\n\n"[..], "has no checkpoint of `default`"),
+        (&b""[..], "has no checkpoint of `default`"),
+        (cut, "1 checkpoint in it compared, and agree"),
+    ] {
+        std::fs::write(&file, content).unwrap();
+        let answer = doctor(&world);
+        assert_eq!((answer.code, answer.result("checkpoint")), (0, "warning"), "{told}");
+        assert!(answer.detail("checkpoint").contains(told), "{}", answer.detail("checkpoint"));
+        assert!(!text(answer.row("checkpoint"), "mend").is_empty());
+    }
+    std::fs::remove_file(&file).unwrap();
+    let answer = doctor(&world);
+    assert_eq!((answer.code, answer.result("checkpoint")), (0, "warning"));
+    assert!(answer.detail("checkpoint").contains("is missing, though the history"));
+    std::fs::write(&file, &whole).unwrap();
+    assert_eq!(doctor(&world).result("checkpoint"), "ok");
+}
+
+#[test]
+fn each_failure_says_how_to_mend_it_and_none_claims_what_was_not_checked() {
+    let world = World::new(12);
+    world.keydrift(&["sync"]).succeeds();
+    let answer = doctor(&world);
+    assert!(answer.detail("database").ends_with("`keydrift verify` proves the history"));
+    let mut edited = sql::Session::open(&world.database());
+    edited.run("pragma foreign_keys = off");
+    edited.run("drop table audit");
+    edited.close();
+    world.organization().fault(Matcher::list(), Fault::status_with(200, ErrorBody::Html));
+    let answer = doctor(&world);
+    assert_eq!((answer.code, answer.result("database")), (3, "failed"));
+    for row in answer.rows.iter().filter(|row| row["result"] == "failed") {
+        assert!(!text(row, "mend").is_empty(), "{row}");
+    }
+}
+
+#[test]
 fn a_checkpoint_that_cannot_be_made_is_told_of() {
     let world = world();
     let unsigned = world.keydrift(&[]).env("KEYDRIFT__CHECKPOINT__KEY_FILE", "/nowhere/key");

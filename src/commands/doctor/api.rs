@@ -19,6 +19,8 @@ const DEADLINE: Duration = Duration::from_mins(1);
 /// So many projects are tried for one whose keys are listed.
 const PROJECTS_TRIED: u32 = 3;
 const TRY_LATER: &str = "try again later: the API has a bad time";
+const NO_API: &str = "check the base URL: what answers there does not answer as the API does; if it is the API \
+                      itself, look for a newer keydrift";
 /// A clock that is off by more is told of, and by more than the second fails.
 const SKEW_TOLD: u64 = 30;
 const SKEW_MAX: u64 = 300;
@@ -161,7 +163,7 @@ async fn project_keys(target: &Target<'_>, session: &Session) -> Row {
             (Some(_), Some(error)) if wanted => {
                 return Row::warning(Check::ProjectKeys, format!("not of each project: {error}"))
                     .costing("the keys of such a project stay as they were last seen")
-                    .mend(error.hint().unwrap_or_else(|| TRY_LATER.to_owned()));
+                    .mend(advise(&error));
             }
             (_, Some(error)) => Err(error),
             (None, None) => Ok("there are no projects".to_owned()),
@@ -216,10 +218,7 @@ fn optional(
         Err(error) => {
             let outcome = if needed { Outcome::Failed } else { Outcome::Warning };
             let row = Row::new(check, outcome, error.to_string());
-            let row = with_hint(row, error.hint());
-            let or = format!("or set `{setting} = false`");
-            let mend = row.mend.clone().map_or_else(|| or.clone(), |mend| format!("{mend}; {or}"));
-            row.mend(mend)
+            row.mend(format!("{}; or set `{setting} = false`", advise(&error)))
         }
     };
     row.needed(wanted && needed)
@@ -272,8 +271,17 @@ fn clock_skew(ahead: Option<i64>) -> Row {
 }
 
 fn failed(check: Check, error: &openai::Error) -> Row {
-    let hint = error.hint().or_else(|| error.is_retryable().then(|| TRY_LATER.to_owned()));
-    with_hint(Row::failed(check, error.to_string()), hint)
+    Row::failed(check, error.to_string()).mend(advise(error))
+}
+
+/// What to do about what the API said, or did not say.
+fn advise(error: &Error) -> String {
+    match error {
+        // The time was this command's, and not that of a run.
+        Error::DeadlineExceeded { source, .. } => source.as_deref().and_then(Error::hint),
+        error => error.hint(),
+    }
+    .unwrap_or_else(|| if error.is_retryable() { TRY_LATER } else { NO_API }.to_owned())
 }
 
 fn with_hint(row: Row, hint: Option<String>) -> Row {
@@ -301,6 +309,14 @@ mod tests {
         assert!(clock_skew(Some(120)).detail.contains("2 min 0 s behind the API's"));
         assert!(clock_skew(Some(-120)).detail.contains("2 min 0 s ahead of the API's"));
         assert!(!clock_skew(Some(i64::MIN)).is_fatal(), "a wrong clock stops no run");
+    }
+
+    #[test]
+    fn advice_is_a_sentence_whatever_failed() {
+        let page = |problem| Error::Setup { problem: String::from(problem) };
+        let row = optional(Check::AuditLogs, Err(page("x")), "audit_logs", true, true);
+        assert_eq!(row.mend.unwrap(), format!("{NO_API}; or set `audit_logs = false`"));
+        assert_eq!(failed(Check::AdminKeys, &page("x")).mend.unwrap(), NO_API);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
 
 use super::row::{Check, Outcome, Row};
-use crate::checkpoint;
+use crate::checkpoint::{self, Comparison, Look};
 use crate::clock::Timestamp;
 use crate::commands::open_reader;
 use crate::commands::status::{self, Verdict};
@@ -17,6 +17,8 @@ const MIB: u64 = 1 << 20;
 /// With less than the first, a run may not be recorded; less than the second is told of.
 const FREE_NEEDED: u64 = 32 * MIB;
 const FREE_TOLD: u64 = 256 * MIB;
+/// What to do about a database that is damaged.
+const KEEP: &str = "keep a copy of it as it is, then restore a backup; `keydrift verify` says more";
 /// What SQLite and the run lock keep beside the database.
 const BESIDE: [&str; 3] = ["-wal", "-shm", ".lock"];
 
@@ -34,17 +36,16 @@ pub(super) async fn examine_database(settings: &Settings) -> (Row, Option<Reader
 
 async fn look_at(path: &Path, reader: &mut Reader) -> Row {
     const CHECK: Check = Check::Database;
-    let keep = "keep a copy of it as it is, then restore a backup; `keydrift verify` says more";
     let found = match reader.glance().await {
         Ok(None) => reader.find_break().await,
         found => found,
     };
     match found {
-        Err(error) => return explain(Row::failed(CHECK, error.to_string()), error.hint()),
+        Err(error) => return unread(CHECK, error.to_string(), error.hint()),
         Ok(Some(what)) => {
             return Row::failed(CHECK, format!("`{}` is not sound: {what}", path.display()))
                 .costing("the history cannot be proven, and may not be read or written any more")
-                .mend(keep);
+                .mend(KEEP);
         }
         Ok(None) => {}
     }
@@ -56,7 +57,13 @@ async fn look_at(path: &Path, reader: &mut Reader) -> Row {
                 unwritable.display()
             ))
         }
-        None => Row::ok(CHECK, format!("`{}` is sound, and can be written", path.display())),
+        None => Row::ok(
+            CHECK,
+            format!(
+                "`{}` opens, SQLite finds no damage, and it can be written; `keydrift verify` proves the history",
+                path.display()
+            ),
+        ),
     }
 }
 
@@ -159,16 +166,22 @@ fn mebibytes(bytes: u64) -> String {
 pub(super) async fn examine_checkpoint(settings: &Settings, reader: Option<&mut Reader>) -> Row {
     const CHECK: Check = Check::Checkpoint;
     let file = &settings.checkpoint.path;
-    let look = match reader {
-        None => None,
-        Some(reader) => match checkpoint::look(settings, reader).await {
-            Ok(look) => Some(look),
-            Err(error) => return explain(Row::failed(CHECK, error.to_string()), error.hint()),
+    let (look, compared) = match reader {
+        None => (None, None),
+        Some(reader) => match look_at_checkpoints(settings, reader).await {
+            Ok((look, compared)) => (Some(look), Some(compared)),
+            Err(error) => return unread(CHECK, error.to_string(), error.hint()),
         },
     };
     if let Some(departure) = look.as_ref().and_then(|look| look.departure.as_ref()) {
         return explain(Row::failed(CHECK, departure.to_string()), departure.hint())
             .costing("nothing is recorded any more until somebody has looked")
+            .needed(true);
+    }
+    if let Some((name, what)) = compared.as_ref().and_then(|compared| compared.bad.as_ref()) {
+        return Row::failed(CHECK, format!("{name}: {what} (`{}`)", file.display()))
+            .costing("the history was rewritten, or the file was: one of them proves nothing from there on")
+            .mend("keep a copy of both; `keydrift verify` says how far the history is good")
             .needed(true);
     }
     if let Some(unusable) = look.as_ref().and_then(|look| look.unusable.as_ref()) {
@@ -182,26 +195,76 @@ pub(super) async fn examine_checkpoint(settings: &Settings, reader: Option<&mut 
     if let Some(row) = unusable_file(settings) {
         return row;
     }
-    let missing: usize = look.iter().flat_map(|look| look.missing.values()).sum();
-    if missing > 1 {
-        let links = count(u64::try_from(missing).unwrap_or(u64::MAX), "link");
-        return Row::warning(
-            CHECK,
-            format!("{links} of the history have no checkpoint in `{}`", file.display()),
-        )
-        .mend("the next run makes them; if not, the log says why");
-    }
     let signed =
         if key.is_some() { "signed" } else { "not signed: there is no `checkpoint.key_file`" };
-    match look {
-        Some(_) if file.exists() => {
-            Row::ok(CHECK, format!("the history agrees with `{}`; {signed}", file.display()))
-        }
-        _ => Row::ok(
+    let behind: usize = look.iter().flat_map(|look| look.missing.values()).sum();
+    match compared {
+        None => Row::ok(
             CHECK,
             format!("`{}` is not there yet: the first run makes it; {signed}", file.display()),
         ),
+        Some(compared) => judge_checkpoints(&compared, behind, file, signed),
     }
+}
+
+/// What is to be said of the checkpoints in a file that could be read, and of those that are not there.
+fn judge_checkpoints(compared: &Comparison, behind: usize, file: &Path, signed: &str) -> Row {
+    const CHECK: Check = Check::Checkpoint;
+    let path = file.display();
+    let number = count(compared.agree, "checkpoint");
+    if let Some(why) = &compared.unreadable {
+        return Row::failed(CHECK, format!("`{path}` cannot be read: {why}"))
+            .mend(format!("make `{path}` readable for this user"));
+    }
+    if !compared.without.is_empty() {
+        let names: Vec<String> = compared.without.iter().map(|name| format!("`{name}`")).collect();
+        let names = names.join(", ");
+        let what = if file.exists() {
+            format!("`{path}` has no checkpoint of {names}, whose history has links")
+        } else {
+            format!("`{path}` is missing, though the history of {names} has links")
+        };
+        return Row::warning(CHECK, format!("{what}: {number} compared")).mend(
+            "bring the file back from a copy, and hold the history against it with `keydrift verify`; the next run \
+             makes a checkpoint only of what is there then",
+        );
+    }
+    if compared.damaged > 0 {
+        let parts = count(compared.damaged, "part");
+        return Row::warning(
+            CHECK,
+            format!("{parts} of `{path}` cannot be read as a checkpoint; {number} in it compared, and agree"),
+        )
+        .mend("compare the file with a copy; `keydrift verify --journal` takes in those of the journal, too");
+    }
+    if behind > 1 {
+        let links = count(u64::try_from(behind).unwrap_or(u64::MAX), "link");
+        return Row::warning(
+            CHECK,
+            format!("{links} of the history have no checkpoint in `{path}`; {number} compared, and agree"),
+        )
+        .mend("the next run makes them; if not, the log says why");
+    }
+    if compared.agree == 0 {
+        return Row::ok(
+            CHECK,
+            format!("there is no history yet to compare with `{path}`; {signed}"),
+        );
+    }
+    let given_up = match compared.abandoned {
+        0 => String::new(),
+        abandoned => format!(" ({abandoned} were given up)"),
+    };
+    Row::ok(CHECK, format!("the history agrees with {number} in `{path}`{given_up}; {signed}"))
+}
+
+/// How the newest checkpoints, and how all of them are to the history.
+async fn look_at_checkpoints(
+    settings: &Settings,
+    reader: &mut Reader,
+) -> Result<(Look, Comparison), checkpoint::Error> {
+    let look = checkpoint::look(settings, reader).await?;
+    Ok((look, checkpoint::compare_all(settings, reader).await?))
 }
 
 fn unusable_file(settings: &Settings) -> Option<Row> {
@@ -233,7 +296,7 @@ pub(super) async fn examine_schedule(
     };
     let explained = |error: store::Error| {
         let hint = error.hint();
-        explain(Row::failed(Check::Schedule, error.to_string()), hint)
+        unread(Check::Schedule, error.to_string(), hint)
     };
     row.unwrap_or_else(explained).of(name)
 }
@@ -274,6 +337,11 @@ async fn judge_schedule(
     let problem = finding.problem.clone().unwrap_or_default();
     let mend = status::advise(&finding);
     Ok(Row::new(Check::Schedule, outcome, format!("{problem}; {due}")).mend(mend))
+}
+
+/// What could not be read from a database that is open.
+fn unread(check: Check, detail: String, hint: Option<String>) -> Row {
+    Row::failed(check, detail).mend(hint.unwrap_or_else(|| KEEP.to_owned()))
 }
 
 fn explain(row: Row, hint: Option<String>) -> Row {

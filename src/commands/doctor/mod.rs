@@ -1,7 +1,9 @@
 //! `keydrift doctor`: every capability tried, for each organization; what fails, what that costs, and how to
 //! mend it.
 //!
-//! It writes nothing: the database is opened to read, and the API gets a few GET requests for one item each.
+//! It records nothing: the database is opened to read, and the API gets a few GET requests for one item each.
+//! Where nobody else has the database open, `SQLite` leaves an empty `-wal` and `-shm` beside it: see
+//! [`crate::store`]. With a configuration that is not valid, nothing is tried.
 
 mod api;
 mod local;

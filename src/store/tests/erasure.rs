@@ -261,6 +261,13 @@ async fn damage_of_what_is_left_is_found() {
             "was edited",
         ),
         ("delete from erased where rowid = (select max(rowid) from erased)", 0, ""),
+        // Where it was, said in another way.
+        (
+            "update erased set key_id = 'zz' where rowid = (select max(e.rowid) from erased e
+              join audit a on a.event_id = e.id where e.place = 'event')",
+            0,
+            "was edited",
+        ),
         (
             "insert into erased select 1, 'event', 999, null, 'new', 'owner_name', zeroblob(32)",
             6,

@@ -6,7 +6,7 @@ use keydrift::run::Status;
 use keydrift::sim::{Fault, Matcher};
 
 use crate::support::history::History;
-use crate::support::started::until;
+use crate::support::started::{Gate, until};
 use crate::support::world::World;
 use crate::support::{oracle, sql};
 
@@ -21,6 +21,23 @@ fn status(world: &World, cron: &str) -> (i32, serde_json::Value) {
         .run();
     let rows = ran.json();
     (ran.code.unwrap(), rows[0].clone())
+}
+
+#[test]
+fn a_run_that_is_under_way_is_named() {
+    let world = World::new(5);
+    let gate = Gate::before(&world.organization(), Matcher::list());
+    let started = world.keydrift(&["sync"]).start();
+    gate.is_reached();
+    let row = &world.keydrift(&["status", "--format", "json"]).exits(3).json()[0];
+    assert!(row["running_since"].is_string(), "{row}");
+    let table = world.keydrift(&["status"]).exits(3);
+    assert!(table.stdout.contains("default: a run is under way since 2"), "{table}");
+    assert!(table.stdout.contains("`api.run_deadline` ends one that hangs"), "{table}");
+    gate.open();
+    started.ends();
+    let row = &world.keydrift(&["status", "--format", "json"]).succeeds().json()[0];
+    assert!(row["running_since"].is_null(), "{row}");
 }
 
 #[test]

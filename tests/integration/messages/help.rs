@@ -752,7 +752,8 @@ fn help_of_evidence() {
     The file has the inventory at both ends, every event and run between them with the gaps, the
     settings without secrets, the chain with its checkpoints, and what it takes to check all of it
     anywhere: with keydrift, or with the Python program in it. The same database, period and settings
-    give the same bytes.
+    give the same bytes. It holds all organizations of the database: their runs are numbered in common,
+    and none can be left out.
 
     Examples:
       keydrift evidence --from 2026-07-01 --to 2026-10-01 -o q3.tar.gz
