@@ -65,13 +65,11 @@ fn actor(event: &EventRow) -> String {
         (Some(email), id) if email != ERASED || id.is_none() => email.clone(),
         (_, Some(id)) if kind == Some("service_account") => format!("service account {id}"),
         (_, Some(id)) => id.clone(),
-        (_, None) => match key {
-            Some(key) => return format!("key {key}"),
-            None => {
-                let kind = kind.map(|kind| format!(" ({kind})")).unwrap_or_default();
-                return format!("somebody unknown{kind}");
-            }
-        },
+        (_, None) => {
+            let kind = kind.map(|kind| format!(" ({kind})")).unwrap_or_default();
+            let unknown = || format!("somebody unknown{kind}");
+            return key.map_or_else(unknown, |key| format!("key {key}"));
+        }
     };
     match key {
         Some(key) => format!("{who} with key {key}"),

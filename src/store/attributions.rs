@@ -60,12 +60,8 @@ pub struct Unattributed {
     pub previous_started_at: Option<Timestamp>,
     /// Events that were observed lately, as far as the log may explain them.
     pub recent: Vec<Attributable>,
-    /// Whether it was said that the log may not be read.
-    pub said_refused: bool,
-    /// Whether it was said that it cannot be read for now.
-    pub said_failing: bool,
-    /// Whether it was said that it has no entries.
-    pub said_empty: bool,
+    /// What holds of the log, and so was said if it is to be.
+    pub silences: Vec<Silence>,
     /// The end of the run that first got no entry, where there never was one.
     pub waiting_since: Option<Timestamp>,
     /// Whether anything that it had is attached to an event.
@@ -181,9 +177,7 @@ async fn load_unattributed(
     Ok(Unattributed {
         previous_started_at: previous.and_then(|(_, at)| Timestamp::from_unix(at)),
         recent: recent.into_iter().filter_map(Recent::read).collect(),
-        said_refused: since_when(Silence::Refused).is_some(),
-        said_failing: since_when(Silence::Failing).is_some(),
-        said_empty: since_when(Silence::Empty).is_some(),
+        silences: Silence::ALL.into_iter().filter(|it| since_when(*it).is_some()).collect(),
         waiting_since: since_when(Silence::Waiting),
         gave_entries,
     })

@@ -81,7 +81,7 @@ impl Said<'_> {
             .known
             .waiting_since
             .is_some_and(|since| since.saturating_add(PATIENCE) <= self.now);
-        if !overdue || self.known.gave_entries || self.known.said_empty {
+        if !overdue || self.known.gave_entries || self.known.silences.contains(&Silence::Empty) {
             return Vec::new();
         }
         self.notices.push(
@@ -94,16 +94,17 @@ impl Said<'_> {
 
     fn of_an_answer(&mut self, has_entries: bool) -> Vec<(Silence, bool)> {
         let known = self.known;
-        if known.said_refused || known.said_failing {
+        if known.silences.contains(&Silence::Refused) || known.silences.contains(&Silence::Failing)
+        {
             self.notices.push("the audit log can be read again".to_owned());
         }
         let mut silences = vec![(Silence::Refused, false), (Silence::Failing, false)];
         if has_entries {
-            if known.said_empty {
+            if known.silences.contains(&Silence::Empty) {
                 self.notices.push("the audit log has entries now".to_owned());
             }
             silences.extend([(Silence::Waiting, false), (Silence::Empty, false)]);
-        } else if !known.gave_entries && !known.said_empty {
+        } else if !known.gave_entries && !known.silences.contains(&Silence::Empty) {
             let overdue = self.of_nothing_new();
             let waits = overdue.is_empty().then_some((Silence::Waiting, true));
             silences.extend(overdue.into_iter().chain(waits));
@@ -112,7 +113,7 @@ impl Said<'_> {
     }
 
     fn of_a_refusal(&mut self, error: &openai::Error) -> Vec<(Silence, bool)> {
-        if !self.known.said_refused {
+        if !self.known.silences.contains(&Silence::Refused) {
             self.notices.push(format!(
                 "the audit log may not be read, so that events lack who did it: {}",
                 in_one_line(error)
@@ -122,7 +123,9 @@ impl Said<'_> {
     }
 
     fn of_a_failure(&mut self, error: &str) -> Vec<(Silence, bool)> {
-        if !self.known.said_failing && !self.known.said_refused {
+        if !self.known.silences.contains(&Silence::Failing)
+            && !self.known.silences.contains(&Silence::Refused)
+        {
             self.notices.push(format!(
                 "the audit log could not be read, so that events lack who did it: {error}"
             ));
@@ -206,7 +209,7 @@ mod tests {
                 (if times == 1 { &empty[..] } else { &[] }, times)
             );
         }
-        let again = Unattributed { said_empty: true, ..waiting() };
+        let again = Unattributed { silences: vec![Silence::Empty], ..waiting() };
         assert_eq!(said(&again, 9 * DAY, nothing), (Vec::new(), 0));
         assert_eq!(said(&again, 9 * DAY, answered), (read.to_vec(), 0));
         let gave = Unattributed { gave_entries: true, ..waiting() };
@@ -215,7 +218,7 @@ mod tests {
 
     #[test]
     fn an_entry_takes_it_back_and_a_failure_begins_the_wait_anew() {
-        let empty = Unattributed { said_empty: true, ..Unattributed::default() };
+        let empty = Unattributed { silences: vec![Silence::Empty], ..Unattributed::default() };
         let (silences, told) = said(&empty, DAY, |said| said.of_an_answer(true));
         assert!(silences.contains(&(Silence::Empty, false)) && told == 1);
         let (silences, told) = said(&waiting(), DAY, |said| said.of_a_failure("503"));
@@ -224,8 +227,8 @@ mod tests {
             (vec![(Silence::Failing, true), (Silence::Waiting, false)], 1)
         );
         for known in [
-            Unattributed { said_failing: true, ..Unattributed::default() },
-            Unattributed { said_refused: true, ..Unattributed::default() },
+            Unattributed { silences: vec![Silence::Failing], ..Unattributed::default() },
+            Unattributed { silences: vec![Silence::Refused], ..Unattributed::default() },
         ] {
             assert_eq!(said(&known, DAY, |said| said.of_a_failure("503")).1, 0);
             assert_eq!(said(&known, DAY, |said| said.of_an_answer(true)).1, 1);
