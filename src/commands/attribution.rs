@@ -6,16 +6,19 @@ use crate::store::EventRow;
 /// `deleted by ana@example.com from 198.51.100.7 at 2026-11-23T12:41:30Z`, where that is known.
 pub(super) fn who(event: &EventRow) -> Option<String> {
     let at = event.acted_at.as_deref()?;
-    Some(format!("{} at {at}", deed(event)))
+    Some(format!("{} at {at}{}", deed(event), more(event)))
 }
 
-/// `removed between 12:00:07 and 13:00:04; deleted by ana@example.com from 198.51.100.7 at 12:41:30`, times of
-/// another day than that of the observation with their date.
+/// `removed between 12:00:07 and 13:00:04; deleted by ana@example.com from 198.51.100.7 at 12:41:30`, with
+/// dates unless all of it is of one day.
 pub(super) fn in_full(event: &EventRow) -> Option<String> {
     let at = event.acted_at.as_deref()?;
-    let day = event.observed_at.get(..DAY).unwrap_or_default();
-    let short = |time: &str| match time.strip_prefix(day) {
-        Some(rest) if !day.is_empty() => rest.trim_matches(['T', 'Z']).to_owned(),
+    let times = [Some(event.observed_at.as_str()), event.previous_observed_at.as_deref(), Some(at)];
+    let day = event.observed_at.get(..DAY);
+    let of_one_day =
+        day.is_some() && times.into_iter().flatten().all(|time| time.get(..DAY) == day);
+    let short = |time: &str| match time.get(DAY..) {
+        Some(rest) if of_one_day => rest.trim_matches(['T', 'Z']).to_owned(),
         _ => time.to_owned(),
     };
     let observed = short(&event.observed_at);
@@ -23,7 +26,16 @@ pub(super) fn in_full(event: &EventRow) -> Option<String> {
         Some(previous) => format!("between {} and {observed}", short(previous)),
         None => format!("before {observed}"),
     };
-    Some(format!("{} {window}; {} at {}", event.event, deed(event), short(at)))
+    Some(format!("{} {window}; {} at {}{}", event.event, deed(event), short(at), more(event)))
+}
+
+/// That the newest of several entries is shown.
+fn more(event: &EventRow) -> String {
+    match event.entries {
+        ..=1 => String::new(),
+        2 => ", and 1 more entry".to_owned(),
+        entries => format!(", and {} more entries", entries - 1),
+    }
 }
 
 /// The characters of a date.
@@ -53,10 +65,11 @@ fn actor(event: &EventRow) -> String {
         (Some(email), id) if email != ERASED || id.is_none() => email.clone(),
         (_, Some(id)) if kind == Some("service_account") => format!("service account {id}"),
         (_, Some(id)) => id.clone(),
-        (_, None) => match key {
-            Some(key) => return format!("key {key}"),
-            None => return "somebody unknown".to_owned(),
-        },
+        (_, None) => {
+            let kind = kind.map(|kind| format!(" ({kind})")).unwrap_or_default();
+            let unknown = || format!("somebody unknown{kind}");
+            return key.map_or_else(unknown, |key| format!("key {key}"));
+        }
     };
     match key {
         Some(key) => format!("{who} with key {key}"),
@@ -84,6 +97,7 @@ mod tests {
             old_value: text("{}"),
             new_value: None,
             notes: "[]".to_owned(),
+            entries: 1,
             actor_type: text("user"),
             actor_id: text("user-ana"),
             actor_email: text("ana@example.com"),
@@ -109,14 +123,25 @@ mod tests {
     }
 
     #[test]
-    fn times_of_another_day_have_their_date() {
+    fn times_have_their_dates_unless_all_are_of_one_day() {
         let early = Some("2026-11-22T23:59:59Z".to_owned());
         let event = EventRow { previous_observed_at: early.clone(), acted_at: early, ..event() };
         assert_eq!(
             in_full(&event).unwrap(),
-            "removed between 2026-11-22T23:59:59Z and 13:00:04; deleted by ana@example.com from \
-             198.51.100.7 at 2026-11-22T23:59:59Z"
+            "removed between 2026-11-22T23:59:59Z and 2026-11-23T13:00:04Z; deleted by \
+             ana@example.com from 198.51.100.7 at 2026-11-22T23:59:59Z"
         );
+        let event = EventRow { acted_at: Some("2026-11-23T00:00:00Z".to_owned()), ..event };
+        assert!(in_full(&event).unwrap().ends_with(" at 2026-11-23T00:00:00Z"));
+    }
+
+    #[test]
+    fn that_there_are_more_entries_is_said() {
+        let said = |entries| who(&EventRow { entries, ..event() }).unwrap();
+        assert!(said(1).ends_with("12:41:30Z"));
+        assert!(said(2).ends_with(" at 2026-11-23T12:41:30Z, and 1 more entry"));
+        let full = in_full(&EventRow { entries: 3, ..event() }).unwrap();
+        assert!(full.ends_with(" at 12:41:30, and 2 more entries"));
     }
 
     #[test]
@@ -132,6 +157,8 @@ mod tests {
         };
         let said = |event: &EventRow| who(event).unwrap().replace(" at 2026-11-23T12:41:30Z", "");
         assert_eq!(said(&nobody), "updated by somebody unknown");
+        let robot = EventRow { actor_type: text("robot"), ..nobody.clone() };
+        assert_eq!(said(&robot), "updated by somebody unknown (robot)");
         let keyed = EventRow { actor_key_id: text("key_9"), ..nobody.clone() };
         assert_eq!(said(&keyed), "updated by key key_9");
         let service = EventRow {

@@ -31,18 +31,25 @@ pub(super) async fn run(context: &mut Context, arguments: &Findings) -> anyhow::
     let settings = context.settings()?;
     let organization = arguments.organization.name.clone();
     let mut reader = context.reader(organization.as_deref()).await?;
-    let several = organization.is_none() && reader.list_organizations().await?.len() > 1;
+    let organizations = reader.list_organizations().await?;
+    let several = organization.is_none() && organizations.len() > 1;
     let mut filter = FindingFilter {
         organization,
         key_id: None,
         rules: arguments.rule.iter().map(|rule| rule.0).collect(),
         severity: arguments.severity.map(Severity::from),
         history: arguments.history,
+        without: Vec::new(),
     };
     if let Some(key) = &arguments.key {
         let row = the_key(&mut reader, filter.organization.as_deref(), key).await?;
         filter.organization = Some(row.organization);
         filter.key_id = Some(row.key_id);
+    }
+    if filter.organization.is_none() && !filter.history {
+        // Nobody looks at them any more: what was open stays so for ever.
+        filter.without = organizations;
+        filter.without.retain(|name| settings.organization(name).is_none());
     }
     let mut columns = COLUMNS.to_vec();
     if several {
@@ -68,6 +75,7 @@ pub(super) async fn run(context: &mut Context, arguments: &Findings) -> anyhow::
         context.printer.note(&summary(listed, counts));
     }
     tell_age(context, &mut reader, &settings, filter.organization.as_deref()).await?;
+    tell_left_out(context, &filter.without);
     tell_exceptions(context, &settings, filter.organization.as_deref());
     reader.close().await?;
     Ok(if arguments.exit_code && listed > 0 { Exit::Bad } else { Exit::Done })
@@ -129,6 +137,15 @@ async fn tell_age(
     Ok(())
 }
 
+/// That organizations are left out which the configuration does not have.
+fn tell_left_out(context: &mut Context, names: &[String]) {
+    for name in names {
+        context.printer.warning(&format!(
+            "{name} is not watched, as it is not configured: its findings are left out; `--organization {name}` or `--history` lists them"
+        ));
+    }
+}
+
 /// That something is not listed on purpose, and that some of that has ended.
 fn tell_exceptions(context: &mut Context, settings: &Settings, organization: Option<&str>) {
     let now = context.clock.now();
@@ -138,10 +155,14 @@ fn tell_exceptions(context: &mut Context, settings: &Settings, organization: Opt
         exceptions.partition(|exception| exception.is_in_force(now));
     match in_force.len() as u64 {
         0 => {}
-        1 => context.printer.warning("1 exception is in force: what it covers is not listed"),
+        1 => context
+            .printer
+            .warning("1 exception is in force: from the next run on, what it covers is not listed"),
         some => {
             let some = output::count(some, "exception");
-            context.printer.warning(&format!("{some} are in force: what they cover is not listed"));
+            context.printer.warning(&format!(
+                "{some} are in force: from the next run on, what they cover is not listed"
+            ));
         }
     }
     for exception in ended {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::rule::Rule;
 use super::rules::{Exception, Rules};
-use super::{Finding, OpenFinding, Past};
+use super::{Finding, Happening, OpenFinding, Past};
 use crate::clock::Timestamp;
 use crate::inventory::{Changes, Column, Key, KeyId, Sent, Snapshot};
 
@@ -27,6 +27,18 @@ pub struct Difference {
     pub opened: Vec<Finding>,
     /// Numbers of findings, rising.
     pub closed: Vec<i64>,
+    /// What happened once, and is to be remembered from now on, listed or not. By key and rule.
+    pub happened: Vec<Finding>,
+    /// What of that is over. By key and rule.
+    pub over: Vec<(KeyId, Rule)>,
+}
+
+/// What is broken now.
+struct Judged {
+    /// But for what is excepted or off.
+    found: Vec<Finding>,
+    /// What happened once and is not over, all of it.
+    happened: Vec<Finding>,
 }
 
 /// A key that is there, and what happened to it.
@@ -56,7 +68,8 @@ impl<'a> Evaluation<'a> {
         let judging = Judging::new(*self, now);
         let mut difference = Difference::default();
         let mut kept: HashSet<i64> = HashSet::new();
-        for finding in judging.judge() {
+        let Judged { found, happened } = judging.judge();
+        for finding in found {
             match judging.open(finding.key_id.as_ref(), finding.rule) {
                 Some(open) if open.finding == finding => {
                     kept.insert(open.finding_id);
@@ -69,13 +82,30 @@ impl<'a> Evaluation<'a> {
         difference.closed = closed.filter(|finding_id| !kept.contains(finding_id)).collect();
         difference.closed.sort_unstable();
         difference.opened.sort_unstable_by(|a, b| (&a.key_id, a.rule).cmp(&(&b.key_id, b.rule)));
+        self.remember(happened, &mut difference);
         difference
+    }
+
+    fn remember(&self, happened: Vec<Finding>, difference: &mut Difference) {
+        let mut over: HashSet<&(KeyId, Rule)> = self.past.happened.keys().collect();
+        for finding in happened {
+            let Some(key_id) = finding.key_id.clone() else { continue };
+            let of = (key_id, finding.rule);
+            over.remove(&of);
+            let known = self.past.happened.get(&of);
+            if known.is_none_or(|known| known.finding != finding) {
+                difference.happened.push(finding);
+            }
+        }
+        difference.happened.sort_unstable_by(|a, b| (&a.key_id, a.rule).cmp(&(&b.key_id, b.rule)));
+        difference.over = over.into_iter().cloned().collect();
+        difference.over.sort_unstable();
     }
 
     /// Everything that is broken at `now`, in no order.
     #[must_use]
     pub fn findings(&self, now: Timestamp) -> Vec<Finding> {
-        Judging::new(*self, now).judge()
+        Judging::new(*self, now).judge().found
     }
 
     /// Each key that is there after the run.
@@ -124,12 +154,12 @@ impl<'a> Judging<'a> {
         Self { open: open.collect(), exceptions, evaluation, now }
     }
 
-    fn judge(&self) -> Vec<Finding> {
+    fn judge(&self) -> Judged {
         let mut found = Vec::new();
         let wanted = |rule: &Rule| !self.evaluation.rules.disabled.contains(rule);
         let rules: Vec<_> = super::key_rules::KEY_RULES
             .into_iter()
-            .filter(|(rule, _)| wanted(rule) && self.can_tell(*rule))
+            .filter(|(rule, _)| (wanted(rule) || rule.happens_once()) && self.can_tell(*rule))
             .collect();
         let subjects: Vec<Subject<'_>> = self.evaluation.subjects().collect();
         for subject in &subjects {
@@ -143,8 +173,11 @@ impl<'a> Judging<'a> {
         if wanted(&Rule::TooManyAdminKeys) {
             found.extend(self.too_many_admin_keys(&subjects));
         }
-        found.retain(|finding| !self.is_excepted(finding));
-        found
+        // An exception hides what happened, and does not undo it.
+        let happened: Vec<Finding> =
+            found.iter().filter(|finding| finding.rule.happens_once()).cloned().collect();
+        found.retain(|finding| wanted(&finding.rule) && !self.is_excepted(finding));
+        Judged { found, happened }
     }
 
     /// Whether the API sends what the rule goes by. A value that it does not send is no value that is missing.
@@ -170,6 +203,11 @@ impl<'a> Judging<'a> {
 
     pub(super) fn open(&self, key_id: Option<&KeyId>, rule: Rule) -> Option<&'a OpenFinding> {
         self.open.get(&(key_id, rule)).copied()
+    }
+
+    /// What happened to a key and is remembered.
+    pub(super) fn happened(&self, key_id: &KeyId, rule: Rule) -> Option<&'a Happening> {
+        self.evaluation.past.happened.get(&(key_id.clone(), rule))
     }
 
     /// When a key was made, or else first seen; `None` for one that is new.

@@ -163,9 +163,9 @@ fn used_after_archive(judging: &Judging<'_>, subject: &Subject<'_>, rule: Rule) 
 
 /// What was found before, and happened once: it stays for a while.
 fn kept(judging: &Judging<'_>, subject: &Subject<'_>, rule: Rule) -> Option<Finding> {
-    let open = judging.open(Some(&subject.key.id), rule)?;
-    let until = open.opened_at.saturating_add(judging.evaluation.rules.stay_open);
-    (judging.now < until).then(|| open.finding.clone())
+    let known = judging.happened(&subject.key.id, rule)?;
+    let until = known.noticed_at.saturating_add(judging.evaluation.rules.stay_open);
+    (judging.now < until).then(|| known.finding.clone())
 }
 
 fn woke_up(judging: &Judging<'_>, subject: &Subject<'_>, rule: Rule) -> Option<Finding> {
@@ -176,8 +176,8 @@ fn woke_up(judging: &Judging<'_>, subject: &Subject<'_>, rule: Rule) -> Option<F
         let before = subject.before.filter(|_| subject.use_moved)?;
         let used = subject.key.last_used_at?;
         // Where the last use had gone back, it was awake until then.
-        let went_back = judging.open(Some(&before.id), Rule::UseWentBack);
-        let known = went_back.and_then(|open| open.finding.memory).max(before.last_used_at);
+        let went_back = judging.happened(&before.id, Rule::UseWentBack);
+        let known = went_back.and_then(|known| known.finding.memory).max(before.last_used_at);
         let unknown = before.other.contains_key(Column::LastUsedAt.api_path());
         let silent_since = known.or_else(|| judging.born(before).filter(|_| !unknown))?;
         let wakes = silent_since.saturating_add(judging.evaluation.rules.silence);

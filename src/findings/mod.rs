@@ -45,10 +45,21 @@ pub struct OpenFinding {
     pub opened_at: Timestamp,
 }
 
+/// Something that happened once, as a run found it. It is remembered whether or not it is listed, so that the end of
+/// an exception brings it back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Happening {
+    pub finding: Finding,
+    /// The end of the run that noticed.
+    pub noticed_at: Timestamp,
+}
+
 /// What the rules need to know of the past, beside the snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Past {
     pub open: Vec<OpenFinding>,
+    /// What happened once and is not over yet: of each key, the newest by each rule of that sort.
+    pub happened: HashMap<(KeyId, Rule), Happening>,
     /// When keys were first seen whose creation the API does not tell. One that is not here is new.
     pub first_seen: HashMap<KeyId, Timestamp>,
 }

@@ -86,6 +86,12 @@ impl Rule {
         near.max_by(|a, b| score(a).total_cmp(&score(b)))
     }
 
+    /// Whether it is of something that happened once, which the key itself does not show later.
+    #[must_use]
+    pub const fn happens_once(self) -> bool {
+        matches!(self, Self::WokeUp | Self::UseWentBack)
+    }
+
     /// How bad it is. One rule has one severity, so that nobody has to guess.
     #[must_use]
     pub const fn severity(self) -> Severity {

@@ -31,6 +31,11 @@ const CURSOR_BYTES: usize = 200;
 /// More than anybody does to a few keys within a day.
 const MOST_PAGES: u64 = 100;
 
+/// Longer than any e-mail address may be.
+const MOST_OF_AN_EMAIL: usize = 320;
+/// Longer than any other text of an entry that means something.
+const MOST_OF_A_TEXT: usize = 1_000;
+
 /// What to ask the audit log for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditQuery {
@@ -139,6 +144,8 @@ impl List for Log<'_> {
 
     const MOST_PER_PAGE: u32 = 100;
     const IS_OF_KEYS: bool = false;
+    // Whatever it refuses, it is not worth more requests.
+    const TRIES_SMALLER_PAGES: bool = false;
     const MOST_PAGES: u64 = MOST_PAGES;
 
     fn url(&self, endpoints: &Endpoints, limit: Option<u32>, after: Option<&str>) -> Option<Url> {
@@ -216,13 +223,15 @@ impl Log<'_> {
             Some("api_key") => (None, actor.get("api_key")),
             _ => (actor.get("session"), actor.get("api_key")),
         };
-        let either = |pointer: &str| {
+        let either_of = |pointer: &str, most| {
             let found = [session, api_key].into_iter().flatten();
-            found.filter_map(|value| value.pointer(pointer)).find_map(|value| self.read_text(value))
+            let mut found = found.filter_map(|value| value.pointer(pointer));
+            found.find_map(|value| self.read_short(value, most))
         };
+        let either = |pointer: &str| either_of(pointer, MOST_OF_A_TEXT);
         Actor {
             user_id: either("/user/id"),
-            email: either("/user/email"),
+            email: either_of("/user/email", MOST_OF_AN_EMAIL),
             key_id: text(api_key.and_then(|key| key.get("id"))),
             service_account_id: either("/service_account/id"),
             ip_address: either("/ip_address"),
@@ -237,8 +246,17 @@ impl Log<'_> {
 
     /// A text that says something, without secrets.
     fn read_text(&self, value: &Value) -> Option<Arc<str>> {
+        self.read_short(value, MOST_OF_A_TEXT)
+    }
+
+    /// At most so many characters of it, after which `…` stands for the rest.
+    fn read_short(&self, value: &Value, most: usize) -> Option<Arc<str>> {
         let text = value.as_str().filter(|text| !text.is_empty())?;
-        Some(self.mask.masked(text).map_or_else(|| Arc::from(text), Arc::from))
+        let text: Arc<str> = self.mask.masked(text).map_or_else(|| Arc::from(text), Arc::from);
+        match text.char_indices().nth(most) {
+            Some((end, _)) => Some(Arc::from(format!("{}…", &text[..end]))),
+            None => Some(text),
+        }
     }
 }
 

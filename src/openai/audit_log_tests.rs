@@ -369,3 +369,30 @@ async fn the_audit_log_can_be_read_on_another_thread() {
         tokio::spawn(async move { session.list_audit_entries(&query(&["k"])).await.is_ok() });
     assert!(reading.await.unwrap());
 }
+
+#[tokio::test]
+async fn texts_that_are_too_long_are_cut() {
+    let mut long = entry("log_1", "api_key.deleted", "k", NOW - 10);
+    let user = &mut long["actor"]["session"]["user"];
+    user["email"] = "é".repeat(300_000).into();
+    user["id"] = "u".repeat(1_001).into();
+    let mut fits = entry("log_2", "api_key.deleted", "k", NOW - 9);
+    fits["actor"]["session"]["user"]["email"] = "é".repeat(320).into();
+    let (listed, _) =
+        list(&query(&["k"]), move |_| page(&[long.clone(), fits.clone()], false)).await;
+    let listed = listed.unwrap();
+    let email = |entry: usize| listed[entry].actor.email.as_deref().unwrap();
+    assert_eq!(email(0), format!("{}…", "é".repeat(320)));
+    assert_eq!(email(1), "é".repeat(320));
+    let id = listed[0].actor.user_id.as_deref().unwrap();
+    assert_eq!(id, format!("{}…", "u".repeat(1_000)));
+}
+
+#[tokio::test]
+async fn a_query_that_is_refused_is_not_asked_again_with_smaller_pages() {
+    for status in [400, 422] {
+        let (listed, server) = list(&query(&["k"]), move |_| Reply::error(status, "no")).await;
+        assert!(matches!(listed, Err(Error::Refused { .. })), "{listed:?}");
+        assert_eq!(server.requests().len(), 1, "{status}");
+    }
+}

@@ -30,6 +30,8 @@ pub(super) trait List: Send {
     const MOST_PAGES: u64 = u64::MAX;
     /// Whether its pages count as pages of keys.
     const IS_OF_KEYS: bool;
+    /// Whether a first page that is refused is asked for again, smaller.
+    const TRIES_SMALLER_PAGES: bool = true;
 
     /// The page of at most `limit` items after `after`, if that can be written as a URL.
     fn url(&self, endpoints: &Endpoints, limit: Option<u32>, after: Option<&str>) -> Option<Url>;
@@ -202,7 +204,7 @@ impl<'a, L: List> Listing<'a, L> {
         let about_filter = about_request && refusal.error.is_about_access_filter;
         let error = self.session.explain_refusal(refusal, subject);
         match self.limit {
-            Some(limit) if about_request && !about_filter => {
+            Some(limit) if about_request && !about_filter && L::TRIES_SMALLER_PAGES => {
                 self.limit = SMALLER_PAGES.into_iter().find(|smaller| *smaller < limit);
                 self.limit_refused.get_or_insert(error);
                 tracing::warn!(

@@ -18,15 +18,39 @@ use crate::audit::{AttributionItem, Part, PartDigest, PartHasher, Salt, Sealer};
 use crate::clock::Timestamp;
 use crate::inventory::{Actor, Attributable, Attribution, EventKind, KeyId};
 
-/// How `unavailable` names it.
-const AUDIT_LOGS: &str = "audit_logs";
+/// How it is with an audit log that gives nothing: a row in `unavailable`, so that it is said once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// The credential does not get it.
+    Refused,
+    /// It cannot be read, for whatever other reason.
+    Failing,
+    /// It was asked and had no entry; it may come yet.
+    Waiting,
+    /// It had none in time, and that was said.
+    Empty,
+}
+
+impl Silence {
+    pub const ALL: [Self; 4] = [Self::Refused, Self::Failing, Self::Waiting, Self::Empty];
+
+    /// How `unavailable` names it.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "audit_logs",
+            Self::Failing => "audit_logs.failing",
+            Self::Waiting => "audit_logs.waiting",
+            Self::Empty => "audit_logs.empty",
+        }
+    }
+}
 
 /// What a run found out of who did it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attributed {
     pub attributions: Vec<Attribution>,
-    /// Whether the audit log could be read; `None` if it was not asked, or nothing can be said.
-    pub is_readable: Option<bool>,
+    /// What is so now, and what is no longer. Of the others, nothing is known.
+    pub silences: Vec<(Silence, bool)>,
 }
 
 /// What a run needs to know before it asks who did it.
@@ -36,8 +60,12 @@ pub struct Unattributed {
     pub previous_started_at: Option<Timestamp>,
     /// Events that were observed lately, as far as the log may explain them.
     pub recent: Vec<Attributable>,
-    /// Whether it was said that the log cannot be read.
-    pub said_unreadable: bool,
+    /// What holds of the log, and so was said if it is to be.
+    pub silences: Vec<Silence>,
+    /// The end of the run that first got no entry, where there never was one.
+    pub waiting_since: Option<Timestamp>,
+    /// Whether anything that it had is attached to an event.
+    pub gave_entries: bool,
 }
 
 row! {
@@ -111,13 +139,22 @@ async fn load_unattributed(
             .await?;
     let Some(organization) = organization else { return Ok(Unattributed::default()) };
     let previous = last_ok_run(connection, organization).await?;
-    let said_unreadable: bool = sqlx::query_scalar(
-        "select exists (select 1 from unavailable where organization = ?1 and what = ?2)",
+    let silences: Vec<(String, i64)> = sqlx::query_as(
+        "select u.what, r.finished_at from unavailable u join runs r on r.run_id = u.since_run
+         where u.organization = ?1",
     )
     .bind(organization)
-    .bind(AUDIT_LOGS)
-    .fetch_one(&mut *connection)
+    .fetch_all(&mut *connection)
     .await?;
+    let since_when = |silence: Silence| {
+        let row = silences.iter().find(|(what, _)| what == silence.as_str());
+        row.and_then(|(_, at)| Timestamp::from_unix(*at))
+    };
+    let gave_entries: bool =
+        sqlx::query_scalar("select exists (select 1 from actors where organization = ?1)")
+            .bind(organization)
+            .fetch_one(&mut *connection)
+            .await?;
     // By the index of everything but `used` events, of which a day can have very many.
     let recent: Vec<Recent> = sqlx::query_as(
         "select a.event_id, k.key_id, a.event, a.field, r.previous_started_at as after,
@@ -140,7 +177,9 @@ async fn load_unattributed(
     Ok(Unattributed {
         previous_started_at: previous.and_then(|(_, at)| Timestamp::from_unix(at)),
         recent: recent.into_iter().filter_map(Recent::read).collect(),
-        said_unreadable,
+        silences: Silence::ALL.into_iter().filter(|it| since_when(*it).is_some()).collect(),
+        waiting_since: since_when(Silence::Waiting),
+        gave_entries,
     })
 }
 
@@ -158,7 +197,7 @@ struct ActorState {
 pub(super) struct AttributionRows<'a> {
     actors: Vec<(i64, ActorState, Option<Salt>)>,
     rows: Vec<Row<'a>>,
-    is_readable: Option<bool>,
+    silences: &'a [(Silence, bool)],
     pub(super) part: Option<PartDigest>,
 }
 
@@ -188,8 +227,8 @@ pub(super) async fn plan_attributions<'a>(
     attributed: &'a Attributed,
     salts: &mut Salts,
 ) -> Result<AttributionRows<'a>, sqlx::Error> {
-    let is_readable = attributed.is_readable;
-    let mut planned = AttributionRows { is_readable, ..AttributionRows::default() };
+    let silences = attributed.silences.as_slice();
+    let mut planned = AttributionRows { silences, ..AttributionRows::default() };
     if attributed.attributions.is_empty() {
         return Ok(planned);
     }
@@ -201,9 +240,10 @@ pub(super) async fn plan_attributions<'a>(
     for (event_id, of) in sorted {
         let actor = &of.entry.actor;
         let salt = salts.of(actor.id().map(AsRef::as_ref))?;
-        // Of a person who was forgotten, no address is kept again.
-        let known =
-            |text: &'a Option<std::sync::Arc<str>>| text.as_deref().filter(|_| salt.is_some());
+        // Of a person who was forgotten, no address is kept again; nor of one without an id, whom nobody could
+        // ever forget.
+        let is_kept = salt.is_some() && actor.id().is_some();
+        let known = |text: &'a Option<std::sync::Arc<str>>| text.as_deref().filter(|_| is_kept);
         let (email, ip_address) = (known(&actor.email), known(&actor.ip_address));
         let state = ActorState {
             kind: actor.shown_type().map(str::to_owned),
@@ -339,23 +379,24 @@ pub(super) async fn write_attributions(
         .execute(&mut *connection)
         .await?;
     }
-    remember(connection, numbers, planned.is_readable).await
+    remember(connection, numbers, planned.silences).await
 }
 
 /// What was said of the audit log is said once, until it is no longer so.
 async fn remember(
     connection: &mut SqliteConnection,
     numbers: &Numbers,
-    is_readable: Option<bool>,
+    silences: &[(Silence, bool)],
 ) -> Result<(), sqlx::Error> {
-    let sql = match is_readable {
-        None => return Ok(()),
-        Some(true) => "delete from unavailable where organization = ?1 and what = ?2 and ?3 > 0",
-        Some(false) => {
+    for (silence, is_so) in silences {
+        let sql = if *is_so {
             "insert into unavailable (organization, what, since_run) values (?1, ?2, ?3)
              on conflict (organization, what) do nothing"
-        }
-    };
-    let remembered = sqlx::query(sql).bind(numbers.organization).bind(AUDIT_LOGS);
-    remembered.bind(numbers.run_id).execute(connection).await.map(drop)
+        } else {
+            "delete from unavailable where organization = ?1 and what = ?2 and ?3 > 0"
+        };
+        let remembered = sqlx::query(sql).bind(numbers.organization).bind(silence.as_str());
+        remembered.bind(numbers.run_id).execute(&mut *connection).await?;
+    }
+    Ok(())
 }

@@ -12,7 +12,7 @@ use super::snapshot::ids_json;
 use super::write::json;
 use super::{Reader, Writer};
 use crate::clock::Timestamp;
-use crate::findings::{Difference, Finding, OpenFinding, Past, Rule, Severity};
+use crate::findings::{Difference, Finding, Happening, OpenFinding, Past, Rule, Severity};
 use crate::inventory::{Changes, Key, KeyId, Snapshot};
 
 /// Rows that go into one statement.
@@ -55,6 +55,8 @@ pub struct FindingFilter {
     pub severity: Option<Severity>,
     /// Closed ones too.
     pub history: bool,
+    /// But for those of these organizations.
+    pub without: Vec<String>,
 }
 
 row! {
@@ -137,8 +139,76 @@ impl Writer {
         .map_err(failed)?;
         let read = |(id, at): &(String, i64)| Some((KeyId::new(id)?, Timestamp::from_unix(*at)?));
         let first_seen: HashMap<KeyId, Timestamp> = first_seen.iter().filter_map(read).collect();
-        Ok(Past { open, first_seen })
+        let happened = self.load_happenings(organization).await?;
+        Ok(Past { open, happened, first_seen })
     }
+
+    async fn load_happenings(
+        &mut self,
+        organization: &str,
+    ) -> Result<HashMap<(KeyId, Rule), Happening>, Error> {
+        let rows: Vec<OpenRow> = sqlx::query_as(
+            "select h.key as finding_id, k.key_id, h.rule, 'high' as severity, h.since, h.detail, h.memory,
+                    r.finished_at as opened_at
+             from happenings h
+             join runs r on r.run_id = h.noticed_run
+             join keys k on k.key = h.key
+             where h.organization = (select organization from organizations where name = ?1)",
+        )
+        .bind(organization)
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(|source| self.failed(source))?;
+        let mut happened = HashMap::new();
+        for row in rows {
+            let OpenFinding { mut finding, opened_at, .. } = row.into_open()?;
+            finding.severity = finding.rule.severity();
+            let Some(key_id) = finding.key_id.clone() else { continue };
+            let of = (key_id, finding.rule);
+            happened.insert(of, Happening { finding, noticed_at: opened_at });
+        }
+        Ok(happened)
+    }
+}
+
+/// Remembers what happened once, and forgets what is over. The rows of the run and of its keys must be there.
+async fn write_happenings(
+    connection: &mut SqliteConnection,
+    numbers: &Numbers,
+    difference: &Difference,
+) -> Result<(), sqlx::Error> {
+    let over = difference.over.iter().map(|(key_id, rule)| (key_id.as_str(), rule.as_str()));
+    let over: Vec<_> = over.collect();
+    for chunk in over.chunks(CHUNK) {
+        sqlx::query(
+            "delete from happenings where organization = ?2 and (key, rule) in (
+                 select k.key, value ->> 1 from json_each(?1)
+                 cross join keys k on k.organization = ?2 and k.key_id = value ->> 0)",
+        )
+        .bind(json(&chunk))
+        .bind(numbers.organization)
+        .execute(&mut *connection)
+        .await?;
+    }
+    for chunk in difference.happened.chunks(CHUNK) {
+        let rows = chunk.iter().map(|finding| {
+            let Finding { key_id, rule, since, detail, memory, .. } = finding;
+            let memory = memory.map(Timestamp::unix);
+            (key_id.as_ref().map(KeyId::as_str), rule.as_str(), since.unix(), detail, memory)
+        });
+        sqlx::query(
+            "insert or replace into happenings (organization, key, rule, since, detail, memory, noticed_run)
+             select ?2, k.key, value ->> 1, value ->> 2, value ->> 3, value ->> 4, ?3
+             from json_each(?1)
+             cross join keys k on k.organization = ?2 and k.key_id = value ->> 0",
+        )
+        .bind(json(&rows.collect::<Vec<_>>()))
+        .bind(numbers.organization)
+        .bind(numbers.run_id)
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
 }
 
 /// Writes down what a run opens and closes. The rows of the run and of its keys must be there. Nothing is written
@@ -148,7 +218,8 @@ pub(super) async fn write_findings(
     numbers: &Numbers,
     difference: &Difference,
 ) -> Result<FindingCounts, sqlx::Error> {
-    let Difference { opened, closed } = difference;
+    let Difference { opened, closed, .. } = difference;
+    write_happenings(connection, numbers, difference).await?;
     let mut counts = FindingCounts::default();
     // First: one that is open again is another row.
     for chunk in closed.chunks(CHUNK) {
@@ -214,6 +285,7 @@ impl Reader {
                and (?3 is null or key_id = ?3)
                and (?4 is null or rule in (select value from json_each(?4)))
                and (?5 is null or severity in (select value from json_each(?5)))
+               and organization not in (select value from json_each(?6))
              order by iif(?1, finding_id, 0),
                  case severity when 'high' then 0 when 'medium' then 1 else 2 end,
                  organization, rule, since, key_id",
@@ -223,6 +295,7 @@ impl Reader {
         .bind(&filter.key_id)
         .bind((!rules.is_empty()).then(|| json(&rules)))
         .bind(filter.severity.map(worse))
+        .bind(json(&filter.without))
         .fetch(&mut self.connection);
         let failed = |source| E::from(Error::from_sqlx(&path, source));
         while let Some(row) = rows.try_next().await.map_err(failed)? {

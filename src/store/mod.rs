@@ -51,7 +51,7 @@ use std::time::Duration;
 
 use sqlx::{Connection, SqliteConnection};
 
-pub use attributions::{Attributed, Unattributed};
+pub use attributions::{Attributed, Silence, Unattributed};
 pub use backup::{Backup, back_up};
 pub use checkup::Remembered;
 pub use error::Error;

@@ -40,12 +40,12 @@ pub(super) const NOTES_COLUMN: &str = "(
             and n.organization = audit_history.organization
           order by note_id)) as notes";
 
-/// That nothing explains an event of `audit_history`: no note on it, none on its key that came later, … One
-/// line for each thing that explains.
+/// That nothing explains an event of `audit_history`: no note on it, none on its key that came later, no entry of
+/// the audit log that says who it was. One line for each thing that explains.
 pub(super) const UNEXPLAINED: &str = "
     and not exists (select 1 from note_history n where n.event_id = audit_history.event_id and n.organization = audit_history.organization)
     and not exists (select 1 from note_history n where n.key_id = audit_history.key_id and n.organization = audit_history.organization and n.after_run_id >= audit_history.run_id)
-    and not exists (select 1 from attributions a where a.event_id = audit_history.event_id)
+    and not exists (select 1 from attributions a join actors p on p.actor = a.actor where a.event_id = audit_history.event_id and coalesce(p.id, p.email, p.key_id) is not null)
     ";
 
 impl Writer {

@@ -28,7 +28,7 @@ const WAL_BYTES: &str = "16777216";
 
 /// Every step of the schema, oldest first.
 pub(super) fn migrations() -> Vec<Migration> {
-    let steps: [(i64, &str, &'static str); 9] = [
+    let steps: [(i64, &str, &'static str); 10] = [
         (
             1,
             "inventory and history",
@@ -46,6 +46,7 @@ pub(super) fn migrations() -> Vec<Migration> {
         (7, "findings", include_str!("../../migrations/0007_findings.sql")),
         (8, "notes", include_str!("../../migrations/0008_notes.sql")),
         (9, "attributions", include_str!("../../migrations/0009_attributions.sql")),
+        (10, "happenings", include_str!("../../migrations/0010_happenings.sql")),
     ];
     let step = |(version, name, sql): (i64, &'static str, &'static str)| {
         let kind = MigrationType::Simple;

@@ -89,6 +89,8 @@ row! {
         pub actor_scopes: Option<String>,
         // The notes on it, a JSON array.
         pub notes: String,
+        // How many entries of the audit log explain it.
+        pub entries: i64,
     }
 }
 
@@ -147,6 +149,8 @@ const EVENT_COLUMNS: &str =
     "select event_id, run_id, observed_at, previous_observed_at, organization, scope, key_id, key_name,
             event, field, old_value, new_value, actor_type, actor_id, actor_email, actor_key_id,
             actor_ip_address, acted_at, actor_scopes";
+const ENTRIES_COLUMN: &str =
+    "(select count(*) from attributions t where t.event_id = audit_history.event_id) as entries";
 
 impl Reader {
     pub async fn open(path: &Path) -> Result<Self, Error> {
@@ -281,7 +285,7 @@ impl Reader {
         let unexplained = if filter.unexplained { UNEXPLAINED } else { "" };
         // Fixed texts put together: no part of them comes from outside.
         let sql = format!(
-            "{EVENT_COLUMNS}, {NOTES_COLUMN} from audit_history
+            "{EVENT_COLUMNS}, {NOTES_COLUMN}, {ENTRIES_COLUMN} from audit_history
              where (?5 is null or event in (select value from json_each(?5)))
              {of} {unexplained} order by event_id {order} limit ?6"
         );
@@ -304,7 +308,9 @@ impl Reader {
     /// One event.
     pub async fn load_event(&mut self, event_id: i64) -> Result<Option<EventRow>, Error> {
         // Fixed texts put together: no part of them comes from outside.
-        let sql = format!("{EVENT_COLUMNS}, {NOTES_COLUMN} from audit_history where event_id = ?1");
+        let sql = format!(
+            "{EVENT_COLUMNS}, {NOTES_COLUMN}, {ENTRIES_COLUMN} from audit_history where event_id = ?1"
+        );
         sqlx::query_as(sqlx::AssertSqlSafe(sql))
             .bind(event_id)
             .fetch_optional(&mut self.connection)

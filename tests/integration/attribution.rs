@@ -184,6 +184,8 @@ fn keys_and_service_accounts_act_too_and_some_do_unknown() {
     let log = world.keydrift(&["log"]).succeeds();
     assert!(log.stdout.contains("updated by service account svc-1 with key key_ci at "), "{log}");
     assert!(log.stdout.contains("updated by somebody unknown at "), "{log}");
+    let open = world.keydrift(&["log", "--unexplained"]).succeeds();
+    assert!(open.stdout.contains(&second) && !open.stdout.contains(&first), "{open}");
     is_whole(&world);
 }
 
@@ -253,7 +255,7 @@ fn without_audit_logging_it_is_said_once_and_once_when_it_is_back() {
         assert_eq!(attributions(&world), [format!("removed {second} 0 user-ana ana@example.com")]);
         is_whole(&world);
     }
-    // An empty list says nothing.
+    // An empty list says nothing yet: entries come late.
     let (world, [first, _]) = watched();
     world.organization().with(|organization| organization.audit_logging = AuditLogging::Empty);
     remove(&world, &first);
@@ -270,6 +272,11 @@ fn kind(notice: &str) -> &'static str {
         {
             "no"
         }
+        text if text
+            .starts_with("the audit log could not be read, so that events lack who did it: ") =>
+        {
+            "fails"
+        }
         _ => "?",
     }
 }
@@ -278,6 +285,7 @@ fn kind(notice: &str) -> &'static str {
 fn a_log_that_fails_costs_the_run_nothing_and_a_later_run_asks_again() {
     for fault in [
         Fault::status(503),
+        Fault::status(400),
         Fault::status(429).with_header("retry-after", "86400"),
         Fault::MissingData,
         Fault::DataInstead(Value::from(7)),
@@ -289,11 +297,17 @@ fn a_log_that_fails_costs_the_run_nothing_and_a_later_run_asks_again() {
         assert!(ran.stderr.contains("the audit log could not be read"), "{fault:?}: {ran}");
         let run = sql::rows(&world.database(), "select * from run_history where run_id = 2");
         assert_eq!((&run[0]["status"], &run[0]["removed"]), (&"ok".into(), &1.into()), "{fault:?}");
-        assert!(run[0]["notice"].is_null() && run[0]["deferred_until"].is_null(), "{fault:?}");
+        assert!(run[0]["deferred_until"].is_null(), "{fault:?}");
         assert_eq!(attributions(&world), [""; 0]);
+        // A plain refusal is not answered with smaller pages.
+        assert_eq!(world.organization().count(Endpoint::AuditLogs), 1, "{fault:?}");
+        sync(&world).succeeds();
         world.organization().clear_faults();
         sync(&world).succeeds();
-        assert_eq!(attributions(&world), [format!("removed {gone} 1 user-ana ana@example.com")]);
+        assert_eq!(attributions(&world), [format!("removed {gone} 2 user-ana ana@example.com")]);
+        // It is said when it begins and when it is over, and not in between.
+        let said: Vec<_> = notices(&world).iter().map(|notice| kind(notice)).collect();
+        assert_eq!(said, ["", "fails", "", "again"], "{fault:?}: {:?}", notices(&world));
         is_whole(&world);
     }
 }

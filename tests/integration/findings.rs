@@ -184,7 +184,12 @@ fn exceptions_are_told_and_end() {
     // What is in force now counts from the next run on.
     let ran = with_file(&["findings"]).succeeds();
     assert!(ran.stdout.contains("never_expires"), "{ran}");
-    assert!(ran.stderr.contains("1 exception is in force: what it covers is not listed"), "{ran}");
+    assert!(
+        ran.stderr.contains(
+            "1 exception is in force: from the next run on, what it covers is not listed"
+        ),
+        "{ran}"
+    );
     with_file(&["sync"]).succeeds();
     let ran = with_file(&["findings"]).succeeds();
     assert!(!ran.stdout.contains("never_expires") && !ran.stdout.contains("no_name"), "{ran}");
@@ -207,4 +212,27 @@ fn it_is_said_where_nothing_is_known() {
     let ran = findings(&world, &[]);
     assert!(ran.stderr.contains("as of run 1 at "), "{ran}");
     assert!(!ran.stderr.contains("warning"), "{ran}");
+}
+
+#[test]
+fn findings_of_an_organization_that_is_not_watched_are_left_out_unless_asked_for() {
+    let history = history();
+    history.sync("2026-09-30T08:00:00Z");
+    let world = &history.world;
+    let base_url = world.server.base_url();
+    let text = format!("[organizations.other]\nbase_url = \"{base_url}\"\n");
+    std::fs::write(world.path().join("keydrift.toml"), text).unwrap();
+    let with_file = |args: &[&str]| {
+        let args = [&["findings", "--config", "keydrift.toml"], args].concat();
+        world.keydrift(&args).without_env("OPENAI_BASE_URL")
+    };
+    let ran = with_file(&["--exit-code"]).succeeds();
+    assert!(!ran.stdout.contains("key_ci"), "{ran}");
+    let said = "default is not watched, as it is not configured: its findings are left out; `--organization default` or `--history` lists them";
+    assert!(ran.stderr.contains(said), "{ran}");
+    for asked in [&["--organization", "default"][..], &["--history"], &["--key", "key_ci"]] {
+        let ran = with_file(&[asked, &["--exit-code"]].concat()).exits(3);
+        assert!(ran.stdout.contains("key_ci"), "{ran}");
+        assert!(!ran.stderr.contains("left out"), "{ran}");
+    }
 }

@@ -133,8 +133,15 @@ impl Case {
 
     /// The same organization after a run at `now` that wrote everything down, and found nothing different.
     fn recorded(self, now: i64) -> Self {
-        let Difference { opened, closed } = self.evaluation().at(at(now));
+        let Difference { opened, closed, happened, over } = self.evaluation().at(at(now));
         let mut case = self;
+        for of in over {
+            case.past.happened.remove(&of);
+        }
+        for finding in happened {
+            let of = (finding.key_id.clone().unwrap(), finding.rule);
+            case.past.happened.insert(of, Happening { finding, noticed_at: at(now) });
+        }
         case.past.open.retain(|open| !closed.contains(&open.finding_id));
         let last = case.past.open.iter().map(|open| open.finding_id).max().unwrap_or(0);
         let numbered = opened.into_iter().zip(last + 1..);
@@ -267,7 +274,7 @@ fn an_exception_counts_until_it_ends_for_its_key_and_rule_and_organization() {
     assert!(!open.is_empty());
     case.rules.exceptions.push(exception(None, None));
     let difference = case.evaluation().at(at(until - 1));
-    assert_eq!(difference, Difference { opened: Vec::new(), closed: open });
+    assert_eq!(difference, Difference { closed: open, ..Difference::default() });
     let case = case.recorded(until - 1);
     assert_eq!(case.evaluation().at(at(until)).opened.len(), 2);
 }

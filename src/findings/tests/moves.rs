@@ -145,3 +145,56 @@ fn our_own_use_neither_wakes_up_nor_goes_back() {
         }
     }
 }
+
+fn excepted(case: &mut Case, until: i64) {
+    case.rules.exceptions.push(Exception {
+        key_id: "a".to_owned(),
+        rule: None,
+        organization: None,
+        reason: "why".to_owned(),
+        until: at(until),
+        origin: String::new(),
+    });
+}
+
+#[test]
+fn what_happened_once_is_found_again_when_an_exception_ends_or_the_rule_is_on_again() {
+    let noticed = START + 91 * DAY;
+    let woken = || Case::moved(&good("a"), used(&good("a"), START + 90 * DAY));
+    let back = || Case::moved(&good("a"), used(&good("a"), None));
+    for (rule, case) in [(Rule::WokeUp, woken as fn() -> Case), (Rule::UseWentBack, back)] {
+        // The exception begins after it was noticed, or hides it from the start.
+        for already_open in [true, false] {
+            let mut case = case();
+            if already_open {
+                case = case.recorded(noticed);
+            }
+            excepted(&mut case, noticed + 10 * DAY);
+            let case = case.recorded(if already_open { noticed + DAY } else { noticed });
+            assert!(case.past.open.iter().all(|open| open.finding.rule != rule));
+            let finding = case.the(rule, noticed + 10 * DAY);
+            // The time that it stays goes on counting from when it was noticed.
+            let case = case.recorded(noticed + 10 * DAY);
+            assert_eq!(case.the(rule, noticed + 30 * DAY - 1), finding);
+            assert_eq!(case.broken(rule, noticed + 30 * DAY), []);
+            let mut case = case.recorded(noticed + 30 * DAY);
+            assert!(case.past.happened.is_empty());
+            case.rules.exceptions.clear();
+            assert_eq!(case.broken(rule, noticed + 31 * DAY), []);
+        }
+        let case = case().with(|rules| rules.disabled.extend([rule])).recorded(noticed);
+        assert_eq!(case.broken(rule, noticed + DAY), []);
+        let case = case.with(|rules| rules.disabled.clear());
+        assert_eq!(case.broken(rule, noticed + DAY).len(), 1);
+    }
+}
+
+#[test]
+fn a_use_that_has_come_back_during_an_exception_is_over() {
+    let (now, key) = (START + DAY, good("a"));
+    let mut case = Case::moved(&key, used(&key, None)).recorded(now);
+    excepted(&mut case, now + 10 * DAY);
+    let case = case.then(key.clone()).recorded(now + DAY);
+    assert!(case.past.happened.is_empty());
+    assert_eq!(case.broken(Rule::UseWentBack, now + 10 * DAY), []);
+}

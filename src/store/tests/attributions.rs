@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::evidence::{Script, verify};
 use super::*;
-use crate::inventory::{Actor, AuditEntry, KeyAction, PATIENCE, attributable, attribute};
+use crate::inventory::{
+    Actor, AuditEntry, EventKind, KeyAction, PATIENCE, attributable, attribute,
+};
 
 const NOBODY: fn(&str, Timestamp) -> Option<Timestamp> = |_, _| None;
 
@@ -63,7 +65,7 @@ impl Books {
             events.extend(attributable(changes, after, now));
         }
         let attributions = attribute(&events, entries, &attached);
-        Attributed { attributions, is_readable: Some(true) }
+        Attributed { attributions, silences: vec![(Silence::Refused, false)] }
     }
 
     /// Some entries for what changed and what is not explained yet: early, late, several, and none.
@@ -97,8 +99,8 @@ impl Books {
                 });
             }
         }
-        let is_readable = Some(organization != "a");
-        Attributed { attributions: attribute(&events, &entries, &BTreeSet::new()), is_readable }
+        let silences = vec![(Silence::Refused, organization == "a")];
+        Attributed { attributions: attribute(&events, &entries, &BTreeSet::new()), silences }
     }
 
     /// A run that asks the log.
@@ -346,22 +348,32 @@ async fn attributions_are_pruned_with_the_run_that_attached_them() {
 
 #[tokio::test]
 async fn what_was_said_of_the_log_is_remembered_until_it_is_no_longer_so() {
-    let mut books = Books::new().await;
-    for (is_readable, said) in
-        [(None, false), (Some(false), true), (Some(false), true), (None, true), (Some(true), false)]
-    {
-        let changes = books.compare(ORG, &two_keys(), &[]).await;
-        let draft = books.draft(ORG);
-        let attributed = Attributed { is_readable, ..Attributed::default() };
-        let outcome = Outcome::Ok {
-            changes: &changes,
-            header: None,
-            attributed: &attributed,
-            evaluation: None,
-        };
-        books.writer.record_run(&draft, &outcome).await.unwrap();
-        let found = books.writer.load_unattributed(ORG, Timestamp::MIN).await.unwrap();
-        assert_eq!(found.said_unreadable, said);
+    for silence in Silence::ALL {
+        let mut books = Books::new().await;
+        for (is_so, said) in [
+            (None, false),
+            (Some(true), true),
+            (Some(true), true),
+            (None, true),
+            (Some(false), false),
+        ] {
+            let changes = books.compare(ORG, &two_keys(), &[]).await;
+            let draft = books.draft(ORG);
+            let silences = is_so.map(|is_so| (silence, is_so)).into_iter().collect();
+            let attributed = Attributed { silences, ..Attributed::default() };
+            let outcome = Outcome::Ok {
+                changes: &changes,
+                header: None,
+                attributed: &attributed,
+                evaluation: None,
+            };
+            books.writer.record_run(&draft, &outcome).await.unwrap();
+            let found = books.writer.load_unattributed(ORG, Timestamp::MIN).await.unwrap();
+            let expected = if said { vec![silence] } else { Vec::new() };
+            assert_eq!(found.silences, expected, "{silence:?}");
+            let waits = said && silence == Silence::Waiting;
+            assert_eq!(found.waiting_since.is_some(), waits, "{silence:?}");
+        }
     }
 }
 
@@ -443,5 +455,46 @@ fn a_record_fits_its_event_or_says_why_not() {
         let why = record(explains).misfit("a", unread);
         assert_eq!(why.is_some(), says.is_some(), "{why:?}");
         assert!(says.is_none_or(|says| why.unwrap().contains(says)), "{says:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_entry_of_nobody_explains_nothing_and_of_nobody_known_keeps_no_address() {
+    let no_id = Actor {
+        kind: text("session"),
+        email: text("ana@example.com"),
+        ip_address: text("198.51.100.7"),
+        ..Actor::default()
+    };
+    let keyed = Actor { kind: text("api_key"), key_id: text("key_9"), ..Actor::default() };
+    for (actor, unexplained) in [
+        (Actor::default(), 1),
+        (Actor { kind: text("robot"), ..Actor::default() }, 1),
+        (no_id, 1),
+        (keyed, 0),
+        (service(), 0),
+        (ana(), 0),
+    ] {
+        let mut books = Books::new().await;
+        books.sync(&two_keys(), &[]).await;
+        let gone = entry("log-1", KeyAction::Deleted, "key_2", 100, actor.clone());
+        books.ask(ORG, &one_key(), &["key_2"], &[gone]).await;
+        assert_eq!(books.number("select count(*) from attributions").await, 1, "{actor:?}");
+        let stored = "select count(*) from attribution_history
+             where actor_id is null and (actor_email is not null or actor_ip_address is not null)";
+        assert_eq!(books.number(stored).await, 0, "{actor:?}");
+        let filter = EventFilter {
+            kinds: vec![EventKind::Removed],
+            unexplained: true,
+            ..EventFilter::default()
+        };
+        let mut listed = 0;
+        let count = |_: EventRow| {
+            listed += 1;
+            Ok::<_, Error>(())
+        };
+        books.reader().await.list_events(&filter, count).await.unwrap();
+        assert_eq!(listed, unexplained, "{actor:?}");
+        books.check_whole().await;
     }
 }
