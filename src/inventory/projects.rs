@@ -184,9 +184,13 @@ impl KnownProjects {
         let of_emptied = unlisted
             .iter()
             .filter(|(project, problem)| problem.is_none() && kept.contains_key(&project.id));
-        let of_emptied = of_emptied.map(|(project, _)| match project.is_archived() {
-            true => format!("`{}` (archived, and its list is empty)", project.id),
-            false => format!("`{}` (its list is empty: the next run looks them up)", project.id),
+        let of_emptied = of_emptied.map(|(project, _)| {
+            let why = if project.is_archived() {
+                "archived, and its list is empty"
+            } else {
+                "its list is empty: the next run looks them up"
+            };
+            format!("`{}` ({why})", project.id)
         });
         let projects: Vec<String> = failed.chain(lost).chain(of_emptied).collect();
         if !projects.is_empty() {

@@ -434,7 +434,9 @@ fn a_key_of_an_unknown_project_is_not_missed_unless_another_can_vouch() {
     let known = first_of(&rows);
     let missing = |rows: World, seen: SeenProjects| {
         let mut comparison = Comparison::new(copy(&known), |_: &str| false);
-        rows.iter().for_each(|(key_id, item)| comparison.observe(sighting(key_id, item)));
+        for (key_id, item) in &rows {
+            comparison.observe(sighting(key_id, item));
+        }
         comparison.conclude_projects(seen);
         comparison.missing()
     };
