@@ -209,14 +209,8 @@ impl<'a> Comparison<'a> {
         self.appeared.iter().flatten().map(|(sighting, _)| sighting.key.id.clone()).collect()
     }
 
-    /// Concludes what changed: `gone` are the missing keys that are believed gone, `returning` the
-    /// appeared ones that were in the inventory once.
-    #[must_use]
-    pub fn finish(self, gone: &HashSet<KeyId>, returning: &HashSet<KeyId>) -> Changes {
-        self.conclude(gone, returning).0
-    }
-
-    /// The same, and gives back the snapshot before.
+    /// Concludes what changed, and gives back the snapshot before: `gone` are the missing keys that are believed
+    /// gone, `returning` the appeared ones that were in the inventory once.
     #[must_use]
     pub fn conclude(
         self,
@@ -262,6 +256,12 @@ impl<'a> Comparison<'a> {
             projects: snapshot.projects.after(&projects.seen, snapshot.last_run),
         };
         (changes, snapshot)
+    }
+
+    /// What changed, alone.
+    #[cfg(test)]
+    pub(crate) fn finish(self, gone: &HashSet<KeyId>, returning: &HashSet<KeyId>) -> Changes {
+        self.conclude(gone, returning).0
     }
 
     /// The key of our credential. If its redacted value fits several, the one it was before.

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Ledger, Request};
+use super::{Ledger, Request, in_one_line, is_denied};
 use crate::clock::{Clock, Timestamp};
 use crate::inventory::{Attributable, Changes, PATIENCE, SLACK, attributable, attribute};
 use crate::openai::{self, AuditQuery};
@@ -148,21 +148,6 @@ fn query(events: &[Attributable]) -> Option<AuditQuery> {
         from: from.saturating_sub(SLACK),
         until: until.saturating_add(SLACK),
     })
-}
-
-/// Whether the credential that listed the keys does not get the log. What else may go wrong passes.
-fn is_denied(error: &openai::Error) -> bool {
-    error.is_missing_permission() || matches!(error, openai::Error::Unauthorized { .. })
-}
-
-fn in_one_line(error: &openai::Error) -> String {
-    let mut line = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        line = format!("{line}: {cause}");
-        source = cause.source();
-    }
-    line
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{Ledger, Progress, Request};
+use super::{Ledger, Progress, Request, is_denied};
 use crate::inventory::{Comparison, Project, SeenProjects, keys};
 use crate::openai::{self, ProjectListing, Scan, Session};
 
@@ -35,7 +35,7 @@ pub(super) async fn list(
         Some(Err(deferred @ openai::Error::Deferred { .. })) => return Err(deferred),
         Some(Err(error)) => {
             tracing::warn!(http.request_id = error.request_id(), "{error}");
-            let is_forbidden = is_refusal(&error);
+            let is_forbidden = is_denied(&error);
             SeenProjects::Unlisted { problem: in_short(&error), is_forbidden }
         }
     };
@@ -95,7 +95,7 @@ async fn list_of_projects(
             Err(error) => {
                 tracing::warn!(http.request_id = error.request_id(), "{error}");
                 let problem = in_short(&error);
-                refused += usize::from(is_refusal(&error));
+                refused += usize::from(is_denied(&error));
                 if matches!(error, openai::Error::Deferred { .. }) {
                     deferred.get_or_insert(error);
                 }
@@ -120,11 +120,6 @@ async fn list_of_projects(
         (project, problem)
     });
     Ok(SeenProjects::Listed(seen.collect()))
-}
-
-/// Whether the credential, which has just opened the admin list, may not read this one.
-fn is_refusal(error: &openai::Error) -> bool {
-    error.is_missing_permission() || matches!(error, openai::Error::Unauthorized { .. })
 }
 
 /// Why a list was not to be had, without what differs from one time to the next.

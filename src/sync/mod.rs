@@ -186,18 +186,29 @@ impl Error {
     /// The whole chain of causes in one line, as the run history keeps it.
     #[must_use]
     pub fn in_one_line(&self) -> String {
-        let mut line = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            let text = cause.to_string();
-            if !line.contains(&text) {
-                line.push_str(": ");
-                line.push_str(&text);
-            }
-            source = cause.source();
-        }
-        line
+        in_one_line(self)
     }
+}
+
+/// An error and its causes in one line, each said once.
+fn in_one_line(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        source = cause.source();
+    }
+    line
+}
+
+/// Whether the credential, which the admin list was opened to, may not read something else. What else may go
+/// wrong passes.
+fn is_denied(error: &openai::Error) -> bool {
+    error.is_missing_permission() || matches!(error, openai::Error::Unauthorized { .. })
 }
 
 /// A run that ended without changes, and what it leaves.
