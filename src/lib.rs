@@ -33,6 +33,7 @@ pub mod inventory;
 pub mod metrics;
 pub mod new_file;
 pub mod notify;
+mod numbered;
 pub mod openai;
 pub mod output;
 pub mod run;

@@ -318,9 +318,9 @@ fn explain(error: sync::Error, organization: &str) -> anyhow::Error {
         sync::Error::Held(cause) => anyhow::Error::new(cause).context(format!(
             "the sync of organization `{organization}` is held, nothing was changed"
         )),
-        error @ (sync::Error::NothingToAccept | sync::Error::Stopped { .. }) => {
-            anyhow::Error::new(error).context(failed)
-        }
+        error @ (sync::Error::NothingToAccept
+        | sync::Error::Stopped { .. }
+        | sync::Error::SetAside(_)) => anyhow::Error::new(error).context(failed),
     }
 }
 

@@ -1,23 +1,41 @@
-//! Judging a whole inventory, and what is different from what was open before.
+//! Judging keys, and what is different from what was open before.
+//!
+//! A run does not judge every key. What is found of one depends on the key, on what was found before, on the basis
+//! ([`Basis::digest`]) and on the time; so that a key which is as it was, on the same basis, is judged again only
+//! when it is due: at the first moment at which a rule may come to another answer.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 
+use data_encoding::HEXLOWER;
+use ring::digest::{SHA256, digest};
+
+use super::key_rules::{KEY_RULES, KeyRule};
 use super::rule::Rule;
 use super::rules::{Exception, Rules};
 use super::{Finding, Happening, OpenFinding, Past};
 use crate::clock::Timestamp;
-use crate::inventory::{Changes, Column, Key, KeyId, Sent, Snapshot};
+use crate::inventory::{Column, FieldStates, Key, KeyId, Sent};
 
-/// An organization as a run found it: everything that is judged.
+/// By what the keys of an organization are judged, but for the time.
 #[derive(Debug, Clone, Copy)]
-pub struct Evaluation<'a> {
+pub struct Basis<'a> {
     pub organization: &'a str,
     pub rules: &'a Rules,
-    /// As it was.
-    pub before: &'a Snapshot,
-    /// What is different now.
-    pub changes: &'a Changes,
-    pub past: &'a Past,
+    /// How the admin list sends each field.
+    pub fields: &'a FieldStates,
+    /// The key that we ourselves use, and the one that we used until now: its use says nothing.
+    pub own: [Option<&'a KeyId>; 2],
+}
+
+/// A key that is there, and what happened to it.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    pub key: &'a Key,
+    /// As it was before the run.
+    pub before: Option<&'a Key>,
+    /// Whether an event tells that its last use is another: not what a notice tells of all keys.
+    pub use_moved: bool,
 }
 
 /// What a run opens and closes.
@@ -33,44 +51,185 @@ pub struct Difference {
     pub over: Vec<(KeyId, Rule)>,
 }
 
-/// What is broken now.
-struct Judged {
-    /// But for what is excepted or off.
-    found: Vec<Finding>,
-    /// What happened once and is not over, all of it.
-    happened: Vec<Finding>,
+/// What became of some keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Judgement {
+    pub difference: Difference,
+    /// When each of them is to be judged again, in their order. `None`: not by the passing of time.
+    pub due: Vec<Option<Timestamp>>,
 }
 
-/// A key that is there, and what happened to it.
-#[derive(Clone, Copy)]
-pub(super) struct Subject<'a> {
-    pub(super) key: &'a Key,
-    /// As it was before the run.
-    pub(super) before: Option<&'a Key>,
-    /// Whether an event tells that its last use is another: not what a notice tells of all keys.
-    pub(super) use_moved: bool,
-    /// Whether we ourselves use it, or did until now: then its use says nothing.
-    pub(super) own: bool,
-}
-
-/// What judging goes by.
+/// What judging some keys goes by.
 pub(super) struct Judging<'a> {
-    pub(super) evaluation: Evaluation<'a>,
+    pub(super) basis: Basis<'a>,
+    pub(super) past: &'a Past,
     pub(super) now: Timestamp,
     open: HashMap<(Option<&'a KeyId>, Rule), &'a OpenFinding>,
     exceptions: HashMap<&'a str, Vec<&'a Exception>>,
+    /// When the key in hand is to be judged again.
+    due: Cell<Option<Timestamp>>,
 }
 
-impl<'a> Evaluation<'a> {
-    /// What opens and what closes at the end of a run, at `now`.
+impl<'a> Basis<'a> {
+    /// Everything but keys and time that judging goes by, told apart by a text. Exceptions as of `now`.
     #[must_use]
-    pub fn at(&self, now: Timestamp) -> Difference {
-        let judging = Judging::new(*self, now);
+    pub fn digest(&self, now: Timestamp) -> String {
+        let Rules { exceptions, .. } = self.rules;
+        let exceptions: Vec<_> = exceptions
+            .iter()
+            .filter(|exception| exception.is_of(self.organization) && exception.is_in_force(now))
+            .map(|exception| (&exception.key_id, exception.rule))
+            .collect();
+        let measures = Rules { exceptions: Vec::new(), ..self.rules.clone() };
+        let telling: Vec<Rule> =
+            Rule::ALL.into_iter().filter(|rule| self.can_tell(*rule)).collect();
+        // Another version may judge otherwise.
+        let version = env!("CARGO_PKG_VERSION");
+        let text = format!("{version} {measures:?} {exceptions:?} {telling:?}");
+        HEXLOWER.encode(&digest(&SHA256, text.as_bytes()).as_ref()[..16])
+    }
+
+    /// What opens and closes of what these keys break by themselves, at the end of a run, at `now`. `past` has all
+    /// that is known of them.
+    #[must_use]
+    pub fn judge(&self, subjects: &[Subject<'_>], past: &Past, now: Timestamp) -> Judgement {
+        let judging = Judging::new(*self, past, now);
+        let rules: Vec<(Rule, KeyRule)> = KEY_RULES
+            .into_iter()
+            .filter(|(rule, _)| (self.wants(*rule) || rule.happens_once()) && self.can_tell(*rule))
+            .collect();
+        let mut found = Vec::new();
+        let mut due = Vec::with_capacity(subjects.len());
+        for subject in subjects {
+            due.push(judging.judge(subject, &rules, &mut found));
+        }
+        // An exception hides what happened, and does not undo it.
+        let happened: Vec<Finding> =
+            found.iter().filter(|finding| finding.rule.happens_once()).cloned().collect();
+        let mut difference = judging.compare(found, |rule| !rule.is_of_the_list());
+        judging.remember(happened, &mut difference);
+        Judgement { difference, due }
+    }
+
+    /// What opens and closes of [`Rule::SameNameAndOwner`]: `keys` are all that share a name and an owner with one
+    /// of them, and `past` knows of others that did until now.
+    #[must_use]
+    pub fn judge_namesakes(&self, keys: &[&Key], past: &Past, now: Timestamp) -> Difference {
+        let judging = Judging::new(*self, past, now);
+        let mut found = Vec::new();
+        if self.wants(Rule::SameNameAndOwner) {
+            judging.same_name_and_owner(keys, &mut found);
+        }
+        judging.compare(found, |rule| rule == Rule::SameNameAndOwner)
+    }
+
+    /// What opens and closes of [`Rule::TooManyAdminKeys`]. `began`: when the first one too many was made; `None` if
+    /// there are not too many.
+    #[must_use]
+    pub fn judge_number(
+        &self,
+        began: Option<Timestamp>,
+        past: &Past,
+        now: Timestamp,
+    ) -> Difference {
+        let judging = Judging::new(*self, past, now);
+        let found = began.map(|began| judging.too_many_admin_keys(began));
+        judging.compare(found.into_iter().collect(), |rule| rule == Rule::TooManyAdminKeys)
+    }
+
+    /// Whether so many admin keys are too many.
+    #[must_use]
+    pub fn are_too_many(&self, admin_keys: usize) -> bool {
+        let most = usize::try_from(self.rules.max_admin_keys).unwrap_or(usize::MAX);
+        self.wants(Rule::TooManyAdminKeys) && admin_keys > most
+    }
+
+    /// Whether the finding says just that.
+    #[must_use]
+    pub fn tells_the_number(&self, finding: &Finding) -> bool {
+        finding.rule == Rule::TooManyAdminKeys && finding.detail == too_many(self.rules)
+    }
+
+    fn wants(&self, rule: Rule) -> bool {
+        !self.rules.disabled.contains(&rule)
+    }
+
+    fn is_own(&self, id: &KeyId) -> bool {
+        self.own.contains(&Some(id))
+    }
+
+    /// Whether the API sends what the rule goes by. A value that it does not send is no value that is missing.
+    fn can_tell(&self, rule: Rule) -> bool {
+        let sends =
+            |field: &str| matches!(self.fields.get(field), Some(Sent::Always | Sent::Sometimes));
+        match rule {
+            Rule::NeverUsed | Rule::Unused => sends(Column::LastUsedAt.name()),
+            Rule::NeverExpires => sends(Column::ExpiresAt.name()),
+            Rule::NoName => sends(Column::Name.name()),
+            Rule::OwnerMissing => {
+                let own = [Column::OwnerId.name(), Column::OwnerName.name(), "owner"];
+                own.into_iter().any(sends)
+            }
+            _ => true,
+        }
+    }
+}
+
+impl<'a> Judging<'a> {
+    fn new(basis: Basis<'a>, past: &'a Past, now: Timestamp) -> Self {
+        let open = past.open.iter();
+        let open = open.map(|open| ((open.finding.key_id.as_ref(), open.finding.rule), open));
+        let mut exceptions: HashMap<&str, Vec<&Exception>> = HashMap::new();
+        for exception in &basis.rules.exceptions {
+            if exception.is_of(basis.organization) && exception.is_in_force(now) {
+                exceptions.entry(&exception.key_id).or_default().push(exception);
+            }
+        }
+        Self { open: open.collect(), exceptions, basis, past, now, due: Cell::new(None) }
+    }
+
+    /// Puts what the key breaks to `found`, and tells when it is due again.
+    fn judge(
+        &self,
+        subject: &Subject<'_>,
+        rules: &[(Rule, KeyRule)],
+        found: &mut Vec<Finding>,
+    ) -> Option<Timestamp> {
+        self.due.set(None);
+        for (rule, broken) in rules {
+            found.extend(broken(self, subject, *rule));
+        }
+        // From then on it is no namesake of others.
+        if let Some(expires_at) = subject.key.expires_at {
+            self.reached(expires_at);
+        }
+        // It may be somebody else's by the next run.
+        if self.is_own(subject) { Some(self.now) } else { self.due.get() }
+    }
+
+    /// Whether that time has come; if not, the key in hand is due then.
+    pub(super) fn reached(&self, at: Timestamp) -> bool {
+        if self.now >= at {
+            return true;
+        }
+        self.due.set(Some(self.due.get().map_or(at, |due| due.min(at))));
+        false
+    }
+
+    /// Whether we ourselves use the key, or did until now: then its use says nothing.
+    pub(super) fn is_own(&self, subject: &Subject<'_>) -> bool {
+        self.basis.is_own(&subject.key.id)
+    }
+
+    /// What is found and not open, and what is open and no longer found, by the rules that are `concerned`.
+    fn compare(&self, found: Vec<Finding>, concerned: impl Fn(Rule) -> bool) -> Difference {
         let mut difference = Difference::default();
         let mut kept: HashSet<i64> = HashSet::new();
-        let Judged { found, happened } = judging.judge();
         for finding in found {
-            match judging.open(finding.key_id.as_ref(), finding.rule) {
+            if !self.basis.wants(finding.rule) || self.is_excepted(&finding) {
+                continue;
+            }
+            match self.open(finding.key_id.as_ref(), finding.rule) {
                 Some(open) if open.finding == finding => {
                     kept.insert(open.finding_id);
                 }
@@ -78,11 +237,11 @@ impl<'a> Evaluation<'a> {
                 Some(_) | None => difference.opened.push(finding),
             }
         }
-        let closed = self.past.open.iter().map(|open| open.finding_id);
+        let open = self.past.open.iter().filter(|open| concerned(open.finding.rule));
+        let closed = open.map(|open| open.finding_id);
         difference.closed = closed.filter(|finding_id| !kept.contains(finding_id)).collect();
         difference.closed.sort_unstable();
         difference.opened.sort_unstable_by(|a, b| (&a.key_id, a.rule).cmp(&(&b.key_id, b.rule)));
-        self.remember(happened, &mut difference);
         difference
     }
 
@@ -102,100 +261,6 @@ impl<'a> Evaluation<'a> {
         difference.over.sort_unstable();
     }
 
-    /// Everything that is broken at `now`, in no order.
-    #[must_use]
-    pub fn findings(&self, now: Timestamp) -> Vec<Finding> {
-        Judging::new(*self, now).judge().found
-    }
-
-    /// Each key that is there after the run.
-    fn subjects(&self) -> impl Iterator<Item = Subject<'a>> {
-        let Self { before, changes, .. } = *self;
-        let own = |id: &KeyId| {
-            changes.own_key.as_ref() == Some(id) || before.own_key.as_ref() == Some(id)
-        };
-        let altered = changes.altered.iter().map(|alteration| &alteration.key.id);
-        let touched: HashSet<&KeyId> =
-            altered.chain(changes.removed.iter().map(|key| &key.id)).collect();
-        let untouched = before.keys.values().filter(move |key| !touched.contains(&key.id));
-        let untouched = untouched.map(move |key| Subject {
-            key,
-            before: Some(key),
-            use_moved: false,
-            own: own(&key.id),
-        });
-        let altered = changes.altered.iter().map(move |alteration| {
-            let mut told = alteration.changes.iter();
-            Subject {
-                key: &alteration.key,
-                before: before.keys.get(&alteration.key.id),
-                use_moved: told.any(|change| change.field == Column::LastUsedAt.name()),
-                own: own(&alteration.key.id),
-            }
-        });
-        let appeared = changes.appeared.iter().map(move |appearance| {
-            let key = appearance.key();
-            Subject { key, before: None, use_moved: false, own: own(&key.id) }
-        });
-        untouched.chain(altered).chain(appeared)
-    }
-}
-
-impl<'a> Judging<'a> {
-    fn new(evaluation: Evaluation<'a>, now: Timestamp) -> Self {
-        let open = evaluation.past.open.iter();
-        let open = open.map(|open| ((open.finding.key_id.as_ref(), open.finding.rule), open));
-        let mut exceptions: HashMap<&str, Vec<&Exception>> = HashMap::new();
-        for exception in &evaluation.rules.exceptions {
-            if exception.is_of(evaluation.organization) && exception.is_in_force(now) {
-                exceptions.entry(&exception.key_id).or_default().push(exception);
-            }
-        }
-        Self { open: open.collect(), exceptions, evaluation, now }
-    }
-
-    fn judge(&self) -> Judged {
-        let mut found = Vec::new();
-        let wanted = |rule: &Rule| !self.evaluation.rules.disabled.contains(rule);
-        let rules: Vec<_> = super::key_rules::KEY_RULES
-            .into_iter()
-            .filter(|(rule, _)| (wanted(rule) || rule.happens_once()) && self.can_tell(*rule))
-            .collect();
-        let subjects: Vec<Subject<'_>> = self.evaluation.subjects().collect();
-        for subject in &subjects {
-            for (rule, broken) in &rules {
-                found.extend(broken(self, subject, *rule));
-            }
-        }
-        if wanted(&Rule::SameNameAndOwner) {
-            self.same_name_and_owner(&subjects, &mut found);
-        }
-        if wanted(&Rule::TooManyAdminKeys) {
-            found.extend(self.too_many_admin_keys(&subjects));
-        }
-        // An exception hides what happened, and does not undo it.
-        let happened: Vec<Finding> =
-            found.iter().filter(|finding| finding.rule.happens_once()).cloned().collect();
-        found.retain(|finding| wanted(&finding.rule) && !self.is_excepted(finding));
-        Judged { found, happened }
-    }
-
-    /// Whether the API sends what the rule goes by. A value that it does not send is no value that is missing.
-    fn can_tell(&self, rule: Rule) -> bool {
-        let fields = &self.evaluation.changes.fields;
-        let sends = |field: &str| matches!(fields.get(field), Some(Sent::Always | Sent::Sometimes));
-        match rule {
-            Rule::NeverUsed | Rule::Unused => sends(Column::LastUsedAt.name()),
-            Rule::NeverExpires => sends(Column::ExpiresAt.name()),
-            Rule::NoName => sends(Column::Name.name()),
-            Rule::OwnerMissing => {
-                let own = [Column::OwnerId.name(), Column::OwnerName.name(), "owner"];
-                own.into_iter().any(sends)
-            }
-            _ => true,
-        }
-    }
-
     fn is_excepted(&self, finding: &Finding) -> bool {
         let exceptions = finding.key_id.as_ref().and_then(|id| self.exceptions.get(id.as_str()));
         exceptions.is_some_and(|some| some.iter().any(|exception| exception.covers(finding.rule)))
@@ -207,12 +272,15 @@ impl<'a> Judging<'a> {
 
     /// What happened to a key and is remembered.
     pub(super) fn happened(&self, key_id: &KeyId, rule: Rule) -> Option<&'a Happening> {
-        self.evaluation.past.happened.get(&(key_id.clone(), rule))
+        if self.past.happened.is_empty() {
+            return None;
+        }
+        self.past.happened.get(&(key_id.clone(), rule))
     }
 
     /// When a key was made, or else first seen; `None` for one that is new.
     pub(super) fn born(&self, key: &Key) -> Option<Timestamp> {
-        key.created_at.or_else(|| self.evaluation.past.first_seen.get(&key.id).copied())
+        key.created_at.or_else(|| self.past.first_seen.get(&key.id).copied())
     }
 
     /// When a state became true that shows no time of its own: when the key was made, if nobody saw it otherwise.
@@ -246,4 +314,9 @@ impl<'a> Judging<'a> {
             memory: None,
         }
     }
+}
+
+/// What is said of [`Rule::TooManyAdminKeys`].
+pub(super) fn too_many(rules: &Rules) -> String {
+    format!("more than {} admin keys", rules.max_admin_keys)
 }

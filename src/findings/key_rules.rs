@@ -11,7 +11,9 @@ use super::rule::Rule;
 use crate::clock::Timestamp;
 use crate::inventory::{Column, Key, Scope};
 
-type KeyRule = for<'j, 'a> fn(&'j Judging<'a>, &'j Subject<'a>, Rule) -> Option<Finding>;
+/// Whether a key breaks it. A time that has not come is asked for by [`Judging::reached`], so that the key is judged
+/// again when it has.
+pub(super) type KeyRule = fn(&Judging<'_>, &Subject<'_>, Rule) -> Option<Finding>;
 
 /// What is asked of each key.
 pub(super) const KEY_RULES: [(Rule, KeyRule); 13] = [
@@ -51,48 +53,52 @@ impl fmt::Display for Day {
 
 fn never_used(judging: &Judging<'_>, subject: &Subject<'_>, rule: Rule) -> Option<Finding> {
     let key = subject.key;
-    if subject.own || !lacks(key, Column::LastUsedAt) {
+    if judging.is_own(subject) || !lacks(key, Column::LastUsedAt) {
         return None;
     }
     let born = judging.born(key)?;
-    let since = born.saturating_add(judging.evaluation.rules.never_used);
+    let since = born.saturating_add(judging.basis.rules.never_used);
     let how = if key.created_at.is_some() { "created" } else { "first seen" };
-    (judging.now >= since)
+    judging
+        .reached(since)
         .then(|| Judging::finding(rule, key, since, format!("{how} on {}, never used", Day(born))))
 }
 
 fn unused(judging: &Judging<'_>, subject: &Subject<'_>, rule: Rule) -> Option<Finding> {
-    let used = subject.key.last_used_at.filter(|_| !subject.own)?;
-    let since = used.saturating_add(judging.evaluation.rules.unused);
-    (judging.now >= since)
+    let used = subject.key.last_used_at.filter(|_| !judging.is_own(subject))?;
+    let since = used.saturating_add(judging.basis.rules.unused);
+    judging
+        .reached(since)
         .then(|| Judging::finding(rule, subject.key, since, format!("last used on {}", Day(used))))
 }
 
 fn old(judging: &Judging<'_>, subject: &Subject<'_>, rule: Rule) -> Option<Finding> {
     let key = subject.key;
     let age = match key.scope {
-        Scope::Admin => judging.evaluation.rules.admin_key_age,
-        Scope::Project => judging.evaluation.rules.project_key_age?,
+        Scope::Admin => judging.basis.rules.admin_key_age,
+        Scope::Project => judging.basis.rules.project_key_age?,
     };
     let born = judging.born(key)?;
     let since = born.saturating_add(age);
     let how = if key.created_at.is_some() { "created" } else { "first seen" };
-    (judging.now >= since)
+    judging
+        .reached(since)
         .then(|| Judging::finding(rule, key, since, format!("{how} on {}", Day(born))))
 }
 
 fn expires_soon(judging: &Judging<'_>, subject: &Subject<'_>, rule: Rule) -> Option<Finding> {
     let key = subject.key;
-    let expires_at = key.expires_at.filter(|at| judging.now < *at)?;
-    let soon = expires_at.saturating_sub(judging.evaluation.rules.expires_within);
+    let expires_at = key.expires_at.filter(|at| !judging.reached(*at))?;
+    let soon = expires_at.saturating_sub(judging.basis.rules.expires_within);
     // A key made for a week expires soon from the beginning.
     let since = key.created_at.map_or(soon, |created_at| created_at.min(expires_at).max(soon));
-    (judging.now >= soon)
+    judging
+        .reached(soon)
         .then(|| Judging::finding(rule, key, since, format!("expires at {expires_at}")))
 }
 
 fn expired(judging: &Judging<'_>, subject: &Subject<'_>, rule: Rule) -> Option<Finding> {
-    let since = subject.key.expires_at.filter(|at| judging.now >= *at)?;
+    let since = subject.key.expires_at.filter(|at| judging.reached(*at))?;
     Some(Judging::finding(rule, subject.key, since, format!("expired at {since}")))
 }
 
@@ -148,7 +154,7 @@ fn admin_service_account(
 
 fn used_after_archive(judging: &Judging<'_>, subject: &Subject<'_>, rule: Rule) -> Option<Finding> {
     let key = subject.key;
-    let used = key.last_used_at.filter(|_| !subject.own)?;
+    let used = key.last_used_at.filter(|_| !judging.is_own(subject))?;
     let archived: Timestamp =
         key.other.get("project_archived_at").and_then(Value::as_str)?.parse().ok()?;
     if used <= archived {
@@ -164,12 +170,12 @@ fn used_after_archive(judging: &Judging<'_>, subject: &Subject<'_>, rule: Rule) 
 /// What was found before, and happened once: it stays for a while.
 fn kept(judging: &Judging<'_>, subject: &Subject<'_>, rule: Rule) -> Option<Finding> {
     let known = judging.happened(&subject.key.id, rule)?;
-    let until = known.noticed_at.saturating_add(judging.evaluation.rules.stay_open);
-    (judging.now < until).then(|| known.finding.clone())
+    let until = known.noticed_at.saturating_add(judging.basis.rules.stay_open);
+    (!judging.reached(until)).then(|| known.finding.clone())
 }
 
 fn woke_up(judging: &Judging<'_>, subject: &Subject<'_>, rule: Rule) -> Option<Finding> {
-    if subject.own {
+    if judging.is_own(subject) {
         return None;
     }
     kept(judging, subject, rule).or_else(|| {
@@ -180,10 +186,11 @@ fn woke_up(judging: &Judging<'_>, subject: &Subject<'_>, rule: Rule) -> Option<F
         let known = went_back.and_then(|known| known.finding.memory).max(before.last_used_at);
         let unknown = before.other.contains_key(Column::LastUsedAt.api_path());
         let silent_since = known.or_else(|| judging.born(before).filter(|_| !unknown))?;
-        let wakes = silent_since.saturating_add(judging.evaluation.rules.silence);
+        let wakes = silent_since.saturating_add(judging.basis.rules.silence);
         let how = if known.is_some() { "used" } else { "created" };
         (used > silent_since && used >= wakes).then(|| {
             let detail = format!("used at {used}; before that, {how} on {}", Day(silent_since));
+            judging.reached(judging.now.saturating_add(judging.basis.rules.stay_open));
             Judging::finding(rule, subject.key, used, detail)
         })
     })
@@ -191,7 +198,7 @@ fn woke_up(judging: &Judging<'_>, subject: &Subject<'_>, rule: Rule) -> Option<F
 
 fn use_went_back(judging: &Judging<'_>, subject: &Subject<'_>, rule: Rule) -> Option<Finding> {
     let key = subject.key;
-    if subject.own {
+    if judging.is_own(subject) {
         return None;
     }
     let healed = |finding: &Finding| key.last_used_at >= finding.memory;
@@ -205,6 +212,7 @@ fn use_went_back(judging: &Judging<'_>, subject: &Subject<'_>, rule: Rule) -> Op
         let to = key.last_used_at.map_or_else(|| "never used".to_owned(), |used| used.to_string());
         let detail = format!("the last use went back from {before} to {to}");
         let memory = Some(before);
+        judging.reached(judging.now.saturating_add(judging.basis.rules.stay_open));
         Finding { memory, ..Judging::finding(rule, key, judging.now, detail) }
     })
 }

@@ -3,14 +3,11 @@
 use std::collections::HashMap;
 
 use super::Finding;
-use super::evaluation::{Judging, Subject};
+use super::evaluation::{Judging, too_many};
 use super::rule::Rule;
 use crate::clock::Timestamp;
-use crate::inventory::{Key, Scope, is_erased};
+use crate::inventory::{Key, Namesake};
 use crate::output::harmless;
-
-/// Where keys of one name and owner stand for each other.
-type Place<'a> = (Scope, Option<&'a str>, &'a str, &'a str);
 
 /// Most names are of one key alone.
 enum Namesakes<'a> {
@@ -18,20 +15,13 @@ enum Namesakes<'a> {
     Several(Vec<&'a Key>),
 }
 
-fn place(key: &Key) -> Option<Place<'_>> {
-    let name = key.name.as_deref().filter(|name| !name.trim().is_empty())?;
-    let owner_name = key.owner_name.as_deref().filter(|name| !is_erased(Some(name)));
-    let owner = key.owner_id.as_deref().or(owner_name)?;
-    Some((key.scope, key.project_id.as_deref(), owner, name))
-}
-
-impl<'a> Judging<'a> {
+impl Judging<'_> {
     /// Live keys that have a newer one of the same name and owner beside them: a rotation that is not finished.
-    pub(super) fn same_name_and_owner(&self, subjects: &[Subject<'a>], found: &mut Vec<Finding>) {
+    pub(super) fn same_name_and_owner(&self, keys: &[&Key], found: &mut Vec<Finding>) {
         let is_live = |key: &&Key| key.expires_at.is_none_or(|at| self.now < at);
-        let mut places: HashMap<Place<'a>, Namesakes<'a>> = HashMap::new();
-        for key in subjects.iter().map(|subject| subject.key).filter(is_live) {
-            let Some(place) = place(key) else { continue };
+        let mut places: HashMap<Namesake<'_>, Namesakes<'_>> = HashMap::new();
+        for key in keys.iter().copied().filter(is_live) {
+            let Some(place) = key.namesake() else { continue };
             let entry = places.entry(place);
             entry.and_modify(|namesakes| namesakes.add(key)).or_insert(Namesakes::One(key));
         }
@@ -57,19 +47,13 @@ impl<'a> Judging<'a> {
         }
     }
 
-    /// That the organization has more admin keys than it should.
-    pub(super) fn too_many_admin_keys(&self, subjects: &[Subject<'a>]) -> Option<Finding> {
-        let most = self.evaluation.rules.max_admin_keys;
-        let admin = subjects.iter().filter(|subject| subject.key.scope == Scope::Admin);
-        let mut born: Vec<Timestamp> =
-            admin.map(|subject| self.born(subject.key).unwrap_or(self.now)).collect();
-        let at = usize::try_from(most).ok().filter(|most| born.len() > *most)?;
-        let (_, first_too_many, _) = born.select_nth_unstable(at);
-        let detail = format!("more than {most} admin keys");
+    /// That the organization has more admin keys than it should, since the first one too many was made.
+    pub(super) fn too_many_admin_keys(&self, began: Timestamp) -> Finding {
+        let detail = too_many(self.basis.rules);
         let rule = Rule::TooManyAdminKeys;
-        let since = self.since(None, rule, &detail, Some(*first_too_many));
+        let since = self.since(None, rule, &detail, Some(began));
         let severity = rule.severity();
-        Some(Finding { key_id: None, rule, severity, since, detail, memory: None })
+        Finding { key_id: None, rule, severity, since, detail, memory: None }
     }
 
     /// Since when: as it was said before, if the same was said.

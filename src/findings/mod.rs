@@ -1,7 +1,7 @@
 //! Findings: keys that break a rule today, and since when.
 //!
 //! Everything here is pure: the keys, what was open before and the time are handed in. A run that took in a whole
-//! listing judges every key as it is after it, and what opened and closed is recorded with the run. Where rules
+//! listing judges every key of which the answer may be another, and what opened and closed is recorded with the run. Where rules
 //! come from is [`crate::config`]'s business, where findings are kept is [`crate::store`]'s.
 
 mod evaluation;
@@ -10,11 +10,11 @@ mod list_rules;
 mod rule;
 mod rules;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::HashMap;
 
-pub use evaluation::{Difference, Evaluation};
+pub use evaluation::{Basis, Difference, Judgement, Subject};
 pub use rule::{Rule, Severity};
 pub use rules::{Exception, Rules};
 

@@ -92,6 +92,11 @@ impl Rule {
         matches!(self, Self::WokeUp | Self::UseWentBack)
     }
 
+    /// Whether only the whole list shows that it is broken.
+    pub(super) const fn is_of_the_list(self) -> bool {
+        matches!(self, Self::SameNameAndOwner | Self::TooManyAdminKeys)
+    }
+
     /// How bad it is. One rule has one severity, so that nobody has to guess.
     #[must_use]
     pub const fn severity(self) -> Severity {

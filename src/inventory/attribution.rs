@@ -4,10 +4,11 @@
 mod tests;
 
 use std::collections::{BTreeSet, HashSet};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::changes::{Appearance, Changes};
+use super::changes::Changes;
 use super::key::KeyId;
 use super::replay::EventKind;
 use crate::clock::Timestamp;
@@ -152,12 +153,11 @@ impl Attributable {
 }
 
 /// The events of a run that is about to be recorded, as far as the log may explain them.
-#[must_use]
 pub fn attributable(
     changes: &Changes,
     after: Timestamp,
     observed_at: Timestamp,
-) -> Vec<Attributable> {
+) -> io::Result<Vec<Attributable>> {
     let event = |key_id: &KeyId, kind, field: Option<&str>| Attributable {
         event_id: None,
         key_id: key_id.clone(),
@@ -167,20 +167,22 @@ pub fn attributable(
         observed_at,
         attributed: false,
     };
-    let appeared = changes.appeared.iter().map(|appearance| {
-        let kind = match appearance {
-            Appearance::Baseline(_) => EventKind::Baseline,
-            Appearance::Added(_) => EventKind::Added,
-            Appearance::Restored(_) => EventKind::Restored,
-        };
-        event(&appearance.key().id, kind, None)
-    });
+    let mut events = Vec::new();
+    // The log explains no baseline.
+    if !changes.appeared.is_baseline() {
+        for appearance in changes.appeared.iter() {
+            let appearance = appearance?;
+            events.push(event(&appearance.key().id, appearance.kind(), None));
+        }
+    }
     let removed = changes.removed.iter().map(|key| event(&key.id, EventKind::Removed, None));
     let altered = changes.altered.iter().flat_map(|alteration| {
         let key_id = &alteration.key.id;
         alteration.changes.iter().map(|change| event(key_id, change.kind(), Some(&change.field)))
     });
-    appeared.chain(removed).chain(altered).filter(|event| event.action().is_some()).collect()
+    events.extend(removed.chain(altered));
+    events.retain(|event| event.action().is_some());
+    Ok(events)
 }
 
 /// An entry of the log, and an event that it explains.

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use super::appeared::Appeared;
 use super::field::{Column, FieldStates, render_value};
 use super::key::{Key, KeyId};
 use super::projects::KnownProjects;
-use super::replay::FieldChange;
+use super::replay::{EventKind, FieldChange};
 
 /// How a key came into the inventory.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +23,16 @@ impl Appearance {
     pub const fn key(&self) -> &Key {
         match self {
             Self::Baseline(key) | Self::Added(key) | Self::Restored(key) => key,
+        }
+    }
+
+    /// The event that tells of it.
+    #[must_use]
+    pub const fn kind(&self) -> EventKind {
+        match self {
+            Self::Baseline(_) => EventKind::Baseline,
+            Self::Added(_) => EventKind::Added,
+            Self::Restored(_) => EventKind::Restored,
         }
     }
 }
@@ -118,10 +129,11 @@ impl fmt::Display for Notice {
 }
 
 /// Everything that one run changes.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
+#[cfg_attr(test, derive(PartialEq))]
 pub struct Changes {
     /// In the order of the listing.
-    pub appeared: Vec<Appearance>,
+    pub appeared: Appeared,
     /// As they were, in the order of the ids.
     pub removed: Vec<Key>,
     /// In the order of the listing.

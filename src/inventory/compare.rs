@@ -8,11 +8,15 @@ mod projects;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
+use std::io;
 
-use super::changes::{Alteration, Appearance, Changes, Notice, NoticeKind};
+use super::appeared::Appeared;
+use super::changes::{Alteration, Changes, Notice, NoticeKind};
 use super::field::{Column, FieldCensus, FieldStates, Sent};
 use super::key::{Key, KeyId, Scope};
+use super::outline::{Absent, Outline, Sifted};
 use super::projects::{KnownProjects, SeenProjects};
+use super::shelf::Medium;
 use super::sighting::Sighting;
 use super::telling::{Differing, Source, Telling, keep_field};
 use projects::ProjectSide;
@@ -20,8 +24,10 @@ use projects::ProjectSide;
 /// What is known of an organization from its last `ok` run.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    /// The keys that are not gone.
+    /// The keys that are not gone; with an outline, those that it cannot tell of.
     pub keys: HashMap<KeyId, Key>,
+    /// All of them in outline, or none.
+    pub outline: Outline,
     /// The key of the credential that listed them.
     pub own_key: Option<KeyId>,
     /// How the admin list sends each field.
@@ -55,12 +61,22 @@ pub struct Comparison<'a> {
     is_own: Box<dyn Fn(&str) -> bool + Send + Sync + 'a>,
     stopped: Vec<String>,
     census: FieldCensus,
-    /// Keys of the snapshot that the scan listed.
+    /// Known keys that may be different, in the order in which they were observed.
+    waiting: Vec<(Sighting, Source)>,
+    /// Those of which the row of the admin list was passed over.
+    reopened: Vec<KeyId>,
+    /// Keys of the snapshot that the scan listed, but for those that were passed over as they were.
     listed: HashSet<KeyId>,
-    /// With whether they were there before their source was listed for the first time. `None`: taken back.
-    appeared: Vec<Option<(Sighting, bool)>>,
+    /// With whether they were there before their source was listed for the first time.
+    appeared: Appeared,
+    /// How many of them are of each scope.
+    appeared_of: [usize; 2],
+    /// Why one of them could not be set aside, or read again.
+    failure: Option<io::Error>,
     differing: Vec<Option<Differing>>,
     own: Vec<KeyId>,
+    /// The scopes of those of them that appeared.
+    own_appeared: Vec<(KeyId, Scope)>,
     /// Keys that were sent without a redacted value, and whose last one is our credential's.
     own_before: Vec<KeyId>,
     projects: ProjectSide,
@@ -86,24 +102,93 @@ impl<'a> Comparison<'a> {
             snapshot,
             is_own: Box::new(is_own),
             census: FieldCensus::default(),
+            waiting: Vec::new(),
+            reopened: Vec::new(),
             listed: HashSet::new(),
-            appeared: Vec::new(),
+            appeared: Appeared::default(),
+            appeared_of: [0; 2],
+            failure: None,
             differing: Vec::new(),
             own: Vec::new(),
+            own_appeared: Vec::new(),
             own_before: Vec::new(),
         }
+    }
+
+    /// Sets keys that appear aside there, rather than in memory.
+    #[must_use]
+    pub fn on(mut self, medium: Box<dyn Medium>) -> Self {
+        self.appeared = Appeared::on(medium);
+        self
     }
 
     /// Takes in one key of the admin list. Each id may come once, and before any project's list.
     pub fn observe(&mut self, mut sighting: Sighting) {
         self.census.count(&sighting.shape);
         self.snapshot.overlook(&mut sighting.key);
-        let Some((id, before)) = self.snapshot.keys.get_key_value(&sighting.key.id) else {
-            if sighting.key.redacted_value.as_deref().is_some_and(&self.is_own) {
-                self.own.push(sighting.key.id.clone());
+        if self.snapshot.keys.contains_key(&sighting.key.id) {
+            return self.observe_known(sighting);
+        }
+        let is_own = sighting.key.redacted_value.as_deref().is_some_and(&self.is_own);
+        match self.snapshot.outline.sift(&sighting, is_own) {
+            Sifted::Same => {}
+            Sifted::Unknown => {
+                if is_own {
+                    let key = &sighting.key;
+                    self.own.push(key.id.clone());
+                    self.own_appeared.push((key.id.clone(), key.scope));
+                }
+                let is_baseline = !self.snapshot.exists;
+                self.appear(&sighting, is_baseline);
             }
-            let is_baseline = !self.snapshot.exists;
-            self.appeared.push(Some((sighting, is_baseline)));
+            _ => self.waiting.push((sighting, Source::Admin)),
+        }
+    }
+
+    /// Sets aside a key that appeared, and tells its place.
+    fn appear(&mut self, sighting: &Sighting, is_baseline: bool) -> Option<usize> {
+        self.appeared_of[sighting.key.scope as usize] += 1;
+        let place = self.appeared.push(sighting, is_baseline);
+        place.map_err(|error| self.failure.get_or_insert(error)).ok()
+    }
+
+    /// Whether all that was observed could be set aside.
+    pub fn check(&mut self) -> io::Result<()> {
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// The keys that are needed to go on, once all lists came in: they may be different, or are missing.
+    #[must_use]
+    pub fn wanted(&self) -> Vec<KeyId> {
+        let waiting = self.waiting.iter().map(|(sighting, _)| sighting.key.id.clone());
+        let missing = self.absent().filter(|key| self.is_expected(key)).map(|key| key.id);
+        let wanted: BTreeSet<KeyId> =
+            waiting.chain(missing).chain(self.snapshot.own_key.clone()).collect();
+        wanted.into_iter().collect()
+    }
+
+    /// Takes in the keys that are wanted, as the snapshot has them. What follows asks about all keys.
+    pub fn resolve(&mut self, keys: HashMap<KeyId, Key>) {
+        self.snapshot.keys.extend(keys);
+        self.snapshot.outline.forget_waiting();
+        self.listed.extend(std::mem::take(&mut self.reopened));
+        // What the admin list shows comes before what the lists of projects do.
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let (admin, projects): (Vec<_>, Vec<_>) =
+            waiting.partition(|(_, source)| *source == Source::Admin);
+        for (sighting, _) in admin {
+            self.observe_known(sighting);
+        }
+        self.note_places_of_differing();
+        for (sighting, _) in projects {
+            // It is known: it is not found.
+            self.observe_shown(sighting, false);
+        }
+    }
+
+    /// A key of which the snapshot's own is at hand.
+    fn observe_known(&mut self, mut sighting: Sighting) {
+        let Some((id, before)) = self.snapshot.keys.get_key_value(&sighting.key.id) else {
             return;
         };
         self.listed.insert(id.clone());
@@ -138,38 +223,51 @@ impl<'a> Comparison<'a> {
     /// How many keys the snapshot before has.
     #[must_use]
     pub fn snapshot_keys(&self) -> usize {
-        self.snapshot.keys.len()
+        // With an outline, `keys` has some of them.
+        if self.snapshot.outline.is_empty() {
+            self.snapshot.keys.len()
+        } else {
+            self.snapshot.outline.len()
+        }
     }
 
     /// How many keys are in the lists that were read, each counted once.
     #[must_use]
     pub fn keys_seen(&self) -> u64 {
-        (self.listed.len() + self.appeared.iter().flatten().count()) as u64
+        let known = self.snapshot.outline.seen() + self.listed.len();
+        (known + self.appeared.len()) as u64
     }
 
     /// How many keys of the snapshot the lists that were read should hold, and how many of these they do.
     #[must_use]
     pub fn common_keys(&self) -> (usize, usize) {
         let unlisted = self.unlisted().count();
-        (self.snapshot.keys.len() - unlisted, self.listed.len())
+        let listed = self.snapshot.outline.seen() + self.listed.len();
+        (self.snapshot_keys() - unlisted, listed)
     }
 
     /// The keys of the snapshot that the lists which should hold them do not, in the order of their ids.
     #[must_use]
     pub fn missing(&self) -> Vec<KeyId> {
-        let absent = self.absent();
-        let missing = absent.filter(|(_, key)| self.is_expected(key)).map(|(id, _)| id);
-        let missing: BTreeSet<&KeyId> = missing.collect();
-        missing.into_iter().cloned().collect()
+        let missing: BTreeSet<KeyId> =
+            self.absent().filter(|key| self.is_expected(key)).map(|key| key.id).collect();
+        missing.into_iter().collect()
     }
 
-    fn absent(&self) -> impl Iterator<Item = (&KeyId, &Key)> {
-        self.snapshot.keys.iter().filter(|(id, _)| !self.listed.contains(*id))
+    fn absent(&self) -> Box<dyn Iterator<Item = Absent<'_>> + '_> {
+        if !self.snapshot.outline.is_empty() {
+            return Box::new(self.snapshot.outline.absent());
+        }
+        let absent = self.snapshot.keys.iter().filter(|(id, _)| !self.listed.contains(*id));
+        Box::new(absent.map(|(id, key)| {
+            let project = self.snapshot.projects.project_of(key);
+            Absent { id: id.clone(), scope: key.scope, project }
+        }))
     }
 
     /// The keys that nobody listed, as the list of their project was not to be had: they stay as they were.
-    fn unlisted(&self) -> impl Iterator<Item = (&KeyId, &Key)> {
-        self.absent().filter(|(_, key)| !self.is_expected(key))
+    fn unlisted(&self) -> impl Iterator<Item = Absent<'_>> {
+        self.absent().filter(|key| !self.is_expected(key))
     }
 
     /// The scope of a key of the snapshot.
@@ -181,18 +279,19 @@ impl<'a> Comparison<'a> {
     /// Up to `most` keys of one scope that the admin list holds, our own first: it cannot go while it works.
     #[must_use]
     pub fn some_listed(&self, scope: Scope, most: usize) -> Vec<KeyId> {
-        let new = self.appeared.iter().flatten().map(|(sighting, _)| sighting);
-        let new = new.filter(|sighting| sighting.key.scope == scope);
-        let new = new.map(|sighting| &sighting.key.id).filter(|id| !self.projects.alone_shows(id));
-        let new: Vec<&KeyId> = new.take(most).collect();
+        let new = self.some_appeared(scope, most);
         let known = self
             .listed
             .iter()
             .filter(|id| self.scope_of(id) == Some(scope) && !self.projects.alone_shows(id));
+        let others: Vec<KeyId> = self.snapshot.outline.some_listed(scope).take(most).collect();
         let own = self.own.iter().chain(&self.own_before);
-        let own = own.filter(|id| self.scope_of(id) == Some(scope) || new.contains(id));
+        let own = own.filter(|id| {
+            self.scope_of(id) == Some(scope)
+                || self.own_appeared.iter().any(|(own, of)| own == *id && *of == scope)
+        });
         let mut some: Vec<KeyId> = Vec::new();
-        for id in own.chain(known.take(most)).chain(new.iter().copied()) {
+        for id in own.chain(&others).chain(known.take(most)).chain(&new) {
             if some.len() >= most {
                 break;
             }
@@ -203,10 +302,28 @@ impl<'a> Comparison<'a> {
         some
     }
 
-    /// The ids that were listed and that the snapshot does not have.
+    /// Some keys of one scope that the admin list holds and the snapshot does not.
+    fn some_appeared(&self, scope: Scope, most: usize) -> Vec<KeyId> {
+        if self.appeared_of[scope as usize] == 0 {
+            return Vec::new();
+        }
+        // One that cannot be read is none to try.
+        let ids = self.appeared.sightings().filter_map(|read| {
+            let (_, (Sighting { key, .. }, _)) = read.ok()?;
+            (key.scope == scope && !self.projects.alone_shows(&key.id)).then_some(key.id)
+        });
+        ids.take(most).collect()
+    }
+
+    /// Whether keys were listed that the snapshot does not have.
     #[must_use]
-    pub fn appeared(&self) -> Vec<KeyId> {
-        self.appeared.iter().flatten().map(|(sighting, _)| sighting.key.id.clone()).collect()
+    pub fn has_appeared(&self) -> bool {
+        !self.appeared.is_empty()
+    }
+
+    /// Their ids.
+    pub fn appeared(&self) -> impl Iterator<Item = io::Result<KeyId>> {
+        self.appeared.sightings().map(|read| read.map(|(_, (sighting, _))| sighting.key.id))
     }
 
     /// Concludes what changed, and gives back the snapshot before: `gone` are the missing keys that are believed
@@ -217,13 +334,12 @@ impl<'a> Comparison<'a> {
         gone: &HashSet<KeyId>,
         returning: &HashSet<KeyId>,
     ) -> (Changes, Snapshot) {
-        let absent: BTreeSet<&KeyId> = self.absent().map(|(id, _)| id).collect();
-        let absent: Vec<KeyId> = absent.into_iter().cloned().collect();
+        let absent: BTreeSet<KeyId> = self.absent().map(|key| key.id).collect();
         let fields = self.census.conclude(&self.snapshot.fields);
         let project_fields = self.projects.census.conclude(&self.snapshot.project_fields);
         let own_key = self.own_key(&fields);
         let counts = self.listed_of_sources();
-        let Self { snapshot, appeared, differing, projects, .. } = self;
+        let Self { snapshot, mut appeared, differing, projects, .. } = self;
         let differing: Vec<Differing> = differing.into_iter().flatten().collect();
         let mut telling = Telling::new(&snapshot, [&fields, &project_fields], own_key.as_ref());
         telling.look_at_format(&differing, counts);
@@ -231,21 +347,13 @@ impl<'a> Comparison<'a> {
             differing.into_iter().filter_map(|differing| telling.alter(differing)).collect();
         let mut notices = telling.into_notices();
         notices.extend(own_key_notices(&snapshot, own_key.as_ref(), &altered, gone));
-        let appear = |(Sighting { key, .. }, is_baseline): (Sighting, bool)| {
-            if returning.contains(&key.id) {
-                Appearance::Restored(key)
-            } else if is_baseline {
-                Appearance::Baseline(key)
-            } else {
-                Appearance::Added(key)
-            }
-        };
+        appeared.return_those(returning);
         let (removed, unconfirmed): (Vec<KeyId>, Vec<KeyId>) =
             absent.into_iter().partition(|id| gone.contains(id));
         notices.extend(unconfirmed_notice(&snapshot, &unconfirmed, gone));
         let removed = removed.iter().filter_map(|id| snapshot.keys.get(id).cloned()).collect();
         let changes = Changes {
-            appeared: appeared.into_iter().flatten().map(appear).collect(),
+            appeared,
             removed,
             altered,
             unconfirmed,

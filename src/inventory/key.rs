@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::field::{Column, render_value};
-use super::personal::ERASED;
+use super::personal::{ERASED, is_erased};
 use crate::clock::Timestamp;
 
 /// The id of a key: a non-empty text, unique within its organization.
@@ -92,6 +92,9 @@ pub struct Key {
     pub other: Arc<Other>,
 }
 
+/// What keys share that may stand for each other: scope, project, owner and name.
+pub type Namesake<'a> = (Scope, Option<&'a str>, &'a str, &'a str);
+
 /// A text of the history that does not describe a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{field}` of the recorded key is not what it must be")]
@@ -161,6 +164,15 @@ impl Key {
         };
         self.project_id.as_ref()?;
         Some(says("project_archived_at", None) || says("project_status", Some("archived")))
+    }
+
+    /// By what another key would be its namesake; `None` where name or owner are unknown.
+    #[must_use]
+    pub fn namesake(&self) -> Option<Namesake<'_>> {
+        let name = self.name.as_deref().filter(|name| !name.trim().is_empty())?;
+        let owner_name = self.owner_name.as_deref().filter(|name| !is_erased(Some(name)));
+        let owner = self.owner_id.as_deref().or(owner_name)?;
+        Some((self.scope, self.project_id.as_deref(), owner, name))
     }
 
     /// The time in `column`; `None` for texts.

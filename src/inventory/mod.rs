@@ -3,6 +3,7 @@
 //! Everything here is pure: no I/O, no clock, no SQL, no HTTP. Where keys come from is
 //! [`crate::openai`]'s business, where they are kept is [`crate::store`]'s.
 
+mod appeared;
 mod attribution;
 mod changes;
 mod compare;
@@ -10,15 +11,18 @@ mod field;
 mod judge;
 mod key;
 mod mask;
+mod outline;
 mod personal;
 mod project;
 mod projects;
 mod replay;
+mod shelf;
 mod sighting;
 mod telling;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use appeared::{Appeared, AppearedCounts};
 pub use attribution::{
     Actor, Attributable, Attribution, AuditEntry, KeyAction, PATIENCE, SLACK, attributable,
     attribute,
@@ -30,12 +34,14 @@ pub use judge::{
     Acceptance, Guards, Identity, LookUp, Removals, Stranger, Withheld, judge_identity,
     judge_missing, plan_look_ups,
 };
-pub use key::{InvalidKey, Key, KeyId, Other, Scope};
+pub use key::{InvalidKey, Key, KeyId, Namesake, Other, Scope};
 pub use mask::{looks_like_secret, mask_secrets};
+pub use outline::Outline;
 pub use personal::{ERASED, is_erased, is_personal, known_changes};
 pub use project::Project;
 pub use projects::{KnownProject, KnownProjects, SeenProjects};
 pub use replay::{EventKind, FieldChange, Inventory, PastEvent, ReplayError};
+pub use shelf::Medium;
 pub use sighting::Sighting;
 
 /// `1 key`, `2 keys`.

@@ -86,7 +86,7 @@ impl Session {
         subject: &Subject,
     ) -> Result<Answer, Error> {
         let started = Instant::now();
-        let after = listing.walk.cursor().map(AsRef::as_ref);
+        let after = listing.walk.cursor();
         let url = listing.list.url(&self.client.endpoints, listing.limit, after);
         let url = url.ok_or_else(|| Error::InvalidRequest { at: Origin::new(subject, None) })?;
         let answer = self.fetch(url, subject).await?;
@@ -156,7 +156,7 @@ impl<'a, L: List> Listing<'a, L> {
             self.session.count_page();
         }
         let places: Vec<Item> = items.iter().map(|item| self.list.place(item)).collect();
-        let cursor = self.walk.cursor().cloned();
+        let cursor = self.walk.cursor().map(Arc::from);
         let verdict = self.walk.accept(&places, has_more);
         match verdict.map_err(|stuck| explain_stuck(stuck, at(), cursor))? {
             Verdict::Taken { fresh, end } => {
@@ -183,7 +183,7 @@ impl<'a, L: List> Listing<'a, L> {
     /// Goes on after a refusal, if it was the cursor or the page size that was refused.
     fn take_refusal(&mut self, refusal: Refusal, subject: &Subject) -> Result<(), Error> {
         let status = refusal.status;
-        if let Some(cursor) = self.walk.cursor().cloned() {
+        if let Some(cursor) = self.walk.cursor().map(Arc::from) {
             if !matches!(status, 400 | 404 | 410 | 422) || !refusal.error.scopes.is_empty() {
                 return Err(self.session.explain_refusal(refusal, subject));
             }

@@ -29,6 +29,7 @@ mod probe;
 mod projects;
 mod retry;
 mod scan;
+mod segments;
 mod session;
 mod subject;
 #[cfg(test)]

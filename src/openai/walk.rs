@@ -20,11 +20,11 @@
 //! the list is ordered, only that two keys never change places in it. So a list of unknown order is
 //! walked the same way, with items that show no time: then nothing is older than its cursor.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::subject::Lost;
 use crate::clock::Timestamp;
+use crate::numbered::Numbered;
 
 /// More keys than any organization has.
 pub(super) const MAX_ITEMS: usize = 5_000_000;
@@ -36,7 +36,7 @@ const MAX_RESTARTS_IN_A_ROW: u32 = 3;
 const MAX_RESTARTS: u32 = 12;
 
 /// The position of a key that is about to be given one.
-const IN_HAND: usize = usize::MAX;
+const IN_HAND: u32 = u32::MAX;
 
 /// One item of a page, as far as the walk is concerned: its id, and its age where the list is known to be
 /// in the order of age.
@@ -62,10 +62,15 @@ pub(super) enum Stuck {
 /// Where a walk is, and which keys it has seen.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
-    /// The keys seen, in the server's order as far as the pages told it. So for an honest server the
+    /// The keys seen.
+    ids: Numbered,
+    /// The age of each, by its number, where it is known.
+    times: Vec<Option<Timestamp>>,
+    /// Their numbers, in the server's order as far as the pages told it. So for an honest server the
     /// page after a key that still exists always ends further on.
-    order: Vec<Item>,
-    positions: HashMap<Arc<str>, usize>,
+    order: Vec<u32>,
+    /// Where in it each stands, by its number.
+    positions: Vec<u32>,
     /// The position of the key to ask after; `None` for the start of the list.
     cursor: Option<usize>,
     /// Steps back since the last new key or restart.
@@ -76,16 +81,39 @@ pub(super) struct Walk {
     /// Whether the page before said `has_more: true`.
     more_promised: bool,
     /// The cursor of the last empty page that claims the end of a list without `has_more`.
-    claimed_end: Option<Arc<str>>,
+    claimed_end: Option<u32>,
     pub(super) shifts: u64,
     pub(super) lost_cursors: u64,
     pub(super) restarts: u32,
 }
 
 impl Walk {
+    /// One that begins behind a key that is known.
+    pub(super) fn after(id: &str, time: Timestamp) -> Self {
+        let mut walk = Self::default();
+        // The first one always has a number.
+        if walk.place(&[(Arc::from(id), Some(time))]).is_some() {
+            walk.cursor = Some(0);
+        }
+        walk
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
     /// The key to ask after next; `None` for the start of the list.
-    pub(super) fn cursor(&self) -> Option<&Arc<str>> {
-        self.cursor.map(|position| &self.order[position].0)
+    pub(super) fn cursor(&self) -> Option<&str> {
+        self.cursor.map(|position| self.ids.text(self.order[position] as usize))
+    }
+
+    /// Whether the key was seen.
+    pub(super) fn has_seen(&self, id: &str) -> bool {
+        self.ids.find(id).is_some()
+    }
+
+    fn position(&self, id: &str) -> Option<usize> {
+        self.ids.find(id).map(|number| self.positions[number] as usize)
     }
 
     /// How many keys were seen.
@@ -109,7 +137,7 @@ impl Walk {
         if let Some(lost) = self.find_loss(items, first, last) {
             return self.lose(lost);
         }
-        let fresh = self.place(items);
+        let Some(fresh) = self.place(items) else { return Err(Stuck::TooManyItems) };
         if self.order.len() > MAX_ITEMS {
             return Err(Stuck::TooManyItems);
         }
@@ -121,8 +149,10 @@ impl Walk {
             self.steps = 0;
             self.restarts_in_a_row = 0;
         }
-        let end = has_more.map_or(self.claimed_end.as_ref() == Some(&last.0), |more| !more);
-        self.cursor = self.positions.get(&last.0).copied();
+        self.cursor = self.position(&last.0);
+        let last = self.cursor.map(|position| self.order[position]);
+        let end =
+            has_more.map_or(self.claimed_end.is_some() && self.claimed_end == last, |more| !more);
         self.more_promised = has_more == Some(true);
         Ok(Verdict::Taken { fresh, end })
     }
@@ -144,7 +174,7 @@ impl Walk {
         if self.more_promised || has_more == Some(true) {
             return self.lose(Lost::Empty);
         }
-        self.claimed_end = Some(self.order[cursor].0.clone());
+        self.claimed_end = Some(self.order[cursor]);
         self.recovering = true;
         if self.steps < MAX_STEPS {
             self.cursor = self.earlier(cursor);
@@ -158,54 +188,55 @@ impl Walk {
     /// Why this page does not follow the cursor, if it does not.
     fn find_loss(&self, items: &[Item], first: &Item, last: &Item) -> Option<Lost> {
         let cursor = self.cursor?;
-        let (cursor_id, cursor_time) = &self.order[cursor];
-        if let (Some(before), Some(after)) = (cursor_time, &first.1)
+        let number = self.order[cursor] as usize;
+        let cursor_id = self.ids.text(number);
+        if let (Some(before), Some(after)) = (self.times[number], first.1)
             && after < before
         {
             return Some(Lost::Older);
         }
-        let repeats = items.iter().all(|(id, _)| self.positions.contains_key(id));
-        let advances = self.positions.get(&last.0).is_none_or(|position| *position > cursor);
+        let repeats = items.iter().all(|(id, _)| self.has_seen(id));
+        let advances = self.position(&last.0).is_none_or(|position| position > cursor);
         // A page cannot hold the key that it comes after: such a server does not look at the cursor.
-        let ignores_cursor = items.iter().any(|(id, _)| id == cursor_id);
+        let ignores_cursor = items.iter().any(|(id, _)| id.as_ref() == cursor_id);
         (repeats && (!advances || ignores_cursor)).then_some(Lost::Repeated)
     }
 
     /// Puts the keys of a page into the order, each new one beside its neighbours in the page. Tells
-    /// of each item whether it is new.
-    fn place(&mut self, items: &[Item]) -> Vec<bool> {
+    /// of each item whether it is new; `None` if there are more than can be counted.
+    fn place(&mut self, items: &[Item]) -> Option<Vec<bool>> {
         let mut fresh = Vec::with_capacity(items.len());
         let mut run = Vec::new();
         let mut at = self.cursor.map_or(0, |cursor| cursor + 1);
-        for item in items {
-            let known = self.positions.get(&item.0).copied();
+        for (id, time) in items {
+            let known = self.ids.find(id);
             fresh.push(known.is_none());
-            match known {
+            match known.map(|number| self.positions[number]) {
                 None => {
-                    self.positions.insert(item.0.clone(), IN_HAND);
-                    run.push(item.clone());
+                    run.push(u32::try_from(self.ids.add(id)?).ok()?);
+                    self.times.push(*time);
+                    self.positions.push(IN_HAND);
                 }
                 Some(IN_HAND) => {}
                 Some(position) => {
+                    let position = position as usize;
                     at = position + run.len() + 1;
                     self.insert(position, &mut run);
                 }
             }
         }
         self.insert(at, &mut run);
-        fresh
+        Some(fresh)
     }
 
     /// Mostly `at` is the end; only recoveries and shifting lists have something behind it to move.
-    fn insert(&mut self, at: usize, run: &mut Vec<Item>) {
+    fn insert(&mut self, at: usize, run: &mut Vec<u32>) {
         if run.is_empty() {
             return;
         }
         self.order.splice(at..at, run.drain(..));
-        for (position, (id, _)) in self.order.iter().enumerate().skip(at) {
-            if let Some(known) = self.positions.get_mut(id) {
-                *known = position;
-            }
+        for (position, number) in (0..).zip(&self.order).skip(at) {
+            self.positions[*number as usize] = position;
         }
     }
 
@@ -252,4 +283,4 @@ mod tests;
 
 #[cfg(test)]
 #[path = "walk_law.rs"]
-mod law;
+pub(super) mod law;

@@ -12,7 +12,7 @@ fn item(id: &str, created_at: i64) -> Item {
 
 /// What a server does when it is asked for the page after a key that is no more.
 #[derive(Debug, Clone, Copy)]
-enum Vanished {
+pub(in crate::openai) enum Vanished {
     Refused,
     EmptyMore,
     EmptyEnd,
@@ -22,7 +22,7 @@ enum Vanished {
 
 /// What happens to the list between two requests.
 #[derive(Debug, Clone, Copy)]
-enum Change {
+pub(in crate::openai) enum Change {
     DeleteCursor,
     DeleteAround(i8),
     Delete(u8),
@@ -35,27 +35,27 @@ enum Change {
 }
 
 #[derive(Debug, Clone)]
-struct Case {
-    seconds: Vec<i64>,
-    limit: usize,
-    vanished: Vanished,
-    sends_has_more: bool,
+pub(in crate::openai) struct Case {
+    pub(in crate::openai) seconds: Vec<i64>,
+    pub(in crate::openai) limit: usize,
+    pub(in crate::openai) vanished: Vanished,
+    pub(in crate::openai) sends_has_more: bool,
     /// Whether the list is in the order of age, and the walk knows.
-    is_ordered: bool,
-    changes: Vec<Vec<Change>>,
+    pub(in crate::openai) is_ordered: bool,
+    pub(in crate::openai) changes: Vec<Vec<Change>>,
 }
 
-struct World {
+pub(in crate::openai) struct World {
     /// Time and id, in the list's order; ids of one second are in no order of age.
-    keys: Vec<(i64, u32)>,
-    next: u32,
-    ever: BTreeSet<u32>,
-    deleted: BTreeSet<u32>,
-    gone: BTreeMap<u32, (i64, u32)>,
+    pub(in crate::openai) keys: Vec<(i64, u32)>,
+    pub(in crate::openai) next: u32,
+    pub(in crate::openai) ever: BTreeSet<u32>,
+    pub(in crate::openai) deleted: BTreeSet<u32>,
+    pub(in crate::openai) gone: BTreeMap<u32, (i64, u32)>,
 }
 
 impl World {
-    fn new(seconds: &[i64]) -> Self {
+    pub(in crate::openai) fn new(seconds: &[i64]) -> Self {
         let mut world = Self {
             keys: Vec::new(),
             next: 0,
@@ -69,7 +69,7 @@ impl World {
         world
     }
 
-    fn insert(&mut self, second: i64) {
+    pub(in crate::openai) fn insert(&mut self, second: i64) {
         // Ids that do not rise with age: ties come in an arbitrary order.
         let id = self.next.wrapping_mul(0x9E37_79B1);
         self.next += 1;
@@ -78,7 +78,7 @@ impl World {
         self.keys.sort_unstable();
     }
 
-    fn delete(&mut self, at: usize) {
+    pub(in crate::openai) fn delete(&mut self, at: usize) {
         if at < self.keys.len() {
             let key = self.keys.remove(at);
             self.deleted.insert(key.1);
@@ -86,7 +86,7 @@ impl World {
         }
     }
 
-    fn change(&mut self, change: Change, cursor: Option<u32>) {
+    pub(in crate::openai) fn change(&mut self, change: Change, cursor: Option<u32>) {
         let at = cursor.and_then(|id| self.keys.iter().position(|key| key.1 == id));
         let pick = |n: u8, len: usize| if len == 0 { 0 } else { usize::from(n) % len };
         match change {
@@ -108,7 +108,11 @@ impl World {
         }
     }
 
-    fn page(&self, case: &Case, cursor: Option<u32>) -> Result<(Vec<Item>, Option<bool>), u16> {
+    pub(in crate::openai) fn page(
+        &self,
+        case: &Case,
+        cursor: Option<u32>,
+    ) -> Result<(Vec<Item>, Option<bool>), u16> {
         let from = match cursor {
             None => 0,
             Some(id) => match (self.gone.get(&id), case.vanished) {
@@ -146,7 +150,7 @@ fn simulate(case: &Case) -> Outcome {
     let initial = world.ever.clone();
     let mut walk = Walk::default();
     let mut seen = BTreeSet::new();
-    let number = |id: &Arc<str>| id.parse::<u32>().unwrap();
+    let number = |id: &str| id.parse::<u32>().unwrap();
     for request in 0..20_000 {
         let cursor = walk.cursor().map(number);
         // Nothing changes before the first request.
@@ -208,7 +212,7 @@ fn assert_law(case: &Case) -> bool {
     }
 }
 
-fn any_change(is_ordered: bool) -> impl Strategy<Value = Change> {
+pub(in crate::openai) fn any_change(is_ordered: bool) -> impl Strategy<Value = Change> {
     prop_oneof![
         if is_ordered { 0 } else { 4 } => (-5..40_i8).prop_map(Change::Anywhere),
         3 => Just(Change::DeleteCursor),
@@ -219,7 +223,7 @@ fn any_change(is_ordered: bool) -> impl Strategy<Value = Change> {
     ]
 }
 
-fn any_case(is_ordered: bool) -> impl Strategy<Value = Case> {
+pub(in crate::openai) fn any_case(is_ordered: bool) -> impl Strategy<Value = Case> {
     let vanished = prop_oneof![
         Just(Vanished::Refused),
         Just(Vanished::EmptyMore),

@@ -171,7 +171,7 @@ fn the_newest_first_is_refused_unless_it_is_the_whole_list() {
     let stuck = (0..100).find_map(|_| {
         let from = one_by_one
             .cursor()
-            .map_or(0, |id| 1 + world.iter().position(|(known, _)| known == id).unwrap());
+            .map_or(0, |id| 1 + world.iter().position(|(known, _)| known.as_ref() == id).unwrap());
         let page: Vec<Item> = world[from..].iter().take(1).cloned().collect();
         one_by_one.accept(&page, Some(from + 1 < world.len())).err()
     });

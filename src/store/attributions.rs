@@ -8,7 +8,7 @@ use sqlx::SqliteConnection;
 
 use super::Writer;
 use super::chain::Salts;
-use super::changes::EventRow;
+use super::changes::Attachable;
 use super::error::Error;
 use super::record::Numbers;
 use super::rows::row;
@@ -223,7 +223,7 @@ fn id_of(actor: &Actor) -> &str {
 pub(super) async fn plan_attributions<'a>(
     connection: &mut SqliteConnection,
     numbers: &Numbers,
-    events: &[EventRow<'_>],
+    events: &[Attachable],
     attributed: &'a Attributed,
     salts: &mut Salts,
 ) -> Result<AttributionRows<'a>, sqlx::Error> {
@@ -281,14 +281,15 @@ pub(super) async fn plan_attributions<'a>(
 
 /// Each attribution with the number of its event. The events of the run have theirs only now.
 fn number_events<'a>(
-    events: &[EventRow<'_>],
+    events: &[Attachable],
     attributions: &'a [Attribution],
 ) -> Vec<(i64, &'a Attribution)> {
     let new = attributions.iter().filter(|of| of.event.event_id.is_none());
     let keys: HashSet<&str> = new.map(|of| of.event.key_id.as_str()).collect();
-    let told = events.iter().filter(|event| keys.contains(event.key_id));
-    let numbers: HashMap<(&str, &str, Option<&str>), i64> =
-        told.map(|event| ((event.key_id, event.event, event.field), event.event_id)).collect();
+    let told = events.iter().filter(|event| keys.contains(event.key_id.as_str()));
+    let numbers: HashMap<(&str, &str, Option<&str>), i64> = told
+        .map(|event| ((event.key_id.as_str(), event.event, event.field.as_deref()), event.event_id))
+        .collect();
     let number = |of: &'a Attribution| {
         let event = &of.event;
         let named = (event.key_id.as_str(), event.kind.as_str(), event.field.as_deref());

@@ -206,6 +206,20 @@ impl Salts {
         organization: i64,
         owner_ids: &impl serde::Serialize,
     ) -> Result<Self, sqlx::Error> {
+        let forgotten = load_forgotten(connection, organization).await?;
+        let known = forgotten.into_keys().map(|id| (id, None)).collect();
+        let mut salts = Self { known, random: SystemRandom::new() };
+        salts.learn(connection, organization, owner_ids).await?;
+        Ok(salts)
+    }
+
+    /// Looks up more of them, before any of these is asked for.
+    pub(super) async fn learn(
+        &mut self,
+        connection: &mut SqliteConnection,
+        organization: i64,
+        owner_ids: &impl serde::Serialize,
+    ) -> Result<(), sqlx::Error> {
         let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(
             "select j.value, coalesce(
                  (select max(w.salt) from owners w
@@ -218,10 +232,11 @@ impl Salts {
         .bind(json(owner_ids))
         .fetch_all(&mut *connection)
         .await?;
-        let salted = rows.into_iter().map(|(id, salt)| (id, salt.try_into().ok().map(Salt)));
-        let forgotten = load_forgotten(connection, organization).await?;
-        let forgotten = forgotten.into_keys().map(|id| (id, None));
-        Ok(Self { known: salted.chain(forgotten).collect(), random: SystemRandom::new() })
+        for (id, salt) in rows {
+            // Who was forgotten stays it.
+            self.known.entry(id).or_insert_with(|| salt.try_into().ok().map(Salt));
+        }
+        Ok(())
     }
 
     /// The salt of an owner; a new one for a new owner, none for one who was forgotten.

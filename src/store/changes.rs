@@ -1,6 +1,9 @@
 //! The changes of a run as rows: which versions of keys and owners, and which events, they come to.
+//!
+//! They are worked out and written in batches, so that a first listing of any size takes little memory.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use sqlx::SqliteConnection;
 
@@ -8,16 +11,20 @@ use super::attributions::{
     Attributed, AttributionRows, actor_ids, plan_attributions, write_attributions,
 };
 use super::chain::{Salts, Told, Witness, placed};
+use super::court::Court;
 use super::record::Numbers;
 use super::rows::{OwnerState, own_other};
 use super::snapshot::ids_json;
-use super::write::{json, write_absences, write_rows};
+use super::write::{Batch, json, write_absences, write_batch, write_notice};
 use crate::audit::{Content, PartDigest, Placed, Salt, Sealer, is_personal};
 use crate::clock::Timestamp;
 use crate::inventory::{
     Alteration, Appearance, Changes, Column, EventKind, FieldChange, Key, Notice,
 };
 use crate::run::EventCounts;
+
+/// Rows are written when there are so many of a kind.
+const BATCH: usize = 200;
 
 /// A row of the table `keys` as it was before the run.
 #[derive(Clone, Copy)]
@@ -27,135 +34,112 @@ struct Stored {
     last_used_at: Option<i64>,
 }
 
-/// Everything that a run adds and changes, as rows.
-#[derive(Default)]
-pub(super) struct Rows<'a> {
-    pub(super) owners: Vec<(i64, i64, OwnerState, Option<Salt>)>,
-    pub(super) new_keys: Vec<(i64, &'a str, i64, Option<i64>)>,
-    pub(super) moved_keys: Vec<(i64, i64, Option<i64>)>,
-    pub(super) versions: Vec<VersionRow<'a>>,
-    pub(super) events: Vec<EventRow<'a>>,
-    pub(super) notices: Vec<NoticeRow<'a>>,
-    pub(super) attributions: AttributionRows<'a>,
-    pub(super) counts: EventCounts,
-    pub(super) parts: Vec<PartDigest>,
-}
-
-/// What working out the rows goes by, and what it finds on the way.
-struct Planning<'n> {
-    numbers: &'n mut Numbers,
-    stored: HashMap<String, Stored>,
-    owners: HashMap<OwnerState, i64>,
-    salts: Salts,
-    /// The rows of the owners of altered keys, and their salts.
-    owner_of: HashMap<String, (Option<i64>, Option<Salt>)>,
-    witness: Witness,
-}
-
-impl Planning<'_> {
-    fn stored(&self, key: &Key) -> Result<Stored, sqlx::Error> {
-        self.stored.get(key.id.as_str()).copied().ok_or(sqlx::Error::RowNotFound)
-    }
-}
-
-#[derive(serde::Serialize)]
-pub(super) struct VersionRow<'a> {
-    version: i64,
-    key: i64,
-    scope: &'a str,
-    name: Option<&'a str>,
-    redacted_value: Option<&'a str>,
-    project_id: Option<&'a str>,
-    project_name: Option<&'a str>,
-    owner: Option<i64>,
-    created_at: Option<i64>,
-    expires_at: Option<i64>,
-    other: Option<String>,
-}
-
-#[derive(serde::Serialize)]
-pub(super) struct EventRow<'a> {
-    pub(super) event_id: i64,
-    #[serde(skip)]
-    pub(super) key_id: &'a str,
-    version: i64,
-    pub(super) event: &'static str,
-    pub(super) field: Option<&'a str>,
-    old: Value<'a>,
-    new: Value<'a>,
-}
-
-pub(super) struct NoticeRow<'a> {
-    pub(super) notice_id: i64,
-    pub(super) notice: &'a Notice,
-    /// As it is stored.
-    pub(super) changes: String,
-}
-
 /// What stands in the columns of any type.
-#[derive(serde::Serialize)]
-#[serde(untagged)]
-pub(super) enum Value<'a> {
+pub(super) enum Value {
     Time(Option<i64>),
-    Text(&'a str),
+    Text(String),
 }
 
-/// Works out everything that a run changes. Writes nothing.
-pub(super) async fn plan_changes<'a>(
+pub(super) struct NewKey {
+    pub(super) key: i64,
+    pub(super) key_id: Arc<str>,
+    pub(super) version: i64,
+    pub(super) last_used_at: Option<i64>,
+    pub(super) due_at: Option<i64>,
+}
+
+pub(super) struct VersionRow {
+    pub(super) version: i64,
+    pub(super) key: i64,
+    pub(super) scope: &'static str,
+    pub(super) name: Option<Arc<str>>,
+    pub(super) redacted_value: Option<Arc<str>>,
+    pub(super) project_id: Option<Arc<str>>,
+    pub(super) project_name: Option<Arc<str>>,
+    pub(super) owner: Option<i64>,
+    pub(super) created_at: Option<i64>,
+    pub(super) expires_at: Option<i64>,
+    pub(super) other: Option<String>,
+}
+
+pub(super) struct EventRow {
+    pub(super) event_id: i64,
+    pub(super) version: i64,
+    pub(super) event: &'static str,
+    pub(super) field: Option<String>,
+    pub(super) old: Value,
+    pub(super) new: Value,
+}
+
+/// An event that an entry of the audit log may be attached to.
+pub(super) struct Attachable {
+    pub(super) event_id: i64,
+    pub(super) key_id: String,
+    pub(super) event: &'static str,
+    pub(super) field: Option<String>,
+}
+
+/// How many events the changes come to.
+pub(super) fn count_events(changes: &Changes) -> Result<EventCounts, sqlx::Error> {
+    let appeared = changes.appeared.counts()?;
+    let told = changes.altered.iter().flat_map(|alteration| &alteration.changes);
+    let used = told.clone().filter(|change| change.kind() == EventKind::Used).count() as u64;
+    Ok(EventCounts {
+        baseline: appeared.baseline,
+        added: appeared.added,
+        restored: appeared.restored,
+        removed: changes.removed.len() as u64,
+        used,
+        changed: told.count() as u64 - used,
+    })
+}
+
+/// How many versions of keys they come to.
+pub(super) fn count_versions(changes: &Changes) -> i64 {
+    let altered = changes.altered.iter().filter(|alteration| alteration.more_than_use);
+    i64::try_from(changes.appeared.len() + altered.count()).unwrap_or(i64::MAX)
+}
+
+/// Writes down the changes of a run, of which the row must be there, and gives back the digests of its parts.
+pub(super) async fn write_changes(
     connection: &mut SqliteConnection,
     numbers: &mut Numbers,
-    changes: &'a Changes,
-    attributed: &'a Attributed,
+    changes: &Changes,
+    attributed: &Attributed,
     witness: Witness,
-) -> Result<Rows<'a>, sqlx::Error> {
-    let returning = changes.appeared.iter().filter_map(|appearance| match appearance {
-        Appearance::Restored(key) => Some(&key.id),
-        Appearance::Baseline(_) | Appearance::Added(_) => None,
-    });
+    court: &mut Option<Court<'_>>,
+) -> Result<Vec<PartDigest>, sqlx::Error> {
     let altered = changes.altered.iter().map(|alteration| &alteration.key.id);
     let removed = changes.removed.iter().map(|key| &key.id);
-    let known = ids_json(returning.chain(altered).chain(removed));
+    let stored =
+        load_stored(connection, numbers.organization, ids_json(altered.chain(removed))).await?;
     let owner_ids = owner_ids(changes);
     let people: BTreeSet<&str> = owner_ids.iter().copied().chain(actor_ids(attributed)).collect();
-    let mut planning = Planning {
-        stored: load_stored(connection, numbers.organization, known).await?,
-        owners: load_owners(connection, numbers.organization, &owner_ids).await?,
+    let mut planner = Planner {
+        stored,
+        owners: HashMap::new(),
+        known_owners: HashSet::new(),
         salts: Salts::load(connection, numbers.organization, &people).await?,
         owner_of: HashMap::new(),
+        attachable: (!attributed.attributions.is_empty()).then(Vec::new),
         numbers,
         witness,
     };
-    let mut rows = Rows::default();
-    for appearance in &changes.appeared {
-        rows.appear(&mut planning, appearance)?;
-    }
-    for alteration in &changes.altered {
-        rows.alter(&mut planning, alteration)?;
-    }
-    for key in &changes.removed {
-        rows.remove(&mut planning, key)?;
-    }
+    planner.learn_owners(connection, &owner_ids).await?;
+    planner.write_appeared(connection, changes, court).await?;
+    planner.write_others(connection, changes).await?;
     for notice in &changes.notices {
-        rows.notice(&mut planning, notice);
+        planner.write_notice(connection, notice).await?;
     }
-    let Planning { numbers, mut salts, witness, .. } = planning;
-    rows.parts = witness.finish();
-    rows.attributions =
-        plan_attributions(connection, numbers, &rows.events, attributed, &mut salts).await?;
-    rows.parts.extend(rows.attributions.part);
-    Ok(rows)
-}
-
-/// Writes what [`plan_changes`] worked out. The row of the run must be there.
-pub(super) async fn write_changes(
-    connection: &mut SqliteConnection,
-    numbers: &Numbers,
-    changes: &Changes,
-    rows: &Rows<'_>,
-) -> Result<(), sqlx::Error> {
-    write_rows(connection, numbers, rows).await?;
-    write_attributions(connection, numbers, &rows.attributions).await?;
-    write_absences(connection, numbers, changes).await
+    let Planner { numbers, mut salts, witness, attachable, .. } = planner;
+    let mut parts = witness.finish();
+    let attachable = attachable.unwrap_or_default();
+    let attributions: AttributionRows<'_> =
+        plan_attributions(connection, numbers, &attachable, attributed, &mut salts).await?;
+    parts.extend(attributions.part);
+    write_attributions(connection, numbers, &attributions).await?;
+    write_absences(connection, numbers, changes).await?;
+    Ok(parts)
 }
 
 /// The rows of keys that are there already. `cross join` is not reordered: left to itself, SQLite goes
@@ -183,18 +167,16 @@ async fn load_stored(
 type OwnerRow =
     (i64, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>);
 
-/// The ids of all owners that the changes are about; an empty one for those who have none.
+/// The ids of the owners of keys that were there before; an empty one for those who have none.
 fn owner_ids(changes: &Changes) -> BTreeSet<&str> {
-    let appeared = changes.appeared.iter().map(|appearance| &appearance.key().owner_id);
     let altered = changes.altered.iter().filter(|alteration| alteration.more_than_use);
     let altered =
         altered.flat_map(|alteration| [&alteration.key.owner_id, &alteration.owner_before]);
     let removed = changes.removed.iter().map(|key| &key.owner_id);
-    let ids = appeared.chain(altered).chain(removed);
-    ids.map(|id| id.as_deref().unwrap_or_default()).collect()
+    altered.chain(removed).map(|id| id.as_deref().unwrap_or_default()).collect()
 }
 
-/// The states of owners that the changed keys may refer to.
+/// The states of these owners that are there already.
 async fn load_owners(
     connection: &mut SqliteConnection,
     organization: i64,
@@ -208,7 +190,7 @@ async fn load_owners(
     .bind(json(ids))
     .fetch_all(connection)
     .await?;
-    let shared = |text: Option<String>| text.map(std::sync::Arc::from);
+    let shared = |text: Option<String>| text.map(Arc::from);
     let state = |(owner, kind, id, name, role, other): OwnerRow| {
         let (kind, id, name, role) = (shared(kind), shared(id), shared(name), shared(role));
         (OwnerState { kind, id, name, role, other }, owner)
@@ -216,83 +198,191 @@ async fn load_owners(
     Ok(rows.into_iter().map(state).collect())
 }
 
-impl<'a> Rows<'a> {
-    fn appear(
+/// Works out the rows of changes, one change after the other.
+struct Planner<'n> {
+    numbers: &'n mut Numbers,
+    stored: HashMap<String, Stored>,
+    owners: HashMap<OwnerState, i64>,
+    /// The ids of owners all of whose states are in `owners`, as far as they are needed.
+    known_owners: HashSet<String>,
+    salts: Salts,
+    /// The rows of the owners of altered keys, and their salts.
+    owner_of: HashMap<String, (Option<i64>, Option<Salt>)>,
+    /// Where something is to be attached to them: all events that an audit log may explain.
+    attachable: Option<Vec<Attachable>>,
+    witness: Witness,
+}
+
+impl Planner<'_> {
+    fn stored(&self, key: &Key) -> Result<Stored, sqlx::Error> {
+        self.stored.get(key.id.as_str()).copied().ok_or(sqlx::Error::RowNotFound)
+    }
+
+    /// Looks up owners that were not asked for before.
+    async fn learn_owners(
         &mut self,
-        planning: &mut Planning<'_>,
-        appearance: &'a Appearance,
+        connection: &mut SqliteConnection,
+        ids: &BTreeSet<&str>,
     ) -> Result<(), sqlx::Error> {
-        let key = appearance.key();
-        let last_used_at = key.last_used_at.map(Timestamp::unix);
-        let kind = match appearance {
-            Appearance::Baseline(_) => EventKind::Baseline,
-            Appearance::Added(_) => EventKind::Added,
-            Appearance::Restored(_) => EventKind::Restored,
-        };
-        let version = if kind == EventKind::Restored {
-            let row = planning.stored(key)?;
-            let version = self.version(planning, row.key, key)?;
-            self.moved_keys.push((row.key, version, last_used_at));
-            version
-        } else {
-            let row = planning.numbers.key;
-            planning.numbers.key += 1;
-            let version = self.version(planning, row, key)?;
-            self.new_keys.push((row, key.id.as_str(), version, last_used_at));
-            version
-        };
-        let salt = planning.salts.of(key.owner_id.as_deref())?;
-        let told = (Placed::default(), placed(Content::Key(key), salt));
-        let values = (Value::Time(None), Value::Time(last_used_at));
-        self.event(planning, version, key, (kind, None), told, values);
+        let new: BTreeSet<&str> =
+            ids.iter().copied().filter(|id| !self.known_owners.contains(*id)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let organization = self.numbers.organization;
+        self.owners.extend(load_owners(connection, organization, &new).await?);
+        self.salts.learn(connection, organization, &new).await?;
+        self.known_owners.extend(new.into_iter().map(str::to_owned));
         Ok(())
     }
 
-    fn alter(
+    async fn write_appeared(
         &mut self,
-        planning: &mut Planning<'_>,
-        alteration: &'a Alteration,
+        connection: &mut SqliteConnection,
+        changes: &Changes,
+        court: &mut Option<Court<'_>>,
     ) -> Result<(), sqlx::Error> {
-        let Alteration { key, owner_before, more_than_use, changes } = alteration;
-        let row = planning.stored(key)?;
-        let version =
-            if *more_than_use { self.version(planning, row.key, key)? } else { row.version };
-        self.moved_keys.push((row.key, version, key.last_used_at.map(Timestamp::unix)));
-        for change in changes {
-            let field = Some(change.field.as_str());
-            let (mut salt_before, mut salt) = (None, None);
-            if is_personal(&change.field) {
-                salt_before = planning.salts.of(owner_before.as_deref())?;
-                salt = planning.salts.of(key.owner_id.as_deref())?;
+        let mut appeared = changes.appeared.placed();
+        loop {
+            let some: Vec<(usize, Appearance)> =
+                appeared.by_ref().take(BATCH).collect::<Result<_, _>>()?;
+            if some.is_empty() {
+                return Ok(());
             }
-            let content = |text: &'a Option<String>| match text {
-                Some(text) => Content::Text(text),
-                None => Content::Nothing,
-            };
-            let told =
-                (placed(content(&change.old), salt_before), placed(content(&change.new), salt));
-            let values =
-                (shown(change, change.old.as_deref()), shown(change, change.new.as_deref()));
-            self.event(planning, version, key, (change.kind(), field), told, values);
+            let owners = some.iter().map(|(_, it)| it.key().owner_id.as_deref());
+            let owner_ids = owners.map(Option::unwrap_or_default).collect();
+            self.learn_owners(connection, &owner_ids).await?;
+            self.learn_returning(connection, &some).await?;
+            let judgement = court.as_mut().map(|court| court.judge_appeared(&some));
+            let mut batch = Batch::default();
+            for (at, (_, appearance)) in some.iter().enumerate() {
+                let due_at = judgement.as_ref().and_then(|judgement| judgement.due[at]);
+                self.appear(&mut batch, appearance, due_at.map(Timestamp::unix))?;
+            }
+            write_batch(connection, self.numbers, &batch).await?;
+            if let (Some(court), Some(judgement)) = (court.as_mut(), judgement) {
+                court
+                    .open(connection, self.numbers, &judgement.difference, &batch.new_keys)
+                    .await?;
+            }
+        }
+    }
+
+    /// Looks up the rows of keys that were in the inventory once.
+    async fn learn_returning(
+        &mut self,
+        connection: &mut SqliteConnection,
+        some: &[(usize, Appearance)],
+    ) -> Result<(), sqlx::Error> {
+        let returning = some.iter().filter(|(_, it)| it.kind() == EventKind::Restored);
+        let returning: Vec<_> = returning.map(|(_, it)| &it.key().id).collect();
+        if returning.is_empty() {
+            return Ok(());
+        }
+        let ids = ids_json(returning);
+        self.stored.extend(load_stored(connection, self.numbers.organization, ids).await?);
+        Ok(())
+    }
+
+    async fn write_others(
+        &mut self,
+        connection: &mut SqliteConnection,
+        changes: &Changes,
+    ) -> Result<(), sqlx::Error> {
+        for some in changes.altered.chunks(BATCH) {
+            let mut batch = Batch::default();
+            for alteration in some {
+                self.alter(&mut batch, alteration)?;
+            }
+            write_batch(connection, self.numbers, &batch).await?;
+        }
+        for some in changes.removed.chunks(BATCH) {
+            let mut batch = Batch::default();
+            for key in some {
+                self.remove(&mut batch, key)?;
+            }
+            write_batch(connection, self.numbers, &batch).await?;
         }
         Ok(())
     }
 
-    fn remove(&mut self, planning: &mut Planning<'_>, key: &'a Key) -> Result<(), sqlx::Error> {
-        let row = planning.stored(key)?;
-        let salt = planning.salts.of(key.owner_id.as_deref())?;
+    fn appear(
+        &mut self,
+        batch: &mut Batch,
+        appearance: &Appearance,
+        due_at: Option<i64>,
+    ) -> Result<(), sqlx::Error> {
+        let (key, kind) = (appearance.key(), appearance.kind());
+        let last_used_at = key.last_used_at.map(Timestamp::unix);
+        let version = if kind == EventKind::Restored {
+            let row = self.stored(key)?;
+            let (version, _) = self.version(batch, row.key, key)?;
+            batch.moved_keys.push((row.key, version, last_used_at));
+            version
+        } else {
+            let row = self.numbers.key;
+            self.numbers.key += 1;
+            let (version, _) = self.version(batch, row, key)?;
+            let key_id = key.id.clone().into();
+            batch.new_keys.push(NewKey { key: row, key_id, version, last_used_at, due_at });
+            version
+        };
+        let salt = self.salts.of(key.owner_id.as_deref())?;
+        let told = (Placed::default(), placed(Content::Key(key), salt));
+        let values = (Value::Time(None), Value::Time(last_used_at));
+        self.event(batch, version, key, (kind, None), told, values);
+        Ok(())
+    }
+
+    fn alter(&mut self, batch: &mut Batch, alteration: &Alteration) -> Result<(), sqlx::Error> {
+        let Alteration { key, owner_before, more_than_use, changes } = alteration;
+        let row = self.stored(key)?;
+        let version = if *more_than_use {
+            let (version, owner) = self.version(batch, row.key, key)?;
+            let salt = self.salts.of(key.owner_id.as_deref())?;
+            self.owner_of.insert(key.id.to_string(), (owner, salt));
+            version
+        } else {
+            row.version
+        };
+        batch.moved_keys.push((row.key, version, key.last_used_at.map(Timestamp::unix)));
+        for change in changes {
+            let field = Some(change.field.as_str());
+            let (mut salt_before, mut salt) = (None, None);
+            if is_personal(&change.field) {
+                salt_before = self.salts.of(owner_before.as_deref())?;
+                salt = self.salts.of(key.owner_id.as_deref())?;
+            }
+            let told = (
+                placed(content(change.old.as_ref()), salt_before),
+                placed(content(change.new.as_ref()), salt),
+            );
+            let values =
+                (shown(change, change.old.as_deref()), shown(change, change.new.as_deref()));
+            self.event(batch, version, key, (change.kind(), field), told, values);
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, batch: &mut Batch, key: &Key) -> Result<(), sqlx::Error> {
+        let row = self.stored(key)?;
+        let salt = self.salts.of(key.owner_id.as_deref())?;
         let told = (placed(Content::Key(key), salt), Placed::default());
         let values = (Value::Time(row.last_used_at), Value::Time(None));
-        self.event(planning, row.version, key, (EventKind::Removed, None), told, values);
+        self.event(batch, row.version, key, (EventKind::Removed, None), told, values);
         Ok(())
     }
 
     /// A notice, and whose each value is where it is a person's.
-    fn notice(&mut self, planning: &mut Planning<'_>, notice: &'a Notice) {
-        let notice_id = planning.numbers.notice_id;
-        planning.numbers.notice_id += 1;
+    async fn write_notice(
+        &mut self,
+        connection: &mut SqliteConnection,
+        notice: &Notice,
+    ) -> Result<(), sqlx::Error> {
+        let notice_id = self.numbers.notice_id;
+        self.numbers.notice_id += 1;
         let personal = is_personal(&notice.field);
-        let owner = |key_id: &str| planning.owner_of.get(key_id).copied().unwrap_or_default();
+        let owner = |key_id: &str| self.owner_of.get(key_id).copied().unwrap_or_default();
         let values = notice.values.iter().map(|(key_id, value)| (key_id.as_str(), value));
         let told: Vec<(&str, Option<&str>, Sealer<'_>)> = values
             .clone()
@@ -306,96 +396,95 @@ impl<'a> Rows<'a> {
         } else {
             json(&values.collect::<Vec<_>>())
         };
-        planning.witness.notice(notice_id, notice.kind.as_str(), &notice.field, &told);
-        self.notices.push(NoticeRow { notice_id, notice, changes });
+        self.witness.notice(notice_id, notice.kind.as_str(), &notice.field, &told);
+        write_notice(connection, self.numbers, notice_id, notice, changes).await
     }
 
+    /// A new version of a key, and the row of its owner.
     fn version(
         &mut self,
-        planning: &mut Planning<'_>,
+        batch: &mut Batch,
         row: i64,
-        key: &'a Key,
-    ) -> Result<i64, sqlx::Error> {
+        key: &Key,
+    ) -> Result<(i64, Option<i64>), sqlx::Error> {
         let owner = match OwnerState::of(key) {
             None => None,
-            Some(state) => Some(self.owner(planning, state)?),
+            Some(state) => Some(self.owner(batch, state)?),
         };
-        let salt = planning.salts.of(key.owner_id.as_deref())?;
-        planning.owner_of.insert(key.id.to_string(), (owner, salt));
-        let version = planning.numbers.version;
-        planning.numbers.version += 1;
-        self.versions.push(VersionRow {
+        let version = self.numbers.version;
+        self.numbers.version += 1;
+        batch.versions.push(VersionRow {
             version,
             key: row,
             scope: key.scope.as_str(),
-            name: key.name.as_deref(),
-            redacted_value: key.redacted_value.as_deref(),
-            project_id: key.project_id.as_deref(),
-            project_name: key.project_name.as_deref(),
+            name: key.name.clone(),
+            redacted_value: key.redacted_value.clone(),
+            project_id: key.project_id.clone(),
+            project_name: key.project_name.clone(),
             owner,
             created_at: key.created_at.map(Timestamp::unix),
             expires_at: key.expires_at.map(Timestamp::unix),
             other: own_other(key),
         });
-        Ok(version)
+        Ok((version, owner))
     }
 
     /// The row of a state of an owner, which may be a new one.
-    fn owner(
-        &mut self,
-        planning: &mut Planning<'_>,
-        state: OwnerState,
-    ) -> Result<i64, sqlx::Error> {
-        if let Some(owner) = planning.owners.get(&state) {
+    fn owner(&mut self, batch: &mut Batch, state: OwnerState) -> Result<i64, sqlx::Error> {
+        if let Some(owner) = self.owners.get(&state) {
             return Ok(*owner);
         }
-        let owner = planning.numbers.owner;
-        planning.numbers.owner += 1;
-        let salt = planning.salts.of(state.id.as_deref())?;
-        self.owners.push((owner, planning.numbers.organization, state.clone(), salt));
-        planning.owners.insert(state, owner);
+        let owner = self.numbers.owner;
+        self.numbers.owner += 1;
+        let salt = self.salts.of(state.id.as_deref())?;
+        batch.owners.push((owner, state.clone(), salt));
+        self.owners.insert(state, owner);
         Ok(owner)
     }
 
     fn event(
         &mut self,
-        planning: &mut Planning<'_>,
+        batch: &mut Batch,
         version: i64,
-        key: &'a Key,
-        (kind, field): (EventKind, Option<&'a str>),
-        told: (Placed<'a>, Placed<'a>),
-        (old, new): (Value<'a>, Value<'a>),
+        key: &Key,
+        (kind, field): (EventKind, Option<&str>),
+        told: (Placed<'_>, Placed<'_>),
+        (old, new): (Value, Value),
     ) {
-        let count = match kind {
-            EventKind::Baseline => &mut self.counts.baseline,
-            EventKind::Added => &mut self.counts.added,
-            EventKind::Removed => &mut self.counts.removed,
-            EventKind::Restored => &mut self.counts.restored,
-            EventKind::Used => &mut self.counts.used,
-            EventKind::Changed => &mut self.counts.changed,
-        };
-        *count += 1;
-        let event_id = planning.numbers.event_id;
-        planning.numbers.event_id += 1;
-        planning.witness.event(&Told {
+        let event_id = self.numbers.event_id;
+        self.numbers.event_id += 1;
+        let event = kind.as_str();
+        self.witness.event(&Told {
             event_id,
             scope: key.scope.as_str(),
             key_id: key.id.as_str(),
             key_name: key.name.as_deref(),
-            event: kind.as_str(),
+            event,
             field,
             old: told.0,
             new: told.1,
         });
+        if let Some(attachable) = &mut self.attachable
+            && kind != EventKind::Baseline
+        {
+            let (key_id, field) = (key.id.to_string(), field.map(str::to_owned));
+            attachable.push(Attachable { event_id, key_id, event, field });
+        }
         // That `used` is of `last_used_at` goes without saying.
-        let field = field.filter(|_| kind == EventKind::Changed);
-        let (event, key_id) = (kind.as_str(), key.id.as_str());
-        self.events.push(EventRow { event_id, key_id, version, event, field, old, new });
+        let field = field.filter(|_| kind == EventKind::Changed).map(str::to_owned);
+        batch.events.push(EventRow { event_id, version, event, field, old, new });
+    }
+}
+
+const fn content(text: Option<&String>) -> Content<'_> {
+    match text {
+        Some(text) => Content::Text(text.as_str()),
+        None => Content::Nothing,
     }
 }
 
 /// A value of an event as it is stored: times of `used` events as numbers.
-fn shown<'a>(change: &FieldChange, value: Option<&'a str>) -> Value<'a> {
+fn shown(change: &FieldChange, value: Option<&str>) -> Value {
     let Some(text) = value else {
         return Value::Time(None);
     };
@@ -404,5 +493,5 @@ fn shown<'a>(change: &FieldChange, value: Option<&'a str>) -> Value<'a> {
     {
         return Value::Time(Some(time.unix()));
     }
-    Value::Text(text)
+    Value::Text(text.to_owned())
 }

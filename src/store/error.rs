@@ -168,9 +168,21 @@ impl Error {
         })
     }
 
+    /// Hands an error through what only knows those of sqlx.
+    pub(super) fn into_sqlx(self) -> sqlx::Error {
+        sqlx::Error::Decode(Box::new(self))
+    }
+
     /// Sorts out what `SQLite` said about the database at `path`.
     pub(super) fn from_sqlx(path: &Path, source: sqlx::Error) -> Self {
         let path = path.to_owned();
+        let source = match source {
+            sqlx::Error::Decode(ours) => match ours.downcast::<Self>() {
+                Ok(ours) => return *ours,
+                Err(theirs) => sqlx::Error::Decode(theirs),
+            },
+            other => other,
+        };
         let code = source.as_database_error().and_then(sqlx::error::DatabaseError::code);
         let code = code.and_then(|code| code.parse::<u32>().ok());
         // SQLITE_IOERR_SHMSIZE is how a full disk shows when the shared memory file can't grow.

@@ -5,18 +5,14 @@ use std::collections::HashMap;
 use futures_util::TryStreamExt;
 use sqlx::SqliteConnection;
 
+use super::Reader;
 use super::error::Error;
 use super::record::Numbers;
 use super::rows::row;
-use super::snapshot::ids_json;
-use super::write::json;
-use super::{Reader, Writer};
+use super::write::{CHUNK, insert, json};
 use crate::clock::Timestamp;
 use crate::findings::{Difference, Finding, Happening, OpenFinding, Past, Rule, Severity};
-use crate::inventory::{Changes, Key, KeyId, Snapshot};
-
-/// Rows that go into one statement.
-const CHUNK: usize = 2_000;
+use crate::inventory::KeyId;
 
 /// How many findings a run opened and closed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -73,10 +69,15 @@ row! {
 }
 
 impl OpenRow {
-    fn into_open(self) -> Result<OpenFinding, Error> {
+    fn into_open(self) -> Result<OpenFinding, sqlx::Error> {
         let row = self.finding_id;
-        let inconsistent =
-            |column| Error::Inconsistent { table: "finding_log", column, row: row.to_string() };
+        let inconsistent = |column| {
+            Error::into_sqlx(Error::Inconsistent {
+                table: "finding_log",
+                column,
+                row: row.to_string(),
+            })
+        };
         let time = |seconds, column| Timestamp::from_unix(seconds).ok_or(inconsistent(column));
         Ok(OpenFinding {
             finding_id: row,
@@ -93,82 +94,83 @@ impl OpenRow {
     }
 }
 
-impl Writer {
-    /// What judging the keys after a run needs to know of the past: what is open, and when keys were first seen
-    /// whose creation is not known.
-    pub async fn load_findings(
-        &mut self,
-        organization: &str,
-        before: &Snapshot,
-        changes: &Changes,
-    ) -> Result<Past, Error> {
-        let altered = changes.altered.iter().map(|alteration| &alteration.key);
-        let appeared = changes.appeared.iter().map(crate::inventory::Appearance::key);
-        let undated = |key: &&Key| key.created_at.is_none();
-        let keys = before.keys.values().chain(altered).chain(appeared).filter(undated);
-        let ids = ids_json(keys.map(|key| &key.id));
-        let path = self.path.clone();
-        let failed = |source| Error::from_sqlx(&path, source);
-        let mut rows = sqlx::query_as::<_, OpenRow>(
-            "select f.finding_id, k.key_id, f.rule, f.severity, f.since, f.detail, f.memory,
-                    r.finished_at as opened_at
-             from finding_log f
-             join runs r on r.run_id = f.opened_run
-             left join keys k on k.key = f.key
-             where f.organization = (select organization from organizations where name = ?1)
-               and f.closed_run is null",
-        )
-        .bind(organization)
-        .fetch(&mut self.connection);
-        let mut open = Vec::new();
-        while let Some(row) = rows.try_next().await.map_err(failed)? {
-            open.push(row.into_open()?);
-        }
-        drop(rows);
-        let first_seen: Vec<(String, i64)> = sqlx::query_as(
-            "select distinct k.key_id, r.finished_at from organizations o
-             cross join json_each(?2) j
-             cross join keys k on k.organization = o.organization and k.key_id = j.value
-             cross join runs r on r.run_id = k.first_seen_run
-             where o.name = ?1",
-        )
-        .bind(organization)
-        .bind(ids)
-        .fetch_all(&mut self.connection)
-        .await
-        .map_err(failed)?;
-        let read = |(id, at): &(String, i64)| Some((KeyId::new(id)?, Timestamp::from_unix(*at)?));
-        let first_seen: HashMap<KeyId, Timestamp> = first_seen.iter().filter_map(read).collect();
-        let happened = self.load_happenings(organization).await?;
-        Ok(Past { open, happened, first_seen })
-    }
+/// What is open and remembered of these keys, and when they were first seen if their creation is not known.
+pub(super) async fn load_past(
+    connection: &mut SqliteConnection,
+    organization: i64,
+    ids: &str,
+) -> Result<Past, sqlx::Error> {
+    let open: Vec<OpenRow> = sqlx::query_as(
+        "select f.finding_id, k.key_id, f.rule, f.severity, f.since, f.detail, f.memory,
+                r.finished_at as opened_at
+         from json_each(?2) j
+         cross join keys k on k.organization = ?1 and k.key_id = j.value
+         cross join finding_log f on f.organization = ?1 and ifnull(f.key, 0) = k.key
+             and f.closed_run is null
+         join runs r on r.run_id = f.opened_run",
+    )
+    .bind(organization)
+    .bind(ids)
+    .fetch_all(&mut *connection)
+    .await?;
+    let happened: Vec<OpenRow> = sqlx::query_as(
+        "select h.key as finding_id, k.key_id, h.rule, 'high' as severity, h.since, h.detail, h.memory,
+                r.finished_at as opened_at
+         from json_each(?2) j
+         cross join keys k on k.organization = ?1 and k.key_id = j.value
+         cross join happenings h on h.organization = ?1 and h.key = k.key
+         join runs r on r.run_id = h.noticed_run",
+    )
+    .bind(organization)
+    .bind(ids)
+    .fetch_all(&mut *connection)
+    .await?;
+    let first_seen: Vec<(String, i64)> = sqlx::query_as(
+        "select distinct k.key_id, r.finished_at from json_each(?2) j
+         cross join keys k on k.organization = ?1 and k.key_id = j.value
+         cross join key_versions v on v.version = k.version and v.created_at is null
+         cross join runs r on r.run_id = k.first_seen_run",
+    )
+    .bind(organization)
+    .bind(ids)
+    .fetch_all(&mut *connection)
+    .await?;
+    let read = |(id, at): &(String, i64)| Some((KeyId::new(id)?, Timestamp::from_unix(*at)?));
+    Ok(Past {
+        open: open.into_iter().map(OpenRow::into_open).collect::<Result<_, _>>()?,
+        happened: read_happened(happened)?,
+        first_seen: first_seen.iter().filter_map(read).collect(),
+    })
+}
 
-    async fn load_happenings(
-        &mut self,
-        organization: &str,
-    ) -> Result<HashMap<(KeyId, Rule), Happening>, Error> {
-        let rows: Vec<OpenRow> = sqlx::query_as(
-            "select h.key as finding_id, k.key_id, h.rule, 'high' as severity, h.since, h.detail, h.memory,
-                    r.finished_at as opened_at
-             from happenings h
-             join runs r on r.run_id = h.noticed_run
-             join keys k on k.key = h.key
-             where h.organization = (select organization from organizations where name = ?1)",
-        )
-        .bind(organization)
-        .fetch_all(&mut self.connection)
-        .await
-        .map_err(|source| self.failed(source))?;
-        let mut happened = HashMap::new();
-        for row in rows {
-            let OpenFinding { mut finding, opened_at, .. } = row.into_open()?;
-            finding.severity = finding.rule.severity();
-            let Some(key_id) = finding.key_id.clone() else { continue };
-            let of = (key_id, finding.rule);
-            happened.insert(of, Happening { finding, noticed_at: opened_at });
-        }
-        Ok(happened)
+/// What is open of the organization as a whole.
+pub(super) async fn load_open_of_organization(
+    connection: &mut SqliteConnection,
+    organization: i64,
+) -> Result<Vec<OpenFinding>, sqlx::Error> {
+    let open: Vec<OpenRow> = sqlx::query_as(
+        "select f.finding_id, null as key_id, f.rule, f.severity, f.since, f.detail, f.memory,
+                r.finished_at as opened_at
+         from finding_log f
+         join runs r on r.run_id = f.opened_run
+         where f.organization = ?1 and ifnull(f.key, 0) = 0 and f.closed_run is null",
+    )
+    .bind(organization)
+    .fetch_all(connection)
+    .await?;
+    open.into_iter().map(OpenRow::into_open).collect()
+}
+
+fn read_happened(rows: Vec<OpenRow>) -> Result<HashMap<(KeyId, Rule), Happening>, sqlx::Error> {
+    let mut happened = HashMap::new();
+    for row in rows {
+        let OpenFinding { mut finding, opened_at, .. } = row.into_open()?;
+        finding.severity = finding.rule.severity();
+        let Some(key_id) = finding.key_id.clone() else { continue };
+        let of = (key_id, finding.rule);
+        happened.insert(of, Happening { finding, noticed_at: opened_at });
     }
+    Ok(happened)
 }
 
 /// Remembers what happened once, and forgets what is over. The rows of the run and of its keys must be there.
@@ -217,49 +219,50 @@ pub(super) async fn write_findings(
     connection: &mut SqliteConnection,
     numbers: &Numbers,
     difference: &Difference,
-) -> Result<FindingCounts, sqlx::Error> {
+    key_of: impl Fn(&KeyId) -> Option<i64>,
+    counts: &mut FindingCounts,
+) -> Result<(), sqlx::Error> {
     let Difference { opened, closed, .. } = difference;
     write_happenings(connection, numbers, difference).await?;
-    let mut counts = FindingCounts::default();
     // First: one that is open again is another row.
     for chunk in closed.chunks(CHUNK) {
         let sql = "update finding_log set closed_run = ?2
              where finding_id in (select value from json_each(?1))";
         let update = sqlx::query(sql).bind(json(&chunk)).bind(numbers.run_id);
-        counts.closed += update.execute(&mut *connection).await?.rows_affected();
-    }
-    if counts.closed != closed.len() as u64 {
-        return Err(sqlx::Error::RowNotFound);
+        let update = update.execute(&mut *connection).await?;
+        if update.rows_affected() != chunk.len() as u64 {
+            return Err(sqlx::Error::RowNotFound);
+        }
+        counts.closed += update.rows_affected();
     }
     if opened.is_empty() {
-        return Ok(counts);
+        return Ok(());
     }
     let mut finding_id: i64 =
         sqlx::query_scalar("select ifnull(max(finding_id), 0) from finding_log")
             .fetch_one(&mut *connection)
             .await?;
-    for chunk in opened.chunks(CHUNK) {
-        let rows = chunk.iter().map(|finding| {
-            finding_id += 1;
-            let Finding { key_id, rule, severity, since, detail, memory } = finding;
-            let key_id = key_id.as_ref().map(KeyId::as_str);
-            let (rule, severity, memory) =
-                (rule.as_str(), severity.as_str(), memory.map(Timestamp::unix));
-            (finding_id, key_id, rule, severity, since.unix(), detail, memory)
-        });
+    let mut rows = Vec::with_capacity(opened.len());
+    for finding in opened {
+        finding_id += 1;
         // A key that is not there is an error, and not the organization.
-        let sql = "insert into finding_log (finding_id, organization, key, rule, severity, since, detail,
-                 memory, opened_run)
-             select value ->> 0, ?2,
-                 case when value ->> 1 is not null then ifnull(
-                     (select key from keys where organization = ?2 and key_id = value ->> 1), -1) end,
-                 value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, ?3
-             from json_each(?1)";
-        let insert = sqlx::query(sql).bind(json(&rows.collect::<Vec<_>>()));
-        let insert = insert.bind(numbers.organization).bind(numbers.run_id);
-        counts.opened += insert.execute(&mut *connection).await?.rows_affected();
+        let key = match &finding.key_id {
+            None => None,
+            Some(key_id) => Some(key_of(key_id).ok_or(sqlx::Error::RowNotFound)?),
+        };
+        rows.push((finding_id, key, finding));
     }
-    Ok(counts)
+    let into = "insert into finding_log (finding_id, organization, key, rule, severity, since, detail, memory,
+             opened_run) ";
+    counts.opened += insert(connection, into, &rows, |row, (finding_id, key, finding)| {
+        let Finding { rule, severity, since, detail, memory, .. } = finding;
+        row.push_bind(*finding_id).push_bind(numbers.organization).push_bind(*key);
+        row.push_bind(rule.as_str()).push_bind(severity.as_str()).push_bind(since.unix());
+        row.push_bind(detail.clone()).push_bind(memory.map(Timestamp::unix));
+        row.push_bind(numbers.run_id);
+    })
+    .await?;
+    Ok(())
 }
 
 impl Reader {

@@ -28,7 +28,7 @@ const WAL_BYTES: &str = "16777216";
 
 /// Every step of the schema, oldest first.
 pub(super) fn migrations() -> Vec<Migration> {
-    let steps: [(i64, &str, &'static str); 10] = [
+    let steps: [(i64, &str, &'static str); 11] = [
         (
             1,
             "inventory and history",
@@ -47,6 +47,7 @@ pub(super) fn migrations() -> Vec<Migration> {
         (8, "notes", include_str!("../../migrations/0008_notes.sql")),
         (9, "attributions", include_str!("../../migrations/0009_attributions.sql")),
         (10, "happenings", include_str!("../../migrations/0010_happenings.sql")),
+        (11, "only what changed", include_str!("../../migrations/0011_only_what_changed.sql")),
     ];
     let step = |(version, name, sql): (i64, &'static str, &'static str)| {
         let kind = MigrationType::Simple;

@@ -6,17 +6,18 @@ use super::Writer;
 use super::adopt::chain_on;
 use super::attributions::Attributed;
 use super::chain::{Head, Witness, write_parts};
-use super::changes::{Rows, plan_changes, write_changes};
+use super::changes::{count_events, count_versions, write_changes};
+use super::court::Court;
 use super::error::Error;
-use super::findings::{FindingCounts, write_findings};
+use super::findings::FindingCounts;
 use super::open;
 use super::projects::{Source, write_fields, write_projects};
 use super::rename::find_by_any_name;
 use super::snapshot::{ids_json, last_ok_run};
 use crate::audit::{Digest, PartDigest, RunHeader};
 use crate::clock::Timestamp;
-use crate::findings::Evaluation;
-use crate::inventory::{Changes, KeyId};
+use crate::findings::Rules;
+use crate::inventory::{Changes, KeyId, Snapshot};
 use crate::run::{EventCounts, Status, Tally, Trigger};
 
 /// What there is to record of a run, however it ended.
@@ -62,7 +63,7 @@ pub enum Outcome<'a> {
         header: Option<&'a str>,
         attributed: &'a Attributed,
         /// Judges the keys as they are after the run. `None`: findings stay as they were.
-        evaluation: Option<Evaluation<'a>>,
+        judge: Option<Judge<'a>>,
     },
     Failed {
         error: &'a str,
@@ -72,6 +73,14 @@ pub enum Outcome<'a> {
         error: &'a str,
         withheld: &'a Withholding,
     },
+}
+
+/// By what keys are judged at the end of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Judge<'a> {
+    pub rules: &'a Rules,
+    /// The keys as they were: all of them in outline, and those that are different now.
+    pub before: &'a Snapshot,
 }
 
 impl<'a> Outcome<'a> {
@@ -180,30 +189,58 @@ impl Writer {
         let mut numbers = number(&mut transaction, &draft.organization).await?;
         let finished_at = finish(&numbers, draft);
         let head = chain_on(&mut transaction, numbers.organization, finished_at).await?;
-        let rows = match outcome {
-            Outcome::Ok { changes, attributed, .. } => {
-                let previous = numbers.previous.and_then(|(_, at)| Timestamp::from_unix(at));
-                let witness = Witness::new(numbers.run_id, finished_at, previous);
-                plan_changes(&mut transaction, &mut numbers, changes, attributed, witness).await?
-            }
-            Outcome::Failed { .. } | Outcome::Held { .. } => Rows::default(),
+        let counts = match outcome {
+            Outcome::Ok { changes, .. } => count_events(changes)?,
+            Outcome::Failed { .. } | Outcome::Held { .. } => EventCounts::default(),
         };
-        let run = Run::new(&numbers, draft, outcome, &rows, finished_at, promptness);
-        let mut recorded = run.write(&mut transaction, &head).await?;
-        match outcome {
-            Outcome::Ok { changes, header, evaluation, .. } => {
-                write_changes(&mut transaction, &numbers, changes, &rows).await?;
-                write_organization(&mut transaction, &numbers, changes, *header).await?;
-                if let Some(evaluation) = evaluation {
-                    let difference = evaluation.at(finished_at);
-                    recorded.findings =
-                        write_findings(&mut transaction, &numbers, &difference).await?;
+        let run = Run::new(&numbers, draft, outcome, counts, finished_at, promptness);
+        // What has no parts is a link as it stands.
+        let is_whole = match outcome {
+            Outcome::Ok { changes, attributed, .. } => {
+                run.events() == 0
+                    && changes.notices.is_empty()
+                    && attributed.attributions.is_empty()
+            }
+            Outcome::Failed { .. } | Outcome::Held { .. } => true,
+        };
+        let digest = is_whole.then(|| run.digest(&head, &[]));
+        run.insert(&mut transaction, digest).await?;
+        let mut findings = FindingCounts::default();
+        let parts = if let Outcome::Ok { changes, header, attributed, judge } = outcome {
+            let previous = numbers.previous.and_then(|(_, at)| Timestamp::from_unix(at));
+            let witness = Witness::new(numbers.run_id, finished_at, previous);
+            let connection = &mut transaction;
+            let mut court = match judge {
+                None => None,
+                Some(judge) => {
+                    let name = draft.organization.as_str();
+                    Some(
+                        Court::convene(connection, &numbers, judge, name, changes, finished_at)
+                            .await?,
+                    )
                 }
+            };
+            let parts =
+                write_changes(connection, &mut numbers, changes, attributed, witness, &mut court)
+                    .await?;
+            write_organization(connection, &numbers, changes, *header).await?;
+            if let Some(court) = court {
+                findings = court.conclude(connection, &numbers).await?;
             }
-            Outcome::Failed { .. } | Outcome::Held { .. } => {
-                write_withheld(&mut transaction, numbers.run_id, outcome.withheld()).await?;
+            if numbers.event_id - 1 != run.last_event_id || numbers.version - 1 != run.last_version
+            {
+                return Err(sqlx::Error::RowNotFound);
             }
-        }
+            parts
+        } else {
+            write_withheld(&mut transaction, numbers.run_id, outcome.withheld()).await?;
+            Vec::new()
+        };
+        let digest = match digest {
+            Some(digest) if parts.is_empty() => digest,
+            _ => run.seal(&mut transaction, &head, &parts).await?,
+        };
+        let recorded = run.recorded(digest, findings);
         // With `synchronous = full` the run is on the disk when this returns.
         transaction.commit().await?;
         Ok(recorded)
@@ -267,7 +304,9 @@ async fn number(
 
 /// A run as a row, and as a link of the chain.
 struct Run<'a> {
-    numbers: &'a Numbers,
+    run_id: i64,
+    organization: i64,
+    previous_started_at: Option<i64>,
     draft: &'a RunDraft,
     status: Status,
     error: Option<&'a str>,
@@ -276,17 +315,17 @@ struct Run<'a> {
     finished_at: Timestamp,
     notice: Option<String>,
     counts: EventCounts,
-    parts: &'a [PartDigest],
     keys_after: u64,
     last_event_id: i64,
+    last_version: i64,
 }
 
 impl<'a> Run<'a> {
     fn new(
-        numbers: &'a Numbers,
+        numbers: &Numbers,
         draft: &'a RunDraft,
         outcome: &Outcome<'a>,
-        rows: &'a Rows<'_>,
+        counts: EventCounts,
         finished_at: Timestamp,
         promptness: Promptness,
     ) -> Self {
@@ -295,11 +334,16 @@ impl<'a> Run<'a> {
             Outcome::Failed { error, .. } => (Status::Failed, Some(*error)),
             Outcome::Held { error, .. } => (Status::Held, Some(*error)),
         };
-        let counts = rows.counts;
+        let versions = match outcome {
+            Outcome::Ok { changes, .. } => count_versions(changes),
+            Outcome::Failed { .. } | Outcome::Held { .. } => 0,
+        };
         let keys_after = u64::try_from(numbers.keys_present).unwrap_or(0)
             + (counts.baseline + counts.added + counts.restored);
-        Self {
-            numbers,
+        let mut run = Self {
+            run_id: numbers.run_id,
+            organization: numbers.organization,
+            previous_started_at: numbers.previous.map(|(_, started_at)| started_at),
             draft,
             status,
             error,
@@ -307,18 +351,20 @@ impl<'a> Run<'a> {
             finished_at,
             notice: notice_of_run(draft, finished_at, promptness),
             counts,
-            parts: &rows.parts,
             keys_after: keys_after.saturating_sub(counts.removed),
             last_event_id: numbers.event_id - 1,
-        }
+            last_version: numbers.version - 1 + versions,
+        };
+        run.last_event_id += integer(run.events());
+        run
     }
 
-    fn digest(&self, head: &Head) -> Digest {
+    fn digest(&self, head: &Head, parts: &[PartDigest]) -> Digest {
         let (draft, tally, counts) = (self.draft, self.draft.tally, self.counts);
         let deferred_until = draft.deferred_until.map(|time| time.to_string());
         let header = RunHeader {
             origin: &head.origin,
-            run_id: self.numbers.run_id,
+            run_id: self.run_id,
             trigger: draft.trigger.as_str(),
             started_at: &draft.started_at.to_string(),
             finished_at: &self.finished_at.to_string(),
@@ -343,33 +389,39 @@ impl<'a> Run<'a> {
             missing: self.missing.as_deref(),
             deferred_until: deferred_until.as_deref(),
         };
-        header.digest(head.previous, self.parts)
+        header.digest(head.previous, parts)
     }
 
-    async fn write(
-        self,
+    /// How many events tell of it.
+    const fn events(&self) -> u64 {
+        let EventCounts { baseline, added, restored, removed, used, changed } = self.counts;
+        baseline + added + restored + removed + used + changed
+    }
+
+    /// Writes the row, with its digest or without.
+    async fn insert(
+        &self,
         connection: &mut SqliteConnection,
-        head: &Head,
-    ) -> Result<Recorded, sqlx::Error> {
-        let digest = self.digest(head);
-        let Self { numbers, draft, counts, finished_at, .. } = self;
+        digest: Option<Digest>,
+    ) -> Result<(), sqlx::Error> {
+        let Self { draft, counts, finished_at, .. } = *self;
         let tally = draft.tally;
         sqlx::query(
             "insert into runs (run_id, organization, token, trigger, started_at, finished_at, status,
                  previous_started_at, keys_seen, keys_after, baseline, added, restored, removed, used,
                  changed, unconfirmed, skipped, pages, requests, retries, last_event_id, notice, error,
-                 deferred_until, cut_short, digest, last_version)
+                 deferred_until, cut_short, last_version, digest)
              values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
                  ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)",
         )
-        .bind(numbers.run_id)
-        .bind(numbers.organization)
+        .bind(self.run_id)
+        .bind(self.organization)
         .bind(draft.token)
         .bind(draft.trigger.as_str())
         .bind(draft.started_at.unix())
         .bind(finished_at.unix())
         .bind(self.status.as_str())
-        .bind(numbers.previous.map(|(_, started_at)| started_at))
+        .bind(self.previous_started_at)
         .bind(integer(tally.keys_seen))
         .bind(integer(self.keys_after))
         .bind(integer(counts.baseline))
@@ -388,20 +440,43 @@ impl<'a> Run<'a> {
         .bind(self.error)
         .bind(draft.deferred_until.map(Timestamp::unix))
         .bind(draft.cut_short.map(CutShort::as_str))
-        .bind(&digest.0[..])
-        .bind(numbers.version - 1)
-        .execute(&mut *connection)
+        .bind(self.last_version)
+        .bind(digest.map(|digest| digest.0.to_vec()))
+        .execute(connection)
         .await?;
-        write_parts(connection, numbers.run_id, self.parts).await?;
-        Ok(Recorded {
-            run_id: numbers.run_id,
-            finished_at,
-            counts,
-            findings: FindingCounts::default(),
+        Ok(())
+    }
+
+    /// Makes the row a link of the chain.
+    async fn seal(
+        &self,
+        connection: &mut SqliteConnection,
+        head: &Head,
+        parts: &[PartDigest],
+    ) -> Result<Digest, sqlx::Error> {
+        write_parts(connection, self.run_id, parts).await?;
+        let digest = self.digest(head, parts);
+        let sealed = sqlx::query("update runs set digest = ?2 where run_id = ?1")
+            .bind(self.run_id)
+            .bind(&digest.0[..])
+            .execute(connection)
+            .await?;
+        if sealed.rows_affected() != 1 {
+            return Err(sqlx::Error::RowNotFound);
+        }
+        Ok(digest)
+    }
+
+    fn recorded(self, digest: Digest, findings: FindingCounts) -> Recorded {
+        Recorded {
+            run_id: self.run_id,
+            finished_at: self.finished_at,
+            counts: self.counts,
+            findings,
             keys_after: self.keys_after,
             notice: self.notice,
             digest,
-        })
+        }
     }
 }
 

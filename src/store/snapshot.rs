@@ -1,8 +1,8 @@
 //! What a run needs to know before it compares.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io;
 
-use futures_util::TryStreamExt;
 use sqlx::SqliteConnection;
 
 use super::Writer;
@@ -10,7 +10,9 @@ use super::chain::load_forgotten;
 use super::error::Error;
 use super::projects::{Source, load_projects};
 use super::rows::{KeyReader, StoredKey};
-use crate::inventory::{Acceptance, FieldStates, KeyId, Sent, Snapshot};
+use super::scratch::Scratch;
+use super::write::CHUNK;
+use crate::inventory::{Acceptance, FieldStates, Key, KeyId, Medium, Outline, Sent, Snapshot};
 
 /// What `sync --accept` found to accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,11 +23,52 @@ pub struct Accepted {
     pub acceptance: Acceptance,
 }
 
+/// How many keys are read with one statement.
+const ROWS_AT_ONCE: i64 = 1_000;
+
+/// A key as [`StoredKey`] has it, as one JSON array: of many rows, text is handed over faster than rows are.
+macro_rules! key_as_json {
+    () => {
+        "json_group_array(json_array(k.key, json_array(k.key_id, v.scope, v.name, v.redacted_value, v.project_id,
+             v.project_name, w.type, w.id, w.name, w.role, v.created_at, k.last_used_at, v.expires_at,
+             v.other, w.other)))"
+    };
+}
+
+/// The next keys of an organization after a row, and the last of these rows.
+const LOAD_KEYS: &str = concat!(
+    "select max(k.key), ",
+    key_as_json!(),
+    " from (select key, key_id, version, last_used_at from keys
+            where key > ?2 and organization = ?1 and removed_run is null order by key limit ?3) k
+     join key_versions v on v.version = k.version
+     left join owners w on w.owner = v.owner"
+);
+
+const LOAD_KEYS_BY_ID: &str = concat!(
+    "select ",
+    key_as_json!(),
+    " from json_each(?2) j
+     cross join keys k on k.organization = ?1 and k.key_id = j.value
+     join key_versions v on v.version = k.version
+     left join owners w on w.owner = v.owner
+     where k.removed_run is null"
+);
+
+fn read_rows(json: &str) -> Result<Vec<(i64, StoredKey)>, Error> {
+    serde_json::from_str(json).map_err(|_| {
+        let row = "one of the inventory".to_owned();
+        Error::Inconsistent { table: "key_versions", column: "name", row }
+    })
+}
+
 impl Writer {
-    /// The snapshot of an organization and its remembered `openai-organization` header.
+    /// The snapshot of an organization, its keys in outline, and its remembered `openai-organization` header.
+    /// `is_own` tells from a redacted value whether it is that of the credential in use.
     pub async fn load_snapshot(
         &mut self,
         organization: &str,
+        is_own: &(dyn Fn(&str) -> bool + Sync),
     ) -> Result<(Snapshot, Option<String>), Error> {
         let row: Option<(i64, Option<String>, Option<String>)> = sqlx::query_as(
             "select o.organization, o.header, k.key_id
@@ -41,8 +84,7 @@ impl Writer {
         let last_run = last_ok_run(&mut self.connection, organization).await;
         let last_run = last_run.map_err(|source| self.failed(source))?.map(|(run_id, _)| run_id);
         let projects = load_projects(&mut self.connection, organization).await;
-        let snapshot = Snapshot {
-            keys: self.load_keys(organization).await?,
+        let mut snapshot = Snapshot {
             own_key: own_key.as_deref().and_then(KeyId::new),
             fields: self.load_fields(Source::Admin, organization).await?,
             project_fields: self.load_fields(Source::Projects, organization).await?,
@@ -55,35 +97,64 @@ impl Writer {
                 .map_err(|source| self.failed(source))?
                 .into_keys()
                 .collect(),
+            ..Snapshot::default()
         };
+        snapshot.outline = self.load_outline(organization, &snapshot, is_own).await?;
         Ok((snapshot, header))
     }
 
-    async fn load_keys(
+    async fn load_outline(
         &mut self,
         organization: i64,
-    ) -> Result<HashMap<KeyId, crate::inventory::Key>, Error> {
-        let path = self.path.clone();
-        let mut rows = sqlx::query_as::<_, StoredKey>(
-            "select k.key_id, v.scope, v.name, v.redacted_value, v.project_id, v.project_name,
-                    w.type as owner_type, w.id as owner_id, w.name as owner_name, w.role as owner_role,
-                    v.created_at, k.last_used_at, v.expires_at, v.other, w.other as owner_other
-             from keys k
-             join key_versions v on v.version = k.version
-             left join owners w on w.owner = v.owner
-             where k.organization = ?1 and k.removed_run is null",
+        snapshot: &Snapshot,
+        is_own: &(dyn Fn(&str) -> bool + Sync),
+    ) -> Result<Outline, Error> {
+        let keys: i64 = sqlx::query_scalar(
+            "select count(*) from keys where organization = ?1 and removed_run is null",
         )
         .bind(organization)
-        .fetch(&mut self.connection);
+        .fetch_one(&mut self.connection)
+        .await
+        .map_err(|source| self.failed(source))?;
+        let keys = usize::try_from(keys).unwrap_or(0);
+        let mut outline = Outline::new(keys, &snapshot.fields, &snapshot.project_fields);
         let mut reader = KeyReader::default();
-        let mut keys = HashMap::new();
-        while let Some(row) =
-            rows.try_next().await.map_err(|source| Error::from_sqlx(&path, source))?
-        {
-            let key = reader.read(row)?;
-            keys.insert(key.id.clone(), key);
+        let mut after = 0;
+        loop {
+            let (last, rows): (Option<i64>, String) = sqlx::query_as(LOAD_KEYS)
+                .bind(organization)
+                .bind(after)
+                .bind(ROWS_AT_ONCE)
+                .fetch_one(&mut self.connection)
+                .await
+                .map_err(|source| self.failed(source))?;
+            let Some(last) = last else { return Ok(outline) };
+            for (_, row) in read_rows(&rows)? {
+                let key = reader.read(row)?;
+                let is_own = snapshot.own_key.as_ref() == Some(&key.id)
+                    || key.redacted_value.as_deref().is_some_and(is_own);
+                outline.add(&key, &snapshot.projects, is_own);
+            }
+            after = last;
         }
-        Ok(keys)
+    }
+
+    /// Those of the keys that are in the inventory of an organization, as the last `ok` run left them.
+    pub async fn load_keys(
+        &mut self,
+        organization: &str,
+        ids: &[KeyId],
+    ) -> Result<HashMap<KeyId, Key>, Error> {
+        let number: Option<i64> =
+            sqlx::query_scalar("select organization from organizations where name = ?1")
+                .bind(organization)
+                .fetch_optional(&mut self.connection)
+                .await
+                .map_err(|source| self.failed(source))?;
+        let Some(number) = number else { return Ok(HashMap::new()) };
+        let keys = load_keys(&mut self.connection, number, ids).await;
+        let keys = keys.map_err(|source| self.failed(source))?;
+        Ok(keys.into_iter().map(|(id, (_, key))| (id, key)).collect())
     }
 
     async fn load_unconfirmed(&mut self, organization: i64) -> Result<BTreeSet<KeyId>, Error> {
@@ -115,8 +186,46 @@ impl Writer {
         rows.into_iter().map(parse).collect()
     }
 
+    /// Space for what a run sets aside.
+    #[must_use]
+    pub fn scratch(&self) -> Box<dyn Medium> {
+        Box::new(Scratch::beside(&self.path))
+    }
+
     /// Which of `ids` were in the inventory of an organization once and are gone.
     pub async fn load_gone(
+        &mut self,
+        organization: &str,
+        ids: impl Iterator<Item = io::Result<KeyId>>,
+    ) -> Result<HashSet<KeyId>, Error> {
+        let has_gone: bool = sqlx::query_scalar(
+            "select exists (
+                 select 1 from organizations o join keys k on k.organization = o.organization
+                 where o.name = ?1 and k.removed_run is not null)",
+        )
+        .bind(organization)
+        .fetch_one(&mut self.connection)
+        .await
+        .map_err(|source| self.failed(source))?;
+        let mut gone = HashSet::new();
+        if !has_gone {
+            return Ok(gone);
+        }
+        let mut ids = ids;
+        loop {
+            let some: Vec<KeyId> = ids
+                .by_ref()
+                .take(CHUNK)
+                .collect::<io::Result<_>>()
+                .map_err(|source| self.failed(source.into()))?;
+            if some.is_empty() {
+                return Ok(gone);
+            }
+            gone.extend(self.load_gone_of(organization, &some).await?);
+        }
+    }
+
+    async fn load_gone_of(
         &mut self,
         organization: &str,
         ids: &[KeyId],
@@ -164,6 +273,28 @@ impl Writer {
         };
         Ok(Some(Accepted { run_id, reason: reason.unwrap_or_default(), acceptance }))
     }
+}
+
+/// Those of the keys that are in the inventory, with their rows.
+pub(super) async fn load_keys(
+    connection: &mut SqliteConnection,
+    organization: i64,
+    ids: &[KeyId],
+) -> Result<HashMap<KeyId, (i64, Key)>, sqlx::Error> {
+    let mut reader = KeyReader::default();
+    let mut keys = HashMap::with_capacity(ids.len());
+    for ids in ids.chunks(CHUNK) {
+        let rows: String = sqlx::query_scalar(LOAD_KEYS_BY_ID)
+            .bind(organization)
+            .bind(ids_json(ids))
+            .fetch_one(&mut *connection)
+            .await?;
+        for (number, row) in read_rows(&rows).map_err(Error::into_sqlx)? {
+            let key = reader.read(row).map_err(Error::into_sqlx)?;
+            keys.insert(key.id.clone(), (number, key));
+        }
+    }
+    Ok(keys)
 }
 
 /// A list of ids as one bound value.

@@ -1,90 +1,119 @@
 //! Rows into tables, many with each statement.
 
-use data_encoding::HEXLOWER;
-use sqlx::SqliteConnection;
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::changes::{NoticeRow, Rows};
+use super::changes::{EventRow, NewKey, Value, VersionRow};
 use super::record::Numbers;
+use super::rows::OwnerState;
 use super::snapshot::ids_json;
-use crate::inventory::Changes;
+use crate::audit::Salt;
+use crate::inventory::{Changes, Notice};
 
-/// Rows that go into one statement: enough to make its cost vanish, few enough to keep the text small.
+/// Rows that are asked for, or changed, with one statement.
 pub(super) const CHUNK: usize = 2_000;
 
-/// Rows of texts and numbers as one bound value, which `SQLite` takes apart faster than many bound ones.
+/// Rows that are inserted with one statement: enough to make its cost vanish.
+pub(super) const ROWS: usize = 50;
+
+/// Rows of texts and numbers as one bound value.
 pub(super) fn json(rows: &impl serde::Serialize) -> String {
     // Rows of texts and numbers can always be written.
     serde_json::to_string(rows).unwrap_or_default()
 }
 
-/// New states of owners and keys, and what is told of them.
-pub(super) async fn write_rows(
-    connection: &mut SqliteConnection,
-    numbers: &Numbers,
-    rows: &Rows<'_>,
-) -> Result<(), sqlx::Error> {
-    write_owners(connection, rows).await?;
-    write_keys(connection, numbers, rows).await?;
-    for chunk in rows.versions.chunks(CHUNK) {
-        let sql = "insert into key_versions (version, key, scope, name, redacted_value, project_id,
-                 project_name, owner, created_at, expires_at, other)
-             select value ->> 'version', value ->> 'key', value ->> 'scope', value ->> 'name',
-                 value ->> 'redacted_value', value ->> 'project_id', value ->> 'project_name',
-                 value ->> 'owner', value ->> 'created_at', value ->> 'expires_at', value ->> 'other'
-             from json_each(?1)";
-        sqlx::query(sql).bind(json(&chunk)).execute(&mut *connection).await?;
-    }
-    for chunk in rows.events.chunks(CHUNK) {
-        let sql =
-            "insert into audit (event_id, run_id, version, event, field, old_value, new_value)
-             select value ->> 'event_id', ?2, value ->> 'version', value ->> 'event',
-                 value ->> 'field', value ->> 'old', value ->> 'new' from json_each(?1)";
-        let insert = sqlx::query(sql).bind(json(&chunk)).bind(numbers.run_id);
-        insert.execute(&mut *connection).await?;
-    }
-    write_notices(connection, numbers, rows).await
+/// New states of owners and keys, and what is told of them: some of a run's.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) owners: Vec<(i64, OwnerState, Option<Salt>)>,
+    pub(super) new_keys: Vec<NewKey>,
+    pub(super) moved_keys: Vec<(i64, i64, Option<i64>)>,
+    pub(super) versions: Vec<VersionRow>,
+    pub(super) events: Vec<EventRow>,
 }
 
-async fn write_owners(
+/// Inserts rows, [`ROWS`] at a time, so that mostly one statement serves them all. `insert` is all of it before the
+/// word `values`.
+pub(super) async fn insert<T>(
     connection: &mut SqliteConnection,
-    rows: &Rows<'_>,
-) -> Result<(), sqlx::Error> {
-    for chunk in rows.owners.chunks(CHUNK) {
-        let owners: Vec<_> = chunk
-            .iter()
-            .map(|(row, organization, w, salt)| {
-                let salt = salt.map(|salt| HEXLOWER.encode(&salt.0));
-                (row, organization, &w.kind, &w.id, &w.name, &w.role, &w.other, salt)
-            })
-            .collect();
-        let sql = "insert into owners (owner, organization, type, id, name, role, other, salt)
-             select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
-                 value ->> 6, unhex(value ->> 7) from json_each(?1)";
-        sqlx::query(sql).bind(json(&owners)).execute(&mut *connection).await?;
+    insert: &str,
+    rows: &[T],
+    mut bind: impl FnMut(&mut sqlx::query_builder::Separated<'_, Sqlite, &'static str>, &T),
+) -> Result<u64, sqlx::Error> {
+    let mut inserted = 0;
+    for rows in rows.chunks(ROWS) {
+        let mut statement = QueryBuilder::<Sqlite>::new(insert);
+        statement.push_values(rows, |mut row, of| bind(&mut row, of));
+        // A rest is of a size of its own.
+        let query = statement.build().persistent(rows.len() == ROWS);
+        inserted += query.execute(&mut *connection).await?.rows_affected();
     }
+    Ok(inserted)
+}
+
+/// Writes a batch down. The row of the run must be there.
+pub(super) async fn write_batch(
+    connection: &mut SqliteConnection,
+    numbers: &Numbers,
+    batch: &Batch,
+) -> Result<(), sqlx::Error> {
+    let into = "insert into owners (owner, organization, type, id, name, role, other, salt) ";
+    insert(connection, into, &batch.owners, |row, (owner, state, salt)| {
+        let OwnerState { kind, id, name, role, other } = state.clone();
+        let salt = salt.map(|salt| salt.0.to_vec());
+        row.push_bind(*owner).push_bind(numbers.organization).push_bind(kind).push_bind(id);
+        row.push_bind(name).push_bind(role).push_bind(other).push_bind(salt);
+    })
+    .await?;
+    write_keys(connection, numbers, batch).await?;
+    let into = "insert into key_versions (version, key, scope, name, redacted_value, project_id, project_name,
+             owner, created_at, expires_at, other) ";
+    insert(connection, into, &batch.versions, |row, version| {
+        row.push_bind(version.version).push_bind(version.key).push_bind(version.scope);
+        row.push_bind(version.name.clone()).push_bind(version.redacted_value.clone());
+        row.push_bind(version.project_id.clone()).push_bind(version.project_name.clone());
+        row.push_bind(version.owner).push_bind(version.created_at).push_bind(version.expires_at);
+        row.push_bind(version.other.clone());
+    })
+    .await?;
+    let into = "insert into audit (event_id, run_id, version, event, field, old_value, new_value) ";
+    insert(connection, into, &batch.events, |row, event| {
+        row.push_bind(event.event_id).push_bind(numbers.run_id).push_bind(event.version);
+        row.push_bind(event.event).push_bind(event.field.clone());
+        bind_value(row, &event.old);
+        bind_value(row, &event.new);
+    })
+    .await?;
     Ok(())
+}
+
+fn bind_value(row: &mut sqlx::query_builder::Separated<'_, Sqlite, &'static str>, value: &Value) {
+    match value {
+        Value::Time(time) => row.push_bind(*time),
+        Value::Text(text) => row.push_bind(text.clone()),
+    };
 }
 
 async fn write_keys(
     connection: &mut SqliteConnection,
     numbers: &Numbers,
-    rows: &Rows<'_>,
+    batch: &Batch,
 ) -> Result<(), sqlx::Error> {
-    for chunk in rows.new_keys.chunks(CHUNK) {
-        let sql =
-            "insert into keys (key, organization, key_id, version, last_used_at, first_seen_run)
-             select value ->> 0, ?2, value ->> 1, value ->> 2, value ->> 3, ?3 from json_each(?1)";
-        let insert = sqlx::query(sql).bind(json(&chunk)).bind(numbers.organization);
-        insert.bind(numbers.run_id).execute(&mut *connection).await?;
+    let into = "insert into keys (key, organization, key_id, version, last_used_at, first_seen_run, due_at) ";
+    insert(connection, into, &batch.new_keys, |row, key| {
+        row.push_bind(key.key).push_bind(numbers.organization).push_bind(key.key_id.clone());
+        row.push_bind(key.version).push_bind(key.last_used_at).push_bind(numbers.run_id);
+        row.push_bind(key.due_at);
+    })
+    .await?;
+    if batch.moved_keys.is_empty() {
+        return Ok(());
     }
-    for chunk in rows.moved_keys.chunks(CHUNK) {
-        let sql = "update keys set version = j.version, last_used_at = j.last_used_at,
-                 last_seen_run = null, removed_run = null
-             from (select value ->> 0 as key, value ->> 1 as version, value ->> 2 as last_used_at
-                   from json_each(?1)) j
-             where keys.key = j.key";
-        sqlx::query(sql).bind(json(&chunk)).execute(&mut *connection).await?;
-    }
+    let sql = "update keys set version = j.version, last_used_at = j.last_used_at,
+             last_seen_run = null, removed_run = null
+         from (select value ->> 0 as key, value ->> 1 as version, value ->> 2 as last_used_at
+               from json_each(?1)) j
+         where keys.key = j.key";
+    sqlx::query(sql).bind(json(&batch.moved_keys)).execute(&mut *connection).await?;
     Ok(())
 }
 
@@ -133,23 +162,22 @@ pub(super) async fn write_absences(
     Ok(())
 }
 
-async fn write_notices(
+pub(super) async fn write_notice(
     connection: &mut SqliteConnection,
     numbers: &Numbers,
-    rows: &Rows<'_>,
+    notice_id: i64,
+    notice: &Notice,
+    changes: String,
 ) -> Result<(), sqlx::Error> {
-    for NoticeRow { notice_id, notice, changes } in &rows.notices {
-        sqlx::query(
-            "insert into notices (notice_id, run_id, kind, field, changes)
-             values (?1, ?2, ?3, ?4, ?5)",
-        )
-        .bind(notice_id)
-        .bind(numbers.run_id)
-        .bind(notice.kind.as_str())
-        .bind(&notice.field)
-        .bind(changes)
-        .execute(&mut *connection)
-        .await?;
-    }
+    sqlx::query(
+        "insert into notices (notice_id, run_id, kind, field, changes) values (?1, ?2, ?3, ?4, ?5)",
+    )
+    .bind(notice_id)
+    .bind(numbers.run_id)
+    .bind(notice.kind.as_str())
+    .bind(&notice.field)
+    .bind(changes)
+    .execute(connection)
+    .await?;
     Ok(())
 }

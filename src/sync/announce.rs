@@ -35,7 +35,9 @@ impl Ids {
 impl News {
     pub(super) fn of(changes: &Changes) -> Self {
         let mut news = Self::default();
-        for appearance in &changes.appeared {
+        // Of a baseline, nobody is told key by key. Should one not be read again, the run fails anyway.
+        let appeared = changes.appeared.iter().map_while(Result::ok);
+        for appearance in appeared.take_while(|_| !changes.appeared.is_baseline()) {
             match appearance {
                 Appearance::Baseline(_) => {}
                 Appearance::Added(key) => news.added.push(key.id.as_str()),

@@ -10,7 +10,7 @@ use super::{Ledger, Request, in_one_line, is_denied};
 use crate::clock::{Clock, Timestamp};
 use crate::inventory::{Attributable, Changes, PATIENCE, SLACK, attributable, attribute};
 use crate::openai::{self, AuditQuery};
-use crate::store::{self, Attributed, SharedWriter, Silence, Unattributed};
+use crate::store::{Attributed, SharedWriter, Silence, Unattributed};
 
 /// What a run has seen is not held back for longer.
 const MOST_WAIT: Duration = Duration::from_mins(1);
@@ -23,7 +23,7 @@ pub(super) async fn find(
     changes: &Changes,
     request: &Request<'_>,
     ledger: &mut Ledger,
-) -> Result<Attributed, store::Error> {
+) -> Result<Attributed, super::Error> {
     if !request.organization.audit_logs {
         return Ok(Attributed::default());
     }
@@ -32,6 +32,7 @@ pub(super) async fn find(
     let since = now.saturating_sub(PATIENCE);
     let mut known = writer.lock().await.load_unattributed(name, since).await?;
     let new = known.previous_started_at.map(|after| attributable(changes, after, now));
+    let new = new.transpose().map_err(super::Error::SetAside)?;
     let events: Vec<Attributable> =
         std::mem::take(&mut known.recent).into_iter().chain(new.into_iter().flatten()).collect();
     let mut said = Said { known: &known, now, notices: &mut ledger.notices };

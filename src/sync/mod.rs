@@ -16,6 +16,8 @@ mod attribute;
 mod listing;
 mod removals;
 
+use std::collections::HashSet;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +26,7 @@ use tokio::time::Instant;
 use crate::checkpoint;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{ApiSettings, OrganizationSettings, RemovalSettings};
-use crate::findings::{Evaluation, Past, Rules};
+use crate::findings::Rules;
 use crate::inventory::{
     Acceptance, Changes, Comparison, Identity, Snapshot, Stranger, Withheld, judge_identity,
 };
@@ -34,8 +36,8 @@ use crate::schedule::Schedule;
 use crate::secret::{self, Credential};
 use crate::stop::Stop;
 use crate::store::{
-    self, Accepted, Attributed, CutShort, Outcome, Recorded, RunDraft, RunNote, SharedWriter,
-    Withholding, Writer,
+    self, Accepted, Attributed, CutShort, Judge, Outcome, Recorded, RunDraft, RunNote,
+    SharedWriter, Withholding, Writer,
 };
 
 use announce::{News, announce};
@@ -128,6 +130,8 @@ pub enum Error {
     Store(#[from] store::Error),
     #[error("the database was not used")]
     Checkpoint(#[from] checkpoint::Error),
+    #[error("the keys that were listed could not be set aside beside the database")]
+    SetAside(#[source] io::Error),
     #[error("refused: this looks like another organization")]
     Refused(#[from] Stranger),
     #[error("held: nothing was changed")]
@@ -147,6 +151,9 @@ impl Error {
             Self::Api(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Checkpoint(error) => error.hint(),
+            Self::SetAside(_) => {
+                Some("make room on the disk that holds the database, and run it again".to_owned())
+            }
             Self::Refused(_) => Some(format!(
                 "check which organization the credential of `{organization}` belongs to; if the list is right, run `keydrift sync --accept {organization}`"
             )),
@@ -228,9 +235,8 @@ struct Discovery {
     changes: Changes,
     /// The `openai-organization` header of the answers.
     header: Option<String>,
-    /// The keys as they were, and what is known of them: by these they are judged.
+    /// The keys as they were: by these they are judged.
     before: Snapshot,
-    past: Past,
     /// Who did it.
     attributed: Attributed,
 }
@@ -320,10 +326,9 @@ async fn conclude(
     let text = text.as_deref().unwrap_or_default();
     let nothing = Withholding::default();
     let outcome = match &attempt {
-        Ok(Discovery { changes, header, before, past, attributed }) => {
-            let organization = draft.organization.as_str();
-            let evaluation = Some(Evaluation { organization, rules, before, changes, past });
-            Outcome::Ok { changes, header: header.as_deref(), attributed, evaluation }
+        Ok(Discovery { changes, header, before, attributed }) => {
+            let judge = Some(Judge { rules, before });
+            Outcome::Ok { changes, header: header.as_deref(), attributed, judge }
         }
         Err(failure) if status == Status::Held => {
             Outcome::Held { error: text, withheld: failure.withheld.as_ref().unwrap_or(&nothing) }
@@ -387,9 +392,10 @@ async fn attempt(
     let name = request.organization.name.as_str();
     let credential = (request.credential)()?;
     ledger.credential_is_copy = credential.is_copy();
-    let (snapshot, header_before) = writer.lock().await.load_snapshot(name).await?;
-    let mut comparison =
-        Comparison::new(snapshot, |redacted: &str| credential.matches_redacted(redacted));
+    let is_own = |redacted: &str| credential.matches_redacted(redacted);
+    let (snapshot, header_before) = writer.lock().await.load_snapshot(name, &is_own).await?;
+    let scratch = writer.lock().await.scratch();
+    let mut comparison = Comparison::new(snapshot, is_own).on(scratch);
 
     let client = openai::Client::new(
         options(request.organization, request.api),
@@ -401,6 +407,9 @@ async fn attempt(
     let scanned = unless_stopped(request, listing).await;
     count_traffic(&session, ledger);
     let scan = scanned??;
+    comparison.check().map_err(Error::SetAside)?;
+    let wanted = comparison.wanted();
+    comparison.resolve(writer.lock().await.load_keys(name, &wanted).await?);
 
     let acceptance = accepted.as_ref().map(|accepted| &accepted.acceptance);
     identify(&comparison, header_before.as_deref(), &scan, acceptance, ledger)
@@ -417,9 +426,13 @@ async fn attempt(
     if let Some(accepted) = &accepted {
         ledger.notices.push(note_accepted(accepted));
     }
-    let returning = writer.lock().await.load_gone(name, &comparison.appeared()).await?;
+    let returning = if comparison.has_appeared() {
+        writer.lock().await.load_gone(name, comparison.appeared()).await?
+    } else {
+        HashSet::new()
+    };
+    comparison.check().map_err(Error::SetAside)?;
     let (changes, before) = comparison.conclude(&removals.gone, &returning);
-    let past = writer.lock().await.load_findings(name, &before, &changes).await?;
     ledger.tally.unconfirmed = changes.unconfirmed.len() as u64;
     let told = changes.notices.iter().filter(|notice| notice.kind.is_told());
     ledger.notices.extend(told.map(ToString::to_string));
@@ -427,7 +440,7 @@ async fn attempt(
     // It is large, and seldom has anything to do.
     let attributed = Box::pin(attributed).await?;
     count_traffic(&session, ledger);
-    Ok(Discovery { changes, header: scan.organization, before, past, attributed })
+    Ok(Discovery { changes, header: scan.organization, before, attributed })
 }
 
 /// Which run was accepted, and why it had not been taken over.

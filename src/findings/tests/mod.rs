@@ -4,12 +4,14 @@ mod lists;
 mod moves;
 mod states;
 mod thresholds;
+pub(crate) mod whole;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use self::whole::Evaluation;
 use super::*;
 use crate::clock::Timestamp;
 use crate::inventory::{
@@ -86,7 +88,7 @@ impl Case {
     /// A key that is new.
     fn added(key: Key) -> Self {
         let mut case = Self::of([]);
-        case.changes.appeared.push(Appearance::Added(key));
+        case.changes.appeared.add(Appearance::Added(key));
         case
     }
 
@@ -153,7 +155,7 @@ impl Case {
         for alteration in std::mem::take(&mut case.changes.altered) {
             case.before.keys.insert(alteration.key.id.clone(), alteration.key);
         }
-        for appearance in std::mem::take(&mut case.changes.appeared) {
+        for appearance in std::mem::take(&mut case.changes.appeared).all() {
             let key = appearance.key().clone();
             case.past.first_seen.entry(key.id.clone()).or_insert(at(now));
             case.before.keys.insert(key.id.clone(), key);

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use super::{
-    BTreeMap, Comparison, Differing, FieldCensus, HashMap, HashSet, Key, KeyId, Scope,
-    SeenProjects, Sighting, Source, keep_field,
+    Absent, BTreeMap, Comparison, Differing, FieldCensus, HashMap, HashSet, KeyId, Scope,
+    SeenProjects, Sifted, Sighting, Source, keep_field,
 };
 use crate::inventory::project::Project;
 
@@ -75,6 +75,7 @@ impl Comparison<'_> {
         self.projects.controls.insert(Arc::clone(&project.id), controls);
         if self.projects.places.is_none() && !sightings.is_empty() {
             self.projects.places = Some(self.places());
+            self.note_places_of_differing();
         }
         for sighting in sightings {
             self.observe_of_project(sighting, is_baseline);
@@ -109,8 +110,8 @@ impl Comparison<'_> {
     pub fn project_notices(&self) -> Vec<String> {
         let mut kept: BTreeMap<Arc<str>, usize> = BTreeMap::new();
         let mut of_no_project = 0;
-        for (_, key) in self.unlisted() {
-            match self.snapshot.projects.project_of(key) {
+        for key in self.unlisted() {
+            match key.project {
                 Some(project) => *kept.entry(Arc::clone(project)).or_default() += 1,
                 None => of_no_project += 1,
             }
@@ -133,6 +134,20 @@ impl Comparison<'_> {
     fn observe_of_project(&mut self, mut sighting: Sighting, is_baseline: bool) {
         self.projects.census.count(&sighting.shape);
         self.snapshot.overlook(&mut sighting.key);
+        match self.snapshot.outline.sift_of_project(&sighting) {
+            Sifted::Unknown => self.observe_shown(sighting, is_baseline),
+            Sifted::Same => {}
+            Sifted::Repeated => self.projects.in_several += 1,
+            Sifted::Open => self.waiting.push((sighting, Source::Project)),
+            Sifted::Reopened => {
+                self.reopened.push(sighting.key.id.clone());
+                self.waiting.push((sighting, Source::Project));
+            }
+        }
+    }
+
+    /// A key that is new, or of which the snapshot's own is at hand.
+    pub(super) fn observe_shown(&mut self, mut sighting: Sighting, is_baseline: bool) {
         let id = sighting.key.id.clone();
         if !self.projects.shown.insert(id.clone()) {
             self.projects.in_several += 1;
@@ -143,11 +158,13 @@ impl Comparison<'_> {
             self.take_back(&id);
         }
         let Some(before) = self.snapshot.keys.get(&id) else {
-            if let Some((admin, _)) = self.take_back(&id) {
+            if let Some(admin) = self.take_back(&id) {
                 sighting.merge(&admin);
-                self.projects.in_both.insert(id);
+                self.projects.in_both.insert(id.clone());
             }
-            self.appear(sighting, is_baseline);
+            if let Some(place) = self.appear(&sighting, is_baseline) {
+                self.projects.places.get_or_insert_default().insert(id, Place::Appeared(place));
+            }
             return;
         };
         for field in &self.projects.stopped {
@@ -186,7 +203,7 @@ impl Comparison<'_> {
         }
         let differing = self.take_back(&id);
         let Some(before) = self.snapshot.keys.get(&id) else { return };
-        let admin = if let Some((admin, _)) = differing {
+        let admin = if let Some(admin) = differing {
             sighting.merge(&admin);
             admin.key
         } else {
@@ -209,14 +226,16 @@ impl Comparison<'_> {
         let before = before.and_then(|before| self.snapshot.projects.project_of(before));
         let other = match self.place_of(&key.id) {
             Some(Place::Appeared(at)) => {
-                self.appeared[at].as_ref().and_then(|(other, _)| other.key.project_id.as_ref())
+                self.appeared.get(at).ok().and_then(|it| it.key.project_id)
             }
             Some(Place::Differing(at)) => {
-                self.differing[at].as_ref().and_then(|other| other.sighting.key.project_id.as_ref())
+                let other = self.differing[at].as_ref();
+                other.and_then(|other| other.sighting.key.project_id.clone())
             }
             // As it was before.
             None => return false,
         };
+        let other = other.as_ref();
         if before.is_some() && (key.project_id.as_ref() == before || other == before) {
             return key.project_id.as_ref() == before;
         }
@@ -224,8 +243,8 @@ impl Comparison<'_> {
     }
 
     /// Whether the lists that were read should hold the key.
-    pub(super) fn is_expected(&self, key: &Key) -> bool {
-        let Some(project) = self.snapshot.projects.project_of(key) else {
+    pub(super) fn is_expected(&self, key: &Absent<'_>) -> bool {
+        let Some(project) = key.project else {
             // It may be in a list that was not to be had.
             return key.scope == Scope::Admin || !self.projects.keeps_unknown;
         };
@@ -255,13 +274,8 @@ impl Comparison<'_> {
         };
         let of_projects = self.listed.iter().filter(of_projects).count();
         let shown = self.listed.iter().filter(|id| self.projects.shows(id)).count();
-        [self.listed.len() - of_projects, shown]
-    }
-
-    fn appear(&mut self, sighting: Sighting, is_baseline: bool) {
-        let (id, place) = (sighting.key.id.clone(), Place::Appeared(self.appeared.len()));
-        self.projects.places.get_or_insert_default().insert(id, place);
-        self.appeared.push(Some((sighting, is_baseline)));
+        let [admin, project] = self.snapshot.outline.passed();
+        [self.listed.len() - of_projects + admin, shown + project]
     }
 
     fn differ(&mut self, differing: Differing) {
@@ -276,23 +290,45 @@ impl Comparison<'_> {
     }
 
     /// What was noted of a key until now, if anything.
-    fn take_back(&mut self, id: &KeyId) -> Option<(Sighting, bool)> {
+    fn take_back(&mut self, id: &KeyId) -> Option<Sighting> {
         match self.projects.places.as_mut()?.remove(id)? {
-            Place::Appeared(at) => self.appeared[at].take(),
-            Place::Differing(at) => {
-                self.differing[at].take().map(|differing| (differing.sighting, false))
-            }
+            Place::Appeared(at) => match self.appeared.take(at) {
+                Ok(sighting) => {
+                    self.appeared_of[sighting.key.scope as usize] -= 1;
+                    Some(sighting)
+                }
+                Err(error) => {
+                    self.failure.get_or_insert(error);
+                    None
+                }
+            },
+            Place::Differing(at) => self.differing[at].take().map(|differing| differing.sighting),
         }
     }
 
-    fn places(&self) -> HashMap<KeyId, Place> {
-        let appeared = self.appeared.iter().enumerate().filter_map(|(at, place)| {
-            place.as_ref().map(|(sighting, _)| (sighting.key.id.clone(), Place::Appeared(at)))
-        });
+    /// Where the keys stand that appeared so far.
+    fn places(&mut self) -> HashMap<KeyId, Place> {
+        let mut places = HashMap::with_capacity(self.appeared.len());
+        for read in self.appeared.sightings() {
+            match read {
+                Ok((at, (sighting, _))) => {
+                    places.insert(sighting.key.id, Place::Appeared(at));
+                }
+                Err(error) => {
+                    self.failure.get_or_insert(error);
+                    break;
+                }
+            }
+        }
+        places
+    }
+
+    /// Where the keys stand that differ from what the snapshot has.
+    pub(super) fn note_places_of_differing(&mut self) {
         let differing = self.differing.iter().enumerate().filter_map(|(at, place)| {
             let sighting = &place.as_ref()?.sighting;
             Some((sighting.key.id.clone(), Place::Differing(at)))
         });
-        appeared.chain(differing).collect()
+        self.projects.places.get_or_insert_default().extend(differing);
     }
 }

@@ -7,7 +7,7 @@ mod notices;
 mod projects;
 mod recognition;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -72,15 +72,48 @@ pub(crate) fn compare_all(
     gone: &HashSet<KeyId>,
     returning: &HashSet<KeyId>,
 ) -> Changes {
-    let mut comparison = Comparison::new(snapshot, |redacted| redacted.ends_with("own"));
-    sightings.into_iter().for_each(|sighting| comparison.observe(sighting));
-    comparison.finish(gone, returning)
+    let sightings: Vec<Sighting> = sightings.into_iter().collect();
+    let compare = |mut comparison: Comparison<'_>| {
+        sightings.iter().for_each(|sighting| comparison.observe(sighting.clone()));
+        resolve(&mut comparison, &snapshot);
+        comparison.finish(gone, returning)
+    };
+    let changes = compare(Comparison::new(in_outline(&snapshot), is_own));
+    assert_eq!(
+        changes,
+        compare(Comparison::new(copy(&snapshot), is_own)),
+        "by the keys themselves"
+    );
+    changes
+}
+
+pub(crate) fn is_own(redacted: &str) -> bool {
+    redacted.ends_with("own")
+}
+
+/// The same snapshot, of which only an outline is at hand.
+pub(crate) fn in_outline(snapshot: &Snapshot) -> Snapshot {
+    let Snapshot { keys, fields, project_fields, projects, own_key, .. } = snapshot;
+    let mut outline = Outline::new(keys.len(), fields, project_fields);
+    for key in keys.values() {
+        let is_own =
+            own_key.as_ref() == Some(&key.id) || key.redacted_value.as_deref().is_some_and(is_own);
+        outline.add(key, projects, is_own);
+    }
+    Snapshot { keys: HashMap::new(), outline, ..copy(snapshot) }
+}
+
+/// Gives the comparison the keys that it wants, and no others.
+pub(crate) fn resolve(comparison: &mut Comparison<'_>, snapshot: &Snapshot) {
+    let wanted = comparison.wanted().into_iter();
+    let keys = wanted.filter_map(|id| Some((id.clone(), snapshot.keys.get(&id)?.clone())));
+    comparison.resolve(keys.collect());
 }
 
 /// The snapshot that `changes` lead to.
 pub(crate) fn advance(before: &Snapshot, changes: &Changes) -> Snapshot {
     let mut keys = before.keys.clone();
-    for appearance in &changes.appeared {
+    for appearance in &changes.appeared.all() {
         keys.insert(appearance.key().id.clone(), appearance.key().clone());
     }
     for alteration in &changes.altered {
@@ -100,6 +133,7 @@ pub(crate) fn advance(before: &Snapshot, changes: &Changes) -> Snapshot {
         unconfirmed: changes.unconfirmed.iter().cloned().collect(),
         exists: true,
         forgotten: before.forgotten.clone(),
+        outline: Outline::default(),
     }
 }
 
@@ -114,6 +148,7 @@ pub(crate) fn copy(snapshot: &Snapshot) -> Snapshot {
         unconfirmed: snapshot.unconfirmed.clone(),
         exists: snapshot.exists,
         forgotten: snapshot.forgotten.clone(),
+        outline: Outline::default(),
     }
 }
 
@@ -158,13 +193,14 @@ pub(crate) fn past_events(before: &Snapshot, changes: &Changes) -> Vec<PastEvent
         old_value,
         new_value,
     };
-    let appeared = changes.appeared.iter().map(|appearance| {
-        let kind = match appearance {
-            Appearance::Baseline(_) => EventKind::Baseline,
-            Appearance::Added(_) => EventKind::Added,
-            Appearance::Restored(_) => EventKind::Restored,
-        };
-        whole(appearance.key(), kind, None, Some(appearance.key().to_json().to_string()))
+    let appeared = changes.appeared.all();
+    let appeared = appeared.iter().map(|appearance| {
+        whole(
+            appearance.key(),
+            appearance.kind(),
+            None,
+            Some(appearance.key().to_json().to_string()),
+        )
     });
     let altered = changes.altered.iter().flat_map(|Alteration { key, changes, .. }| {
         changes.iter().map(move |change| PastEvent {

@@ -50,8 +50,14 @@ impl Lists {
 }
 
 fn observe<'a>(snapshot: &Snapshot, lists: &Lists) -> Comparison<'a> {
-    let mut comparison =
-        Comparison::new(copy(snapshot), |redacted: &str| redacted.ends_with("own"));
+    observe_all(Comparison::new(in_outline(snapshot), is_own), snapshot, lists)
+}
+
+fn observe_all<'a>(
+    mut comparison: Comparison<'a>,
+    snapshot: &Snapshot,
+    lists: &Lists,
+) -> Comparison<'a> {
     for (key_id, item) in &lists.admin {
         comparison.observe(sighting(key_id, item));
     }
@@ -64,17 +70,26 @@ fn observe<'a>(snapshot: &Snapshot, lists: &Lists) -> Comparison<'a> {
         seen.push((project.clone(), keys.clone().err()));
     }
     comparison.conclude_projects(SeenProjects::Listed(seen));
+    resolve(&mut comparison, snapshot);
     comparison
+}
+
+/// What comes of these lists, found by the outline of the snapshot and by its keys.
+fn changes_by(snapshot: &Snapshot, lists: &Lists, gone: &HashSet<KeyId>) -> Changes {
+    let changes = observe(snapshot, lists).finish(gone, &HashSet::new());
+    let by_keys = observe_all(Comparison::new(copy(snapshot), is_own), snapshot, lists);
+    assert_eq!(changes, by_keys.finish(gone, &HashSet::new()), "by the keys themselves");
+    changes
 }
 
 fn step(snapshot: &Snapshot, lists: &Lists, gone: &[&str]) -> (Snapshot, Changes) {
     let gone = gone.iter().map(|text| id(text)).collect();
-    let changes = observe(snapshot, lists).finish(&gone, &HashSet::new());
+    let changes = changes_by(snapshot, lists, &gone);
     (advance(snapshot, &changes), changes)
 }
 
 fn appearances(changes: &Changes) -> Vec<String> {
-    let told = changes.appeared.iter().map(|appearance| match appearance {
+    let told = changes.appeared.all().into_iter().map(|appearance| match appearance {
         Appearance::Baseline(key) => format!("baseline {}", key.id),
         Appearance::Added(key) => format!("added {}", key.id),
         Appearance::Restored(key) => format!("restored {}", key.id),
@@ -368,6 +383,7 @@ proptest! {
                 prop_assert!(!truth.contains_key(id.as_str()), "{id} is there");
             }
             let changes = comparison.finish(&gone, &HashSet::new());
+            prop_assert_eq!(&changes, &changes_by(&known, &lists, &gone));
             let after = advance(&known, &changes);
             for (place, name) in ["a", "b", "c"].into_iter().enumerate() {
                 for key_id in (0..3).map(|at| format!("{name}{at}")) {

@@ -62,7 +62,7 @@ impl Books {
         let attached = self.writer.load_attached(organization, &log_ids).await.unwrap();
         let mut events = before.recent;
         if let Some(after) = before.previous_started_at {
-            events.extend(attributable(changes, after, now));
+            events.extend(attributable(changes, after, now).unwrap());
         }
         let attributions = attribute(&events, entries, &attached);
         Attributed { attributions, silences: vec![(Silence::Refused, false)] }
@@ -76,7 +76,8 @@ impl Books {
         now: Timestamp,
     ) -> Attributed {
         let before = self.writer.load_unattributed(organization, Timestamp::MIN).await.unwrap();
-        let new = before.previous_started_at.map(|after| attributable(changes, after, now));
+        let new =
+            before.previous_started_at.map(|after| attributable(changes, after, now).unwrap());
         let events: Vec<_> = before.recent.into_iter().chain(new.into_iter().flatten()).collect();
         let mut rng = fastrand::Rng::with_seed(self.runs.unsigned_abs());
         let mut entries = Vec::new();
@@ -114,12 +115,8 @@ impl Books {
         let changes = self.compare(name, world, gone).await;
         let draft = self.draft(name);
         let attributed = self.attributed(name, &changes, draft.finished_at, log).await;
-        let outcome = Outcome::Ok {
-            changes: &changes,
-            header: None,
-            attributed: &attributed,
-            evaluation: None,
-        };
+        let outcome =
+            Outcome::Ok { changes: &changes, header: None, attributed: &attributed, judge: None };
         self.writer.record_run(&draft, &outcome).await.unwrap()
     }
 
@@ -365,7 +362,7 @@ async fn what_was_said_of_the_log_is_remembered_until_it_is_no_longer_so() {
                 changes: &changes,
                 header: None,
                 attributed: &attributed,
-                evaluation: None,
+                judge: None,
             };
             books.writer.record_run(&draft, &outcome).await.unwrap();
             let found = books.writer.load_unattributed(ORG, Timestamp::MIN).await.unwrap();

@@ -7,15 +7,16 @@ use super::shown::{Shown, expect, show};
 use super::*;
 
 /// What no view shows, and why nothing has to.
-const NO_EVIDENCE: [(&str, &[&str], &str); 10] = [
+const NO_EVIDENCE: [(&str, &[&str], &str); 11] = [
     ("runs", &["token"], "names a run beside the lock, while it runs"),
     ("runs", &["cut_short"], "what `status` says of the reason of an error"),
     ("withheld", &["stranger", "header"], "what `sync --accept` goes by"),
     (
         "organizations",
-        &["header", "projects_listed", "projects_problem"],
+        &["header", "projects_listed", "projects_problem", "judged_by"],
         "what the next run compares with",
     ),
+    ("keys", &["due_at"], "when the next run that judges it does"),
     (
         "owners",
         &["organization"],

@@ -185,7 +185,7 @@ async fn a_database_that_is_damaged_says_so() {
     fs::write(&path, &bytes).unwrap();
     let mut seen = Vec::new();
     if let Ok(mut writer) = open_at(&path).await {
-        seen.push(writer.load_snapshot(ORG).await.map(drop).unwrap_err());
+        seen.push(writer.load_snapshot(ORG, &is_own).await.map(drop).unwrap_err());
     }
     match Reader::open(&path).await {
         Ok(mut reader) => seen.push(reader.list_organizations().await.unwrap_err()),
@@ -218,7 +218,7 @@ async fn a_full_disk_leaves_nothing_of_the_run_and_the_next_one_goes_on() {
             changes: &changes,
             header: None,
             attributed: &Attributed::default(),
-            evaluation: None,
+            judge: None,
         };
         match books.writer.record_run(&draft, &outcome).await {
             Ok(recorded) => {
@@ -258,7 +258,7 @@ async fn a_database_locked_by_another_program_is_busy_and_then_free() {
         changes: &changes,
         header: None,
         attributed: &Attributed::default(),
-        evaluation: None,
+        judge: None,
     };
     let error = books.writer.record_run(&draft, &outcome).await.unwrap_err();
     assert!(matches!(error, Error::Busy { .. }), "{error:?}");
@@ -273,13 +273,14 @@ async fn a_run_that_cannot_be_written_leaves_nothing_and_the_next_one_goes_on() 
     let before = books.sizes().await;
     // Restored, but never known.
     let unknown = crate::inventory::Appearance::Restored(sighting("key_9", &json!({})).key);
-    let changes = Changes { appeared: vec![unknown], ..Changes::default() };
+    let mut changes = Changes::default();
+    changes.appeared.add(unknown);
     let draft = books.draft(ORG);
     let outcome = Outcome::Ok {
         changes: &changes,
         header: None,
         attributed: &Attributed::default(),
-        evaluation: None,
+        judge: None,
     };
     assert!(books.writer.record_run(&draft, &outcome).await.is_err());
     assert_eq!(books.sizes().await, before);

@@ -5,37 +5,24 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::Value;
 
 use super::*;
-use crate::findings::{Evaluation, Exception, Past, Rule, Rules, Severity};
+use crate::findings::tests::whole::Evaluation;
+use crate::findings::{Exception, Past, Rule, Rules, Severity};
 use crate::inventory::EventKind;
+use crate::store::findings::load_past;
+use crate::store::snapshot::ids_json;
 
 const DAY: i64 = 24 * 60 * 60;
 
 impl Books {
     /// One good run that ends at `now` and judges.
     async fn judge(&mut self, world: &World, gone: &[&str], rules: &Rules, now: i64) -> Recorded {
-        let (snapshot, _) = self.writer.load_snapshot(ORG).await.unwrap();
-        let mut comparison = Comparison::new(snapshot, |redacted| redacted.ends_with("own"));
-        for (key_id, item) in world {
-            comparison.observe(sighting(key_id, item));
-        }
-        let appeared = comparison.appeared();
-        let returning = self.writer.load_gone(ORG, &appeared).await.unwrap();
-        let gone: HashSet<KeyId> = gone.iter().map(|text| id(text)).collect();
-        let (changes, before) = comparison.conclude(&gone, &returning);
-        let past = self.writer.load_findings(ORG, &before, &changes).await.unwrap();
+        let (changes, before) = self.compare_all(ORG, world, gone).await;
         let draft = RunDraft { started_at: at(now), finished_at: at(now), ..self.draft(ORG) };
-        let evaluation = Evaluation {
-            organization: ORG,
-            rules,
-            before: &before,
-            changes: &changes,
-            past: &past,
-        };
         let outcome = Outcome::Ok {
             changes: &changes,
             header: None,
             attributed: &Attributed::default(),
-            evaluation: Some(evaluation),
+            judge: Some(Judge { rules, before: &before }),
         };
         self.writer.record_run(&draft, &outcome).await.unwrap()
     }
@@ -51,13 +38,14 @@ impl Books {
 
     /// What is broken, found without knowing what was open; what happened once left out.
     async fn anew(&mut self, rules: &Rules, now: i64) -> BTreeSet<(Option<String>, String)> {
-        let (before, _) = self.writer.load_snapshot(ORG).await.unwrap();
+        let before = self.whole(ORG).await;
         let changes = Changes {
             fields: before.fields.clone(),
             own_key: before.own_key.clone(),
             ..Changes::default()
         };
-        let known = self.writer.load_findings(ORG, &before, &changes).await.unwrap();
+        let ids = ids_json(before.keys.keys());
+        let known = load_past(&mut self.writer.connection, 1, &ids).await.unwrap();
         let past = Past { open: Vec::new(), happened: HashMap::new(), ..known };
         let evaluation = Evaluation {
             organization: ORG,

@@ -38,7 +38,7 @@ impl Books {
             };
             return self.writer.record_run(&draft, &outcome).await.unwrap();
         };
-        let (before, _) = self.writer.load_snapshot(name).await.unwrap();
+        let before = self.whole(name).await;
         let mut missing: Vec<_> =
             before.keys.keys().filter(|id| !world.contains_key(id.as_str())).collect();
         missing.sort();
@@ -70,7 +70,7 @@ async fn live(steps: Vec<Step>) {
         let world = step.1.as_ref().map(|(world, _)| world.clone());
         let recorded = books.step(step).await;
         let Some(world) = world else { continue };
-        let (after, _) = books.writer.load_snapshot(name).await.unwrap();
+        let after = books.whole(name).await;
         assert_eq!(recorded.keys_after, after.keys.len() as u64);
         states.push((
             recorded.finished_at,

@@ -66,7 +66,7 @@ async fn hostile_texts_survive_in_every_column_and_in_every_event() {
         assert_eq!(recorded.counts.is_drift(), number == 1);
         let again = books.sync(state, &[]).await;
         assert!(!again.counts.is_drift(), "{again:?}");
-        let (snapshot, _) = books.writer.load_snapshot(ORG).await.unwrap();
+        let snapshot = books.whole(ORG).await;
         for (key_id, item) in state {
             assert_eq!(snapshot.keys[&id(key_id)], sighting(key_id, item).key);
         }
@@ -101,7 +101,7 @@ async fn hostile_texts_survive_in_every_column_and_in_every_event() {
 }
 
 async fn check_replay(books: &mut Books) {
-    let (snapshot, _) = books.writer.load_snapshot(ORG).await.unwrap();
+    let snapshot = books.whole(ORG).await;
     let replayed = books.reader().await.replay(Some(ORG), Timestamp::MAX).await.unwrap();
     assert_eq!(replayed[ORG].keys, snapshot.keys.into_iter().collect());
 }

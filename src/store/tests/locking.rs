@@ -64,7 +64,7 @@ async fn a_second_writer_waits_for_the_first() {
     let path = directory.path().join("keydrift.db");
     let mut first = Some(writer);
     let second = Writer::open(&path, Duration::from_mins(1), |_| drop(first.take())).await;
-    assert_eq!(second.unwrap().load_snapshot(ORG).await.unwrap().0.keys.len(), 2);
+    assert_eq!(second.unwrap().load_snapshot(ORG, &is_own).await.unwrap().0.outline.len(), 2);
 }
 
 #[tokio::test]
@@ -201,7 +201,10 @@ async fn readers_and_the_writer_do_not_wait_for_each_other() {
     let Books { writer, directory: _directory, .. } = books;
     writer.close().await.unwrap();
     drop(reader);
-    assert_eq!(open_at(&path).await.unwrap().load_snapshot(ORG).await.unwrap().0.keys.len(), 3);
+    assert_eq!(
+        open_at(&path).await.unwrap().load_snapshot(ORG, &is_own).await.unwrap().0.outline.len(),
+        3
+    );
 }
 
 #[tokio::test]

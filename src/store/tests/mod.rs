@@ -30,7 +30,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock::Timestamp;
 use crate::inventory::tests::{World, id, of_project, project, sighting, world};
-use crate::inventory::{Changes, Comparison, KeyId, SeenProjects};
+use crate::inventory::{Changes, Comparison, KeyId, Outline, SeenProjects, Snapshot};
 use crate::run::{Status, Tally, Trigger};
 
 const ORG: &str = "default";
@@ -39,6 +39,10 @@ const START: i64 = 1_764_000_000;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_unix(seconds).unwrap()
+}
+
+fn is_own(redacted: &str) -> bool {
+    redacted.ends_with("own")
 }
 
 fn run_at(number: i64) -> String {
@@ -85,16 +89,48 @@ impl Books {
         }
     }
 
-    async fn compare(&mut self, organization: &str, world: &World, gone: &[&str]) -> Changes {
-        let (snapshot, _) = self.writer.load_snapshot(organization).await.unwrap();
-        let mut comparison = Comparison::new(snapshot, |redacted| redacted.ends_with("own"));
+    /// The snapshot of an organization with all keys at hand.
+    async fn whole(&mut self, organization: &str) -> Snapshot {
+        let (snapshot, _) = self.writer.load_snapshot(organization, &is_own).await.unwrap();
+        let ids: Vec<KeyId> = snapshot.outline.ids().collect();
+        let keys = self.writer.load_keys(organization, &ids).await.unwrap();
+        Snapshot { keys, outline: Outline::default(), ..snapshot }
+    }
+
+    async fn comparison(&mut self, organization: &str) -> Comparison<'static> {
+        let (snapshot, _) = self.writer.load_snapshot(organization, &is_own).await.unwrap();
+        Comparison::new(snapshot, is_own).on(self.writer.scratch())
+    }
+
+    /// What a comparison that all lists went into needs to know of the keys.
+    async fn resolve(
+        &mut self,
+        organization: &str,
+        comparison: &mut Comparison<'_>,
+    ) -> HashSet<KeyId> {
+        let wanted = comparison.wanted();
+        comparison.resolve(self.writer.load_keys(organization, &wanted).await.unwrap());
+        self.writer.load_gone(organization, comparison.appeared()).await.unwrap()
+    }
+
+    /// What the world comes to, and the snapshot before.
+    async fn compare_all(
+        &mut self,
+        organization: &str,
+        world: &World,
+        gone: &[&str],
+    ) -> (Changes, Snapshot) {
+        let mut comparison = self.comparison(organization).await;
         for (key_id, item) in world {
             comparison.observe(sighting(key_id, item));
         }
-        let appeared = comparison.appeared();
-        let returning = self.writer.load_gone(organization, &appeared).await.unwrap();
+        let returning = self.resolve(organization, &mut comparison).await;
         let gone: HashSet<KeyId> = gone.iter().map(|text| id(text)).collect();
-        comparison.finish(&gone, &returning)
+        comparison.conclude(&gone, &returning)
+    }
+
+    async fn compare(&mut self, organization: &str, world: &World, gone: &[&str]) -> Changes {
+        self.compare_all(organization, world, gone).await.0
     }
 
     /// The same, where some of the keys are in the lists of projects, some in the admin list too, and one of the
@@ -105,8 +141,7 @@ impl Books {
         world: &World,
         gone: &[&str],
     ) -> Recorded {
-        let (snapshot, _) = self.writer.load_snapshot(organization).await.unwrap();
-        let mut comparison = Comparison::new(snapshot, |redacted| redacted.ends_with("own"));
+        let mut comparison = self.comparison(organization).await;
         let place = |key_id: &str| key_id.bytes().map(usize::from).sum::<usize>() % 5;
         for (key_id, item) in world.iter().filter(|(key_id, _)| place(key_id) < 3) {
             comparison.observe(sighting(key_id, item));
@@ -123,10 +158,9 @@ impl Books {
             seen.push((project, problem));
         }
         comparison.conclude_projects(SeenProjects::Listed(seen));
+        let returning = self.resolve(organization, &mut comparison).await;
         let missing: HashSet<KeyId> = comparison.missing().into_iter().collect();
         let gone = gone.iter().map(|text| id(text)).filter(|id| missing.contains(id)).collect();
-        let appeared = comparison.appeared();
-        let returning = self.writer.load_gone(organization, &appeared).await.unwrap();
         let keys_seen = comparison.keys_seen();
         let changes = comparison.finish(&gone, &returning);
         self.record(organization, keys_seen, &changes).await
@@ -146,8 +180,7 @@ impl Books {
         } else {
             Attributed::default()
         };
-        let outcome =
-            Outcome::Ok { changes, header: None, attributed: &attributed, evaluation: None };
+        let outcome = Outcome::Ok { changes, header: None, attributed: &attributed, judge: None };
         self.writer.record_run(&draft, &outcome).await.unwrap()
     }
 

@@ -169,7 +169,7 @@ async fn one(books: &mut Books, name: &'static str, step: Step, states: &mut Vec
             books.writer.record_run(&draft, &outcome).await.unwrap();
         }
         Step::Sync(world, believed) => {
-            let (before, _) = books.writer.load_snapshot(name).await.unwrap();
+            let before = books.whole(name).await;
             let mut missing: Vec<String> = before.keys.keys().map(ToString::to_string).collect();
             missing.retain(|id| !world.contains_key(id));
             missing.sort();
@@ -179,7 +179,7 @@ async fn one(books: &mut Books, name: &'static str, step: Step, states: &mut Vec
             let at = recorded.finished_at;
             let mut known = books.reader().await.replay(Some(name), at).await.unwrap();
             let inventory = known.remove(name).unwrap();
-            let own = books.writer.load_snapshot(name).await.unwrap().0.own_key;
+            let own = books.whole(name).await.own_key;
             states.push(State { run_id: recorded.run_id, at, name, inventory, own });
         }
         Step::Prune(used, events) => {

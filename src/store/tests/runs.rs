@@ -57,12 +57,12 @@ async fn the_header_is_kept_until_another_comes() {
                     changes: &changes,
                     header,
                     attributed: &Attributed::default(),
-                    evaluation: None,
+                    judge: None,
                 },
             )
             .await
             .unwrap();
-        let (_, found) = books.writer.load_snapshot(ORG).await.unwrap();
+        let (_, found) = books.writer.load_snapshot(ORG, &is_own).await.unwrap();
         assert_eq!(found.as_deref(), remembered);
     }
 }

@@ -271,7 +271,7 @@ async fn an_unchanged_organization_costs_one_row() {
                 changes: &changes,
                 header: None,
                 attributed: &Attributed::default(),
-                evaluation: None,
+                judge: None,
             },
         )
         .await

@@ -1,0 +1,154 @@
+//! The keys that a run sees and the snapshot before does not have: as many as the organization has, the first time.
+
+use std::collections::HashSet;
+use std::io;
+
+use super::changes::Appearance;
+use super::key::{Key, KeyId};
+use super::shelf::{Medium, Shelf};
+use super::sighting::Sighting;
+
+/// Keys that appeared, in the order of the listing. They lie on a shelf: each is read anew by who wants to see it.
+#[derive(Debug, Default)]
+pub struct Appeared {
+    /// The flag tells whether a key was there before its source was listed for the first time.
+    shelf: Shelf,
+    /// Places of those that were taken back.
+    taken: HashSet<usize>,
+    /// Those that were in the inventory once.
+    returning: HashSet<KeyId>,
+    baseline: usize,
+}
+
+/// How many keys appeared, by how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AppearedCounts {
+    pub baseline: u64,
+    pub added: u64,
+    pub restored: u64,
+}
+
+impl Appeared {
+    pub(super) fn on(medium: Box<dyn Medium>) -> Self {
+        Self { shelf: Shelf::new(medium), ..Self::default() }
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shelf.len() - self.taken.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether all of them were there before.
+    #[must_use]
+    pub fn is_baseline(&self) -> bool {
+        self.returning.is_empty() && self.baseline == self.len()
+    }
+
+    /// Puts a key down, and tells its place.
+    pub(super) fn push(&mut self, sighting: &Sighting, is_baseline: bool) -> io::Result<usize> {
+        let place = self.shelf.len();
+        self.shelf.push(sighting, is_baseline)?;
+        self.baseline += usize::from(is_baseline);
+        Ok(place)
+    }
+
+    pub(super) fn get(&self, place: usize) -> io::Result<Sighting> {
+        self.shelf.get(place).map(|(sighting, _)| sighting)
+    }
+
+    /// The same, which did not appear after all.
+    pub(super) fn take(&mut self, place: usize) -> io::Result<Sighting> {
+        let (sighting, is_baseline) = self.shelf.get(place)?;
+        if self.taken.insert(place) {
+            self.baseline -= usize::from(is_baseline);
+        }
+        Ok(sighting)
+    }
+
+    /// Those that are there, with their places.
+    pub(super) fn sightings(&self) -> impl Iterator<Item = io::Result<(usize, (Sighting, bool))>> {
+        let all = self.shelf.iter().enumerate();
+        let all = all.filter(|(place, _)| self.taken.is_empty() || !self.taken.contains(place));
+        all.map(|(place, read)| read.map(|sighting| (place, sighting)))
+    }
+
+    pub(super) fn return_those(&mut self, returning: &HashSet<KeyId>) {
+        self.returning.extend(returning.iter().cloned());
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = io::Result<Appearance>> {
+        self.placed().map(|read| read.map(|(_, appearance)| appearance))
+    }
+
+    /// The key at a place.
+    pub fn at(&self, place: usize) -> io::Result<Key> {
+        self.get(place).map(|sighting| sighting.key)
+    }
+
+    /// Each of them, and its place.
+    pub fn placed(&self) -> impl Iterator<Item = io::Result<(usize, Appearance)>> {
+        self.sightings().map(|read| {
+            let (place, (Sighting { key, .. }, is_baseline)) = read?;
+            let appearance = if !self.returning.is_empty() && self.returning.contains(&key.id) {
+                Appearance::Restored(key)
+            } else if is_baseline {
+                Appearance::Baseline(key)
+            } else {
+                Appearance::Added(key)
+            };
+            Ok((place, appearance))
+        })
+    }
+
+    /// How many there are of each kind.
+    pub fn counts(&self) -> io::Result<AppearedCounts> {
+        let (len, baseline) = (self.len() as u64, self.baseline as u64);
+        if self.returning.is_empty() {
+            return Ok(AppearedCounts { baseline, added: len - baseline, restored: 0 });
+        }
+        let mut counts = AppearedCounts::default();
+        for appearance in self.iter() {
+            match appearance? {
+                Appearance::Baseline(_) => counts.baseline += 1,
+                Appearance::Added(_) => counts.added += 1,
+                Appearance::Restored(_) => counts.restored += 1,
+            }
+        }
+        Ok(counts)
+    }
+
+    /// All of them at once, where they are few.
+    #[cfg(test)]
+    pub(crate) fn all(&self) -> Vec<Appearance> {
+        self.iter().collect::<io::Result<_>>().unwrap()
+    }
+
+    /// Puts down a key of which no more is known.
+    #[cfg(test)]
+    pub(crate) fn add(&mut self, appearance: Appearance) {
+        let is_baseline = matches!(appearance, Appearance::Baseline(_));
+        if let Appearance::Restored(key) = &appearance {
+            self.returning.insert(key.id.clone());
+        }
+        let sighting = bare(appearance.key().clone());
+        self.push(&sighting, is_baseline).unwrap();
+    }
+}
+
+#[cfg(test)]
+fn bare(key: Key) -> Sighting {
+    Sighting { key, shape: std::sync::Arc::default(), prefix_scope: None }
+}
+
+#[cfg(test)]
+impl PartialEq for Appeared {
+    fn eq(&self, other: &Self) -> bool {
+        self.all() == other.all()
+    }
+}

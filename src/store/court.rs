@@ -1,0 +1,397 @@
+//! Judging the keys of a run, inside its transaction: those that are different, those that are due, and all of them
+//! where they are judged on another basis than before.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use sqlx::SqliteConnection;
+
+use super::changes::NewKey;
+use super::findings::{FindingCounts, load_open_of_organization, load_past, write_findings};
+use super::record::{Judge, Numbers};
+use super::snapshot::{ids_json, load_keys};
+use super::write::json;
+use crate::clock::Timestamp;
+use crate::findings::{Basis, Difference, Judgement, OpenFinding, Past, Rule, Subject};
+use crate::inventory::{
+    Alteration, Appearance, Changes, Column, EventKind, Key, KeyId, Scope, Snapshot,
+};
+
+/// Keys that are judged together.
+const SOME: usize = 500;
+
+/// One run's judging.
+pub(super) struct Court<'a> {
+    basis: Basis<'a>,
+    digest: String,
+    /// Whether all keys are judged.
+    is_whole: bool,
+    before: &'a Snapshot,
+    changes: &'a Changes,
+    now: Timestamp,
+    counts: FindingCounts,
+    /// Of keys that appeared: the number that they share with their namesakes, and their place.
+    appeared: Vec<(u32, u32)>,
+    /// How many more admin keys there are than before.
+    more_admin_keys: i64,
+    /// Keys that came back: they are judged as those that were there.
+    restored: Vec<KeyId>,
+}
+
+impl<'a> Court<'a> {
+    pub(super) async fn convene(
+        connection: &mut SqliteConnection,
+        numbers: &Numbers,
+        judge: &Judge<'a>,
+        organization: &'a str,
+        changes: &'a Changes,
+        now: Timestamp,
+    ) -> Result<Self, sqlx::Error> {
+        let before = judge.before;
+        let basis = Basis {
+            organization,
+            rules: judge.rules,
+            fields: &changes.fields,
+            own: [changes.own_key.as_ref(), before.own_key.as_ref()],
+        };
+        let judged_by: Option<String> =
+            sqlx::query_scalar("select judged_by from organizations where organization = ?1")
+                .bind(numbers.organization)
+                .fetch_one(connection)
+                .await?;
+        let digest = basis.digest(now);
+        Ok(Self {
+            basis,
+            is_whole: judged_by.as_ref() != Some(&digest),
+            digest,
+            before,
+            changes,
+            now,
+            counts: FindingCounts::default(),
+            appeared: Vec::new(),
+            more_admin_keys: 0,
+            restored: Vec::new(),
+        })
+    }
+
+    /// Judges keys that were not there before, each with its place.
+    pub(super) fn judge_appeared(&mut self, some: &[(usize, Appearance)]) -> Judgement {
+        let mut past = Past::default();
+        for (place, appearance) in some {
+            let key = appearance.key();
+            self.more_admin_keys += i64::from(key.scope == Scope::Admin);
+            if let Some(number) = self.before.outline.namesake(key) {
+                self.appeared.push((number, u32::try_from(*place).unwrap_or(u32::MAX)));
+            }
+            if appearance.kind() == EventKind::Restored {
+                self.restored.push(key.id.clone());
+            } else if key.created_at.is_none() {
+                // It is first seen now.
+                past.first_seen.insert(key.id.clone(), self.now);
+            }
+        }
+        let is_new = |appearance: &Appearance| appearance.kind() != EventKind::Restored;
+        let new = some.iter().map(|(_, appearance)| appearance).filter(|it| is_new(it));
+        let subjects: Vec<Subject<'_>> =
+            new.map(|it| Subject { key: it.key(), before: None, use_moved: false }).collect();
+        let Judgement { difference, due } = self.basis.judge(&subjects, &past, self.now);
+        let mut due = due.into_iter();
+        let due = some.iter().map(|(_, it)| if is_new(it) { due.next().flatten() } else { None });
+        Judgement { difference, due: due.collect() }
+    }
+
+    /// Writes down what these keys, which are there by now, were found to break.
+    pub(super) async fn open(
+        &mut self,
+        connection: &mut SqliteConnection,
+        numbers: &Numbers,
+        difference: &Difference,
+        keys: &[NewKey],
+    ) -> Result<(), sqlx::Error> {
+        let keys: HashMap<&str, i64> = keys.iter().map(|it| (&*it.key_id, it.key)).collect();
+        let key_of = |id: &KeyId| keys.get(id.as_str()).copied();
+        write_findings(connection, numbers, difference, key_of, &mut self.counts).await
+    }
+
+    /// Judges all others, when everything is written.
+    pub(super) async fn conclude(
+        mut self,
+        connection: &mut SqliteConnection,
+        numbers: &Numbers,
+    ) -> Result<FindingCounts, sqlx::Error> {
+        self.dismiss_removed(connection, numbers).await?;
+        let altered: HashMap<&KeyId, &Alteration> =
+            self.changes.altered.iter().map(|it| (&it.key.id, it)).collect();
+        let due = load_due(connection, numbers.organization, self.now).await?;
+        // New keys are judged already.
+        let due: Vec<KeyId> =
+            due.into_iter().filter(|id| self.before.outline.contains(id)).collect();
+        let ids = self.known_keys(&due);
+        for some in ids.chunks(SOME) {
+            self.judge_known(connection, numbers, some, &altered).await?;
+        }
+        self.judge_namesakes(connection, numbers, &due).await?;
+        self.judge_number(connection, numbers).await?;
+        if self.is_whole {
+            sqlx::query("update organizations set judged_by = ?2 where organization = ?1")
+                .bind(numbers.organization)
+                .bind(&self.digest)
+                .execute(connection)
+                .await?;
+        }
+        Ok(self.counts)
+    }
+
+    /// What is gone breaks nothing.
+    async fn dismiss_removed(
+        &mut self,
+        connection: &mut SqliteConnection,
+        numbers: &Numbers,
+    ) -> Result<(), sqlx::Error> {
+        let mut removed: BTreeSet<KeyId> =
+            self.changes.removed.iter().map(|key| key.id.clone()).collect();
+        if self.is_whole {
+            removed.extend(load_left_over(connection, numbers.organization).await?);
+        }
+        let removed: Vec<KeyId> = removed.into_iter().collect();
+        for some in removed.chunks(SOME) {
+            let past = load_past(connection, numbers.organization, &ids_json(some)).await?;
+            let mut difference = Difference::default();
+            difference.closed = past.open.iter().map(|open| open.finding_id).collect();
+            difference.over = past.happened.into_keys().collect();
+            let nobody = |_: &KeyId| None;
+            write_findings(connection, numbers, &difference, nobody, &mut self.counts).await?;
+        }
+        Ok(())
+    }
+
+    /// The keys that were there before and are judged now.
+    fn known_keys(&self, due: &[KeyId]) -> Vec<KeyId> {
+        let restored = self.restored.iter().cloned();
+        if self.is_whole {
+            return self.before.outline.ids().chain(restored).collect();
+        }
+        let altered = self.changes.altered.iter().map(|alteration| alteration.key.id.clone());
+        let own = self.basis.own.into_iter().flatten().cloned();
+        let own = own.filter(|id| self.before.outline.contains(id));
+        let ids: BTreeSet<KeyId> =
+            altered.chain(own).chain(due.iter().cloned()).chain(restored).collect();
+        ids.into_iter().collect()
+    }
+
+    async fn judge_known(
+        &mut self,
+        connection: &mut SqliteConnection,
+        numbers: &Numbers,
+        ids: &[KeyId],
+        altered: &HashMap<&KeyId, &Alteration>,
+    ) -> Result<(), sqlx::Error> {
+        // As they are now; what is gone is not among them.
+        let keys = load_keys(connection, numbers.organization, ids).await?;
+        let ids: Vec<&KeyId> = ids.iter().filter(|id| keys.contains_key(id)).collect();
+        let past = load_past(connection, numbers.organization, &ids_json(ids.clone())).await?;
+        let restored: HashSet<&KeyId> = self.restored.iter().collect();
+        let subjects: Vec<Subject<'_>> = ids
+            .iter()
+            .map(|id| {
+                let key = &keys[*id].1;
+                let Some(alteration) = altered.get(id) else {
+                    let before = (!restored.contains(id)).then_some(key);
+                    return Subject { key, before, use_moved: false };
+                };
+                let mut told = alteration.changes.iter();
+                let use_moved = told.any(|change| change.field == Column::LastUsedAt.name());
+                Subject { key, before: self.before.keys.get(id), use_moved }
+            })
+            .collect();
+        let Judgement { difference, due } = self.basis.judge(&subjects, &past, self.now);
+        let key_of = |id: &KeyId| keys.get(id).map(|(row, _)| *row);
+        write_findings(connection, numbers, &difference, key_of, &mut self.counts).await?;
+        let due = ids.iter().zip(due);
+        let due: Vec<(i64, Option<i64>)> =
+            due.map(|(id, due)| (keys[*id].0, due.map(Timestamp::unix))).collect();
+        write_due(connection, &due).await
+    }
+
+    /// Judges keys of one name and owner: those of which one came, went, or is another.
+    async fn judge_namesakes(
+        &mut self,
+        connection: &mut SqliteConnection,
+        numbers: &Numbers,
+        due: &[KeyId],
+    ) -> Result<(), sqlx::Error> {
+        let organization = numbers.organization;
+        let mut ids: BTreeSet<KeyId> = due.iter().cloned().collect();
+        let altered = self.changes.altered.iter().filter(|it| it.more_than_use);
+        ids.extend(altered.map(|it| it.key.id.clone()));
+        if self.is_whole {
+            ids.extend(load_namesakes(connection, organization).await?);
+        }
+        let touched = self.touched_numbers(connection, organization, &ids).await?;
+        ids.extend(self.before.outline.namesakes(&touched));
+        for (number, place) in &self.appeared {
+            if touched.contains(number) {
+                ids.insert(self.changes.appeared.at(*place as usize)?.id);
+            }
+        }
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<KeyId> = ids.into_iter().collect();
+        let keys = load_keys(connection, organization, &ids).await?;
+        let mut past = Past::default();
+        for some in ids.chunks(SOME) {
+            let more = load_past(connection, organization, &ids_json(some)).await?;
+            let namesakes = |open: &OpenFinding| open.finding.rule == Rule::SameNameAndOwner;
+            past.open.extend(more.open.into_iter().filter(namesakes));
+            past.first_seen.extend(more.first_seen);
+        }
+        let all: Vec<&Key> = keys.values().map(|(_, key)| key).collect();
+        let difference = self.basis.judge_namesakes(&all, &past, self.now);
+        let key_of = |id: &KeyId| keys.get(id).map(|(row, _)| *row);
+        write_findings(connection, numbers, &difference, key_of, &mut self.counts).await
+    }
+
+    /// The numbers of namesakes of which some may have to be judged again.
+    async fn touched_numbers(
+        &self,
+        connection: &mut SqliteConnection,
+        organization: i64,
+        ids: &BTreeSet<KeyId>,
+    ) -> Result<HashSet<u32>, sqlx::Error> {
+        let outline = &self.before.outline;
+        if self.is_whole {
+            let mut numbers: Vec<u32> = outline.namesake_numbers().collect();
+            numbers.extend(self.appeared.iter().map(|(number, _)| *number));
+            // Those that changed have another number by now.
+            let altered = self.changes.altered.iter();
+            numbers.extend(altered.filter_map(|it| outline.namesake(&it.key)));
+            numbers.sort_unstable();
+            let twice = numbers.windows(2).filter(|pair| pair[0] == pair[1]);
+            return Ok(twice.map(|pair| pair[0]).collect());
+        }
+        let ids: Vec<KeyId> = ids.iter().cloned().collect();
+        let now = load_keys(connection, organization, &ids).await?;
+        let before = ids.iter().filter_map(|id| self.before.keys.get(id));
+        let keys = before.chain(&self.changes.removed).chain(now.values().map(|(_, key)| key));
+        let touched = keys.filter_map(|key| outline.namesake(key));
+        Ok(touched.chain(self.appeared.iter().map(|(number, _)| *number)).collect())
+    }
+
+    async fn judge_number(
+        &mut self,
+        connection: &mut SqliteConnection,
+        numbers: &Numbers,
+    ) -> Result<(), sqlx::Error> {
+        let organization = numbers.organization;
+        let admin = |key: &Key| i64::from(key.scope == Scope::Admin);
+        let mut more = self.more_admin_keys;
+        for key in &self.changes.removed {
+            more -= admin(key);
+        }
+        for Alteration { key, .. } in &self.changes.altered {
+            more += admin(key) - self.before.keys.get(&key.id).map_or(0, admin);
+        }
+        let admin_keys = i64::try_from(self.before.outline.admin_keys()).unwrap_or(i64::MAX);
+        let admin_keys = usize::try_from(admin_keys.saturating_add(more)).unwrap_or(0);
+        let open = load_open_of_organization(connection, organization).await?;
+        let told = open.iter().find(|open| self.basis.tells_the_number(&open.finding));
+        let began = match told {
+            _ if !self.basis.are_too_many(admin_keys) => None,
+            Some(open) => Some(open.finding.since),
+            None => {
+                let most = self.basis.rules.max_admin_keys;
+                let began = load_first_too_many(connection, organization, most).await?;
+                Some(began.unwrap_or(self.now))
+            }
+        };
+        let past = Past { open, ..Past::default() };
+        let difference = self.basis.judge_number(began, &past, self.now);
+        let nobody = |_: &KeyId| None;
+        write_findings(connection, numbers, &difference, nobody, &mut self.counts).await
+    }
+}
+
+/// The keys that may break other rules by now.
+async fn load_due(
+    connection: &mut SqliteConnection,
+    organization: i64,
+    now: Timestamp,
+) -> Result<Vec<KeyId>, sqlx::Error> {
+    let ids: Vec<String> = sqlx::query_scalar(
+        "select key_id from keys
+         where organization = ?1 and due_at <= ?2 and removed_run is null",
+    )
+    .bind(organization)
+    .bind(now.unix())
+    .fetch_all(connection)
+    .await?;
+    Ok(ids.iter().filter_map(|id| KeyId::new(id)).collect())
+}
+
+/// Writes when keys are due, where that is another time than before.
+async fn write_due(
+    connection: &mut SqliteConnection,
+    due: &[(i64, Option<i64>)],
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update keys set due_at = j.due_at
+         from (select value ->> 0 as key, value ->> 1 as due_at from json_each(?1)) j
+         where keys.key = j.key and keys.due_at is not j.due_at",
+    )
+    .bind(json(&due))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Keys that are gone and of which something is open: what runs that did not judge left over.
+async fn load_left_over(
+    connection: &mut SqliteConnection,
+    organization: i64,
+) -> Result<Vec<KeyId>, sqlx::Error> {
+    let ids: Vec<String> = sqlx::query_scalar(
+        "select distinct k.key_id from finding_log f join keys k on k.key = f.key
+         where f.organization = ?1 and f.closed_run is null and k.removed_run is not null",
+    )
+    .bind(organization)
+    .fetch_all(connection)
+    .await?;
+    Ok(ids.iter().filter_map(|id| KeyId::new(id)).collect())
+}
+
+/// Keys that were found to have a newer namesake.
+async fn load_namesakes(
+    connection: &mut SqliteConnection,
+    organization: i64,
+) -> Result<Vec<KeyId>, sqlx::Error> {
+    let ids: Vec<String> = sqlx::query_scalar(
+        "select k.key_id from finding_log f join keys k on k.key = f.key
+         where f.organization = ?1 and f.closed_run is null and f.rule = ?2",
+    )
+    .bind(organization)
+    .bind(Rule::SameNameAndOwner.as_str())
+    .fetch_all(connection)
+    .await?;
+    Ok(ids.iter().filter_map(|id| KeyId::new(id)).collect())
+}
+
+/// When the first admin key was made, or else seen, that is one too many.
+async fn load_first_too_many(
+    connection: &mut SqliteConnection,
+    organization: i64,
+    most: u64,
+) -> Result<Option<Timestamp>, sqlx::Error> {
+    let born: Option<i64> = sqlx::query_scalar(
+        "select ifnull(v.created_at, r.finished_at) as born
+         from keys k
+         join key_versions v on v.version = k.version
+         join runs r on r.run_id = k.first_seen_run
+         where k.organization = ?1 and k.removed_run is null and v.scope = 'admin'
+         order by born limit 1 offset ?2",
+    )
+    .bind(organization)
+    .bind(i64::try_from(most).unwrap_or(i64::MAX))
+    .fetch_optional(connection)
+    .await?;
+    Ok(born.and_then(Timestamp::from_unix))
+}
