@@ -83,8 +83,10 @@ pub struct DatabaseSettings {
 pub struct ApiSettings {
     /// Keys asked for in one page.
     pub page_size: u16,
-    /// Look-ups side by side.
+    /// Requests side by side.
     pub max_concurrency: usize,
+    /// Whether the pages of the list of keys are asked for side by side.
+    pub side_by_side: bool,
     pub connect_timeout: Duration,
     /// The longest silence while an answer is read.
     pub read_timeout: Duration,
@@ -308,6 +310,7 @@ fn api(reader: &mut Reader<'_>) -> ApiSettings {
     ApiSettings {
         page_size: narrow(reader.integer(&settings::PAGE_SIZE)),
         max_concurrency: narrow(reader.integer(&settings::MAX_CONCURRENCY)),
+        side_by_side: reader.word(&settings::SCAN) != Some("sequential"),
         connect_timeout: reader.duration(&settings::CONNECT_TIMEOUT),
         read_timeout: reader.duration(&settings::READ_TIMEOUT),
         request_timeout: reader.duration(&settings::REQUEST_TIMEOUT),

@@ -272,6 +272,21 @@ impl<'a> Reader<'a> {
         value
     }
 
+    /// One of the words that the setting takes.
+    pub(super) fn word(&mut self, setting: &Setting) -> Option<&'static str> {
+        let found = self.find(setting)?;
+        let Expects::Word(words) = setting.expects else { return None };
+        let word = match &found.kind {
+            ValueKind::String(text) => words.iter().copied().find(|word| word == text),
+            _ => None,
+        };
+        match word {
+            Some(word) => self.note(found.key, word.to_owned(), &found.origin),
+            None => self.problems.push(found.must(format!("be {}", setting.expects))),
+        }
+        word
+    }
+
     /// The schedule of everything that has none of its own.
     pub(super) fn general_schedule(&mut self) -> Option<ScheduleSettings> {
         let cron = self.cron(&settings::CRON);

@@ -26,6 +26,8 @@ pub(super) enum Expects {
     Integer(RangeInclusive<u64>),
     Duration(RangeInclusive<Duration>),
     Bool,
+    /// One of these.
+    Word(&'static [&'static str]),
     Cron,
     Zone,
     /// An address to listen at.
@@ -114,6 +116,12 @@ pub(super) const CHECKPOINT_KEY_FILE: Setting = path("checkpoint", "key_file");
 
 pub(super) const PAGE_SIZE: Setting = integer("api", "page_size", "100", 1..=1000);
 pub(super) const MAX_CONCURRENCY: Setting = integer("api", "max_concurrency", "8", 1..=64);
+pub(super) const SCAN: Setting = Setting {
+    section: "api",
+    key: "scan",
+    default: Some("side_by_side"),
+    expects: Expects::Word(&["side_by_side", "sequential"]),
+};
 pub(super) const CONNECT_TIMEOUT: Setting =
     duration("api", "connect_timeout", "10s", TENTH, MINUTE.saturating_mul(5));
 pub(super) const READ_TIMEOUT: Setting =
@@ -186,13 +194,14 @@ pub(super) const OWN_RUN_AT_START: Setting =
     text(ORGANIZATIONS, "schedule.run_at_start", Expects::Bool);
 pub(super) const OWN_HEARTBEAT_URL: Setting = text(ORGANIZATIONS, "heartbeat.url", Expects::Url);
 
-pub(super) static SETTINGS: [Setting; 44] = [
+pub(super) static SETTINGS: [Setting; 45] = [
     DATABASE_PATH,
     LOCK_TIMEOUT,
     CHECKPOINT_PATH,
     CHECKPOINT_KEY_FILE,
     PAGE_SIZE,
     MAX_CONCURRENCY,
+    SCAN,
     CONNECT_TIMEOUT,
     READ_TIMEOUT,
     REQUEST_TIMEOUT,
@@ -240,6 +249,10 @@ impl fmt::Display for Expects {
             Self::Path => f.write_str("the path of a file, in quotes"),
             Self::Url => f.write_str("a URL, in quotes"),
             Self::Bool => f.write_str("true or false"),
+            Self::Word(words) => {
+                let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+                f.write_str(&words.join(" or "))
+            }
             Self::Cron => f.write_str("a cron expression, in quotes"),
             Self::Zone => f.write_str("the IANA name of a time zone, in quotes"),
             Self::Listen => {

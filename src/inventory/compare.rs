@@ -19,6 +19,7 @@ use super::projects::{KnownProjects, SeenProjects};
 use super::shelf::Medium;
 use super::sighting::Sighting;
 use super::telling::{Differing, Source, Telling, keep_field};
+use crate::clock::Timestamp;
 use projects::ProjectSide;
 
 /// What is known of an organization from its last `ok` run.
@@ -69,6 +70,8 @@ pub struct Comparison<'a> {
     listed: HashSet<KeyId>,
     /// With whether they were there before their source was listed for the first time.
     appeared: Appeared,
+    /// The ids of those in the admin list, where the snapshot is in outline.
+    new: HashSet<KeyId>,
     /// How many of them are of each scope.
     appeared_of: [usize; 2],
     /// Why one of them could not be set aside, or read again.
@@ -106,6 +109,7 @@ impl<'a> Comparison<'a> {
             reopened: Vec::new(),
             listed: HashSet::new(),
             appeared: Appeared::default(),
+            new: HashSet::new(),
             appeared_of: [0; 2],
             failure: None,
             differing: Vec::new(),
@@ -122,8 +126,13 @@ impl<'a> Comparison<'a> {
         self
     }
 
-    /// Takes in one key of the admin list. Each id may come once, and before any project's list.
+    /// Takes in one key of the admin list. Each id may come once, before any project's list.
+    ///
+    /// Where the snapshot is in outline, an id that comes again is passed over.
     pub fn observe(&mut self, mut sighting: Sighting) {
+        if !self.snapshot.outline.is_empty() && !self.is_first(&sighting.key.id) {
+            return;
+        }
         self.census.count(&sighting.shape);
         self.snapshot.overlook(&mut sighting.key);
         if self.snapshot.keys.contains_key(&sighting.key.id) {
@@ -143,6 +152,26 @@ impl<'a> Comparison<'a> {
             }
             _ => self.waiting.push((sighting, Source::Admin)),
         }
+    }
+
+    fn is_first(&mut self, id: &KeyId) -> bool {
+        if self.snapshot.outline.contains(id) {
+            return !self.snapshot.outline.is_listed(id);
+        }
+        self.new.insert(id.clone())
+    }
+
+    /// Keys that the admin list should still hold, from the oldest to the newest, about so many from each other, with
+    /// the times when they were made.
+    pub fn boundaries(&mut self, every: usize) -> Vec<(KeyId, Timestamp)> {
+        let boundaries = self.snapshot.outline.boundaries(every).into_iter();
+        boundaries.filter_map(|(id, at)| Some((id, Timestamp::from_unix(at)?))).collect()
+    }
+
+    /// Keys made up to then (`None`: ever) that the admin list should hold and has not shown, each once. Projects'
+    /// keys, which other lists may show, are not among them.
+    pub fn missing_until(&mut self, until: Option<Timestamp>) -> Vec<(Scope, KeyId)> {
+        self.snapshot.outline.missing_until(until.map(Timestamp::unix))
     }
 
     /// Sets aside a key that appeared, and tells its place.
@@ -236,6 +265,12 @@ impl<'a> Comparison<'a> {
     pub fn keys_seen(&self) -> u64 {
         let known = self.snapshot.outline.seen() + self.listed.len();
         (known + self.appeared.len()) as u64
+    }
+
+    /// Whether any known key was listed.
+    #[must_use]
+    pub fn has_common(&self) -> bool {
+        self.snapshot.outline.seen() + self.listed.len() > 0
     }
 
     /// How many keys of the snapshot the lists that were read should hold, and how many of these they do.

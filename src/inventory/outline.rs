@@ -36,6 +36,10 @@ pub struct Outline {
     place_of_project: HashMap<Arc<str>, u32>,
     /// Equal for keys with one name and owner; 0 where these are unknown.
     namesakes: Vec<u32>,
+    /// Keys of the admin list from the oldest to the newest, once somebody asked.
+    by_age: Vec<u32>,
+    /// How many of these were asked about as missing.
+    asked: usize,
     marks: Vec<u8>,
     passed: [usize; 2],
     waiting: usize,
@@ -318,6 +322,48 @@ impl Outline {
     /// Nothing waits any more.
     pub(super) fn forget_waiting(&mut self) {
         self.waiting = 0;
+    }
+
+    /// Whether the admin list showed the key before.
+    pub(super) fn is_listed(&self, id: &KeyId) -> bool {
+        self.find(id.as_str()).is_some_and(|at| self.marks[at] & LISTED != 0)
+    }
+
+    /// Keys of the admin list from the oldest to the newest, so many from each other, with their ages in Unix seconds.
+    /// The order in which a server lists keys of one second is not known, so that none of these is among
+    /// them, nor one of unknown age.
+    pub(super) fn boundaries(&mut self, every: usize) -> Vec<(KeyId, i64)> {
+        let mut by_age: Vec<u32> = (0..).take(self.len()).collect();
+        by_age.retain(|at| self.projects[*at as usize] == 0 && self.created[*at as usize] > 0);
+        by_age.sort_by_key(|at| self.created[*at as usize]);
+        self.by_age = by_age;
+        let age = |place: usize| self.by_age.get(place).map(|at| self.created[*at as usize]);
+        let mut last = 0;
+        let mut boundaries = Vec::new();
+        for place in 1..self.by_age.len() {
+            let alone = age(place - 1) < age(place) && age(place) < age(place + 1);
+            if place + 1 >= last + every && alone {
+                last = place + 1;
+                let at = self.by_age[place] as usize;
+                boundaries.extend(self.id(at).map(|id| (id, i64::from(self.created[at]))));
+            }
+        }
+        boundaries
+    }
+
+    /// The keys made up to then (`None`: ever) that the admin list should hold and did not show, each once.
+    pub(super) fn missing_until(&mut self, until: Option<i64>) -> Vec<(Scope, KeyId)> {
+        let mut missing = Vec::new();
+        while let Some(at) = self.by_age.get(self.asked).map(|at| *at as usize) {
+            if until.is_some_and(|until| i64::from(self.created[at]) > until) {
+                break;
+            }
+            self.asked += 1;
+            if self.marks[at] & LISTED == 0 {
+                missing.extend(self.id(at).map(|id| (self.scope(at), id)));
+            }
+        }
+        missing
     }
 
     /// The keys that no list has shown.

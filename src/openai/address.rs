@@ -54,6 +54,11 @@ impl Endpoints {
         self.page("/admin_api_keys", "order=asc", limit, after)
     }
 
+    /// The same from the other end, newest first.
+    pub(super) fn newest_url(&self, limit: Option<u32>, after: Option<&str>) -> Url {
+        self.page("/admin_api_keys", "order=desc", limit, after)
+    }
+
     /// The page of at most `limit` projects after `after`, archived ones included.
     pub(super) fn projects_url(&self, limit: Option<u32>, after: Option<&str>) -> Url {
         self.page("/projects", "include_archived=true", limit, after)

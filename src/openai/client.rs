@@ -34,6 +34,8 @@ pub struct Options {
     pub organization_id: Option<String>,
     /// 0: leave it to the API.
     pub page_size: u32,
+    /// Whether pages of one list may be asked for side by side.
+    pub side_by_side: bool,
     /// How many requests are under way at once.
     pub max_concurrency: usize,
     pub connect_timeout: Duration,

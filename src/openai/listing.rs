@@ -60,13 +60,23 @@ impl Session {
         on_items: &mut OnItems<'_, L::Item>,
     ) -> Result<Scan, Error> {
         let mut listing = Listing::new(self, list);
+        self.list_rest(&mut listing, on_items).await?;
+        Ok(listing.conclude())
+    }
+
+    /// Lists what a listing has not come to yet, page by page.
+    pub(super) async fn list_rest<L: List>(
+        &self,
+        listing: &mut Listing<'_, L>,
+        on_items: &mut OnItems<'_, L::Item>,
+    ) -> Result<(), Error> {
         loop {
             let subject = listing.list.subject(listing.pages + 1);
             if listing.pages == L::MOST_PAGES {
                 let at = Origin::new(&subject, None);
                 return Err(Error::TooManyPages { at, limit: L::MOST_PAGES });
             }
-            let end = match self.list_page(&listing, &subject).await? {
+            let end = match self.list_page(listing, &subject).await? {
                 Answer::Found(found) => listing.take(found, &subject, on_items)?,
                 Answer::Refused(refusal) => {
                     listing.take_refusal(refusal, &subject)?;
@@ -74,13 +84,13 @@ impl Session {
                 }
             };
             if end {
-                return Ok(listing.conclude());
+                return Ok(());
             }
         }
     }
 
     #[instrument(name = "openai.list_page", level = "debug", skip_all, fields(page.index = listing.pages + 1))]
-    async fn list_page<L: List>(
+    pub(super) async fn list_page<L: List>(
         &self,
         listing: &Listing<'_, L>,
         subject: &Subject,
@@ -110,39 +120,45 @@ impl Session {
 }
 
 /// A listing under way.
-struct Listing<'a, L> {
+pub(super) struct Listing<'a, L: List> {
     session: &'a Session,
-    list: L,
-    walk: Walk,
-    pages: u64,
+    pub(super) list: L,
+    pub(super) walk: Walk,
+    pub(super) pages: u64,
+    /// Items handed over that `walk` has not seen.
+    pub(super) others: usize,
     /// The page size that is asked for.
-    limit: Option<u32>,
+    pub(super) limit: Option<u32>,
     /// The first refusal of a page size.
     limit_refused: Option<Error>,
-    organization: Option<String>,
+    pub(super) organization: Option<String>,
+}
+
+/// A page that was read.
+pub(super) struct Read<T> {
+    pub(super) items: Vec<T>,
+    pub(super) places: Vec<Item>,
+    pub(super) has_more: Option<bool>,
+    pub(super) request_id: Option<String>,
 }
 
 impl<'a, L: List> Listing<'a, L> {
-    fn new(session: &'a Session, list: L) -> Self {
+    pub(super) fn new(session: &'a Session, list: L) -> Self {
         let page_size = session.client.options.page_size.min(L::MOST_PER_PAGE);
         Self {
             session,
             list,
             walk: Walk::default(),
             pages: 0,
+            others: 0,
             limit: (page_size > 0).then_some(page_size),
             limit_refused: None,
             organization: None,
         }
     }
 
-    /// Reads a page and hands over its new items. Tells whether it is the last.
-    fn take(
-        &mut self,
-        found: Found,
-        subject: &Subject,
-        on_items: &mut OnItems<'_, L::Item>,
-    ) -> Result<bool, Error> {
+    /// Reads a page.
+    pub(super) fn read(&mut self, found: Found, subject: &Subject) -> Result<Read<L::Item>, Error> {
         let request_id = found.request_id;
         let at = || Origin::new(subject, request_id.as_deref());
         self.check_organization(found.organization, &at)?;
@@ -155,14 +171,37 @@ impl<'a, L: List> Listing<'a, L> {
         if L::IS_OF_KEYS {
             self.session.count_page();
         }
-        let places: Vec<Item> = items.iter().map(|item| self.list.place(item)).collect();
+        let places = items.iter().map(|item| self.list.place(item)).collect();
+        Ok(Read { items, places, has_more, request_id })
+    }
+
+    /// Reads a page and hands over its new items. Tells whether it is the last.
+    fn take(
+        &mut self,
+        found: Found,
+        subject: &Subject,
+        on_items: &mut OnItems<'_, L::Item>,
+    ) -> Result<bool, Error> {
+        let read = self.read(found, subject)?;
+        self.take_read(read, subject, on_items)
+    }
+
+    /// The same with a page that was read.
+    pub(super) fn take_read(
+        &mut self,
+        read: Read<L::Item>,
+        subject: &Subject,
+        on_items: &mut OnItems<'_, L::Item>,
+    ) -> Result<bool, Error> {
+        let Read { items, places, has_more, request_id } = read;
+        let at = || Origin::new(subject, request_id.as_deref());
         let cursor = self.walk.cursor().map(Arc::from);
         let verdict = self.walk.accept(&places, has_more);
         match verdict.map_err(|stuck| explain_stuck(stuck, at(), cursor))? {
             Verdict::Taken { fresh, end } => {
                 let new =
                     items.into_iter().zip(fresh).filter_map(|(item, new)| new.then_some(item));
-                let progress = ScanProgress { pages: self.pages, keys: self.walk.len() };
+                let progress = ScanProgress { pages: self.pages, keys: self.keys() };
                 on_items(new.collect(), progress);
                 Ok(end)
             }
@@ -180,11 +219,16 @@ impl<'a, L: List> Listing<'a, L> {
         }
     }
 
+    /// How many items were handed over.
+    pub(super) fn keys(&self) -> usize {
+        self.walk.len() + self.others
+    }
+
     /// Goes on after a refusal, if it was the cursor or the page size that was refused.
-    fn take_refusal(&mut self, refusal: Refusal, subject: &Subject) -> Result<(), Error> {
+    pub(super) fn take_refusal(&mut self, refusal: Refusal, subject: &Subject) -> Result<(), Error> {
         let status = refusal.status;
         if let Some(cursor) = self.walk.cursor().map(Arc::from) {
-            if !matches!(status, 400 | 404 | 410 | 422) || !refusal.error.scopes.is_empty() {
+            if !is_about_cursor(&refusal) {
                 return Err(self.session.explain_refusal(refusal, subject));
             }
             let at = Origin::new(subject, refusal.request_id.as_deref());
@@ -233,9 +277,9 @@ impl<'a, L: List> Listing<'a, L> {
         Ok(())
     }
 
-    fn conclude(self) -> Scan {
+    pub(super) fn conclude(self) -> Scan {
         Scan {
-            keys: self.walk.len(),
+            keys: self.keys(),
             pages: self.pages,
             shifts: self.walk.shifts,
             lost_cursors: self.walk.lost_cursors,
@@ -246,7 +290,12 @@ impl<'a, L: List> Listing<'a, L> {
     }
 }
 
-fn explain_stuck(stuck: Stuck, at: Box<Origin>, cursor: Option<Arc<str>>) -> Error {
+/// Whether a request with a cursor may have been refused for it.
+pub(super) fn is_about_cursor(refusal: &Refusal) -> bool {
+    matches!(refusal.status, 400 | 404 | 410 | 422) && refusal.error.scopes.is_empty()
+}
+
+pub(super) fn explain_stuck(stuck: Stuck, at: Box<Origin>, cursor: Option<Arc<str>>) -> Error {
     match stuck {
         Stuck::Lost(lost) => Error::LostCursor { at, cursor, lost },
         Stuck::WrongOrder => Error::WrongOrder { at },

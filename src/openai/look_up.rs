@@ -16,6 +16,7 @@ use url::Url;
 use super::client::{Answer, Found};
 use super::error::Error;
 use super::fields::Warnings;
+use super::side_by_side::Early;
 use super::mask::Mask;
 use super::projects::read_project;
 use super::session::Session;
@@ -61,6 +62,16 @@ enum Asked {
 }
 
 impl Session {
+    /// Asks for one admin key. `None`: asking on is pointless.
+    pub(super) async fn look_up(&self, id: &KeyId, organization: Option<&str>) -> Option<LookUp> {
+        let unknown = AtomicUsize::new(0);
+        let round = Round { session: self, organization, most_unknown: usize::MAX, unknown, early: None };
+        match round.ask(&Place::Admin, id).await {
+            Asked::Answer(answer) => Some(answer),
+            Asked::Stop => None,
+        }
+    }
+
     /// Asks for each missing key whether it still exists, the inquiries side by side.
     ///
     /// `organization` is what the scan's answers said. Every missing key has an entry in the result. What
@@ -73,9 +84,10 @@ impl Session {
         inquiries: &[Inquiry],
         organization: Option<&str>,
         most_unknown: usize,
+        early: &Early,
     ) -> HashMap<KeyId, LookUp> {
-        let round =
-            Round { session: self, organization, most_unknown, unknown: AtomicUsize::new(0) };
+        let (unknown, early) = (AtomicUsize::new(0), Some(early));
+        let round = Round { session: self, organization, most_unknown, unknown, early };
         let at_once = self.client.options.max_concurrency.max(1);
         let mut answered = stream::iter(inquiries.to_vec())
             .map(|inquiry| round.answer(inquiry))
@@ -107,6 +119,8 @@ struct Round<'a> {
     most_unknown: usize,
     /// How many answers told nothing so far.
     unknown: AtomicUsize,
+    /// What was told of keys of the admin list already.
+    early: Option<&'a Early>,
 }
 
 impl Round<'_> {
@@ -118,21 +132,42 @@ impl Round<'_> {
             return answers;
         }
         let controls = first_few(controls);
-        if !self.knows_any(&controls).await {
-            self.unknown.fetch_add(answers.len(), Ordering::Relaxed);
+        let missing = self.take_early(&place, missing, &mut answers);
+        if !missing.is_empty() && !self.knows_any(&controls).await {
+            self.unknown.fetch_add(missing.len(), Ordering::Relaxed);
             tracing::warn!("nothing that was listed could be looked up, so no missing key is");
+            self.doubt(&mut answers);
             return answers;
         }
         self.ask_all(&place, &missing, &mut answers).await;
         let gone = answers.values().any(|answer| *answer == LookUp::Gone);
         if gone && !self.knows_any(&controls).await {
             tracing::warn!("what was listed can no longer be looked up, so no 404 is believed");
-            for answer in answers.values_mut().filter(|answer| **answer == LookUp::Gone) {
-                *answer = LookUp::Unknown;
-                self.unknown.fetch_add(1, Ordering::Relaxed);
-            }
+            self.doubt(&mut answers);
         }
         answers
+    }
+
+    /// Believes no 404.
+    fn doubt(&self, answers: &mut HashMap<KeyId, LookUp>) {
+        for answer in answers.values_mut().filter(|answer| **answer == LookUp::Gone) {
+            *answer = LookUp::Unknown;
+            self.unknown.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes over what is told already, and gives back what is not.
+    fn take_early(
+        &self,
+        place: &Place,
+        missing: Vec<KeyId>,
+        answers: &mut HashMap<KeyId, LookUp>,
+    ) -> Vec<KeyId> {
+        let Some(early) = self.early.filter(|_| *place == Place::Admin) else { return missing };
+        let (told, open): (Vec<KeyId>, Vec<KeyId>) =
+            missing.into_iter().partition(|id| early.contains_key(id));
+        answers.extend(told.into_iter().filter_map(|id| early.get_key_value(&id)).map(|(id, answer)| (id.clone(), *answer)));
+        open
     }
 
     fn is_pointless(&self) -> bool {

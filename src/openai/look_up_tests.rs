@@ -29,7 +29,7 @@ async fn look_up(
 ) -> HashMap<KeyId, LookUp> {
     let controls = listed.iter().map(admin).collect();
     let inquiry = Inquiry { place: Place::Admin, missing: missing.to_vec(), controls };
-    session.look_up_all(&[inquiry], organization, 10).await
+    session.look_up_all(&[inquiry], organization, 10, &Early::new()).await
 }
 
 /// The answers for `missing`, where the keys `l1` to `l3` were listed.
@@ -214,7 +214,7 @@ async fn look_up_each(
     script: impl FnMut(&Request) -> Reply + Send + 'static,
 ) -> (HashMap<String, LookUp>, Server) {
     let server = Server::start(script).await;
-    let answers = server.session().look_up_all(inquiries, None, most_unknown).await;
+    let answers = server.session().look_up_all(inquiries, None, most_unknown, &Early::new()).await;
     (answers.into_iter().map(|(id, answer)| (id.as_str().to_owned(), answer)).collect(), server)
 }
 

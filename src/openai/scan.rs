@@ -45,18 +45,22 @@ pub struct ScanProgress {
 pub type OnPage<'a> = dyn FnMut(Vec<Sighting>, ScanProgress) + Send + 'a;
 
 impl Session {
-    /// Lists every key.
+    /// Lists every key, page by page: the reference.
     ///
     /// What it promises: every key that existed from its first request to its last is handed over, and
     /// none that existed at no moment of it. Only `Ok` is a scan; keys handed over before an error are
     /// not one.
     pub async fn scan(&self, on_page: &mut OnPage<'_>) -> Result<Scan, Error> {
-        self.list(AdminKeys { parser: PageParser::new(&self.client.mask, None) }, on_page).await
+        self.list(self.admin_keys(), on_page).await
+    }
+
+    pub(super) fn admin_keys(&self) -> AdminKeys<'_> {
+        AdminKeys { parser: PageParser::new(&self.client.mask, None) }
     }
 }
 
 /// The listing of admin keys, oldest first.
-struct AdminKeys<'a> {
+pub(super) struct AdminKeys<'a> {
     parser: PageParser<'a>,
 }
 

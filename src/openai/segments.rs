@@ -157,7 +157,18 @@ impl Segments {
         self.segments[self.front].state == State::Ended
     }
 
+    /// The boundary up to which everything has been seen without a gap, if that is not the start.
+    pub(super) fn front(&self) -> Option<&Boundary> {
+        self.boundaries.get(self.front.checked_sub(1)?)
+    }
+
+    /// Which of the boundaries that is, counted from 1.
+    pub(super) const fn front_number(&self) -> usize {
+        self.front
+    }
+
     /// How many segments there are.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.segments.len()
     }

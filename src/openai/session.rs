@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use url::Url;
 
 use super::client::{Answer, Client, Refusal};
 use super::error::Error;
+use super::pace::{Gate, Turn};
 use super::retry::{LONGEST_WAIT, is_worth_repeating};
 use super::subject::{Origin, Subject};
 use crate::clock::Timestamp;
@@ -42,8 +43,8 @@ pub struct Session {
     retries: AtomicU64,
     pages: AtomicU64,
     outcomes: Mutex<Outcomes>,
-    /// What every request takes a permit of while it is under way.
-    budget: Semaphore,
+    /// Where every request waits for its turn.
+    gate: Gate,
     /// Until when the API wants to be left alone, once it said so: nothing more is asked in this run.
     left_alone: watch::Sender<Option<Timestamp>>,
     /// The organization that the first answer of a listing came from.
@@ -55,8 +56,7 @@ impl Session {
     pub fn new(client: Arc<Client>) -> Self {
         let deadline = Instant::now() + client.options.run_deadline.min(FOR_EVER);
         let zero = || AtomicU64::new(0);
-        let budget =
-            Semaphore::new(client.options.max_concurrency.clamp(1, Semaphore::MAX_PERMITS));
+        let gate = Gate::new(client.options.max_concurrency);
         Self {
             client,
             deadline,
@@ -64,7 +64,7 @@ impl Session {
             retries: zero(),
             pages: zero(),
             outcomes: Mutex::default(),
-            budget,
+            gate,
             left_alone: watch::Sender::new(None),
             organization: Mutex::default(),
         }
@@ -117,17 +117,19 @@ impl Session {
     pub(super) async fn fetch(&self, url: Url, subject: &Subject) -> Result<Answer, Error> {
         let mut last_failure = None;
         for attempt in 1.. {
-            let Some(permit) = self.enter(subject).await? else {
+            let Some(turn) = self.enter(subject).await? else {
                 return Err(self.overdue(subject, last_failure));
             };
             self.requests.fetch_add(1, Ordering::Relaxed);
+            let asked = Instant::now();
             let asking = self.client.get(url.clone(), subject);
             let Ok(outcome) = tokio::time::timeout_at(self.deadline, asking).await else {
                 self.count(|outcomes| &mut outcomes.requests, "timeout".to_owned());
                 return Err(self.overdue(subject, last_failure));
             };
             // Others may ask while this one waits.
-            drop(permit);
+            drop(turn);
+            self.note_pace(&outcome, asked.elapsed());
             let code = code(&outcome);
             self.count(|outcomes| &mut outcomes.requests, code.clone());
             let Some(cause) = Cause::of(&outcome) else {
@@ -143,16 +145,29 @@ impl Session {
         Err(self.overdue(subject, last_failure))
     }
 
+    /// How many requests may be under way now.
+    pub(super) fn at_once(&self) -> usize {
+        self.gate.limit()
+    }
+
+    /// Only what was answered tells how the API fares.
+    fn note_pace(&self, outcome: &Result<Answer, Error>, took: Duration) {
+        match outcome {
+            Ok(Answer::Refused(refusal)) if refusal.status == 429 => self.gate.note(None),
+            Ok(_) => self.gate.note(Some(took)),
+            Err(_) => {}
+        }
+    }
+
     /// Waits for a place within the budget. `None`: the run's time is over.
-    async fn enter(&self, subject: &Subject) -> Result<Option<SemaphorePermit<'_>>, Error> {
+    async fn enter(&self, subject: &Subject) -> Result<Option<Turn<'_>>, Error> {
         tokio::select! {
             biased;
             until = self.until_left_alone() => {
                 Err(Error::LeftAlone { at: Origin::new(subject, None), until })
             }
             () = tokio::time::sleep_until(self.deadline) => Ok(None),
-            // It is never closed.
-            permit = self.budget.acquire() => Ok(permit.ok()),
+            turn = self.gate.enter() => Ok(Some(turn)),
         }
     }
 

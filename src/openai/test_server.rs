@@ -259,6 +259,7 @@ pub(super) fn options(base_url: Url) -> Options {
         base_url,
         organization_id: None,
         page_size: 100,
+        side_by_side: true,
         max_concurrency: 4,
         connect_timeout: Duration::from_secs(5),
         read_timeout: Duration::from_secs(20),

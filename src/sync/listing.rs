@@ -6,16 +6,19 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::{Ledger, Progress, Request, is_denied};
-use crate::inventory::{Comparison, Project, SeenProjects, keys};
-use crate::openai::{self, ProjectListing, Scan, Session};
+use crate::inventory::{Comparison, KeyId, Project, Scope, SeenProjects, Sighting, keys};
+use crate::openai::{
+    self, Audience, Boundary, Early, ProjectListing, Scan, ScanProgress, Session,
+};
 
 /// Reads every list there is. What keeps a project's keys from being listed costs nothing but them.
 pub(super) async fn list(
     session: &Session,
     comparison: &mut Comparison<'_>,
+    may_ask: bool,
     request: &Request<'_>,
     ledger: &mut Ledger,
-) -> Result<Scan, openai::Error> {
+) -> Result<(Scan, Early), openai::Error> {
     // Not before the first page: where the credential is refused, nothing more is asked.
     let (begun, begins) = oneshot::channel();
     let projects = async {
@@ -24,8 +27,19 @@ pub(super) async fn list(
         }
         Ok(Some(session.list_projects().await))
     };
-    let admin = scan(session, comparison, request, ledger, begun);
-    let (scan, projects) = tokio::try_join!(admin, projects)?;
+    let boundaries = comparison.boundaries(request.api.page_size.into()).into_iter();
+    let boundaries =
+        boundaries.map(|(id, created_at)| Boundary { id: id.into(), created_at }).collect();
+    let limit = usize::try_from(request.removal.confirm_limit).unwrap_or(usize::MAX);
+    let mut intake = Intake {
+        comparison,
+        ledger,
+        progress: request.progress,
+        begun: Some(begun),
+        room: if may_ask { limit } else { 0 },
+    };
+    let admin = session.scan_side_by_side(boundaries, &mut intake);
+    let ((scan, early), projects) = tokio::try_join!(admin, projects)?;
     note_scan(&scan, ledger);
     let seen = match projects {
         None => SeenProjects::NotAsked,
@@ -42,33 +56,48 @@ pub(super) async fn list(
     comparison.conclude_projects(seen);
     ledger.tally.keys_seen = comparison.keys_seen();
     ledger.notices.extend(comparison.project_notices());
-    Ok(scan)
+    Ok((scan, early))
 }
 
-async fn scan(
-    session: &Session,
-    comparison: &mut Comparison<'_>,
-    request: &Request<'_>,
-    ledger: &mut Ledger,
-    begun: oneshot::Sender<()>,
-) -> Result<Scan, openai::Error> {
-    let mut begun = Some(begun);
-    session
-        .scan(&mut |sightings, progress| {
-            if let Some(begun) = begun.take() {
-                // Where nobody asks for projects, nobody waits.
-                begun.send(()).ok();
-            }
-            ledger.tally.keys_seen += sightings.len() as u64;
-            for sighting in sightings {
-                comparison.observe(sighting);
-            }
-            (request.progress)(Progress::Listed {
-                keys: ledger.tally.keys_seen,
-                pages: progress.pages,
-            });
-        })
-        .await
+/// Takes in the admin list.
+struct Intake<'i, 'c> {
+    comparison: &'i mut Comparison<'c>,
+    ledger: &'i mut Ledger,
+    progress: &'i (dyn Fn(Progress) + Send + Sync),
+    /// Told that the first page is there.
+    begun: Option<oneshot::Sender<()>>,
+    /// How many missing keys may still be asked about before all are known: with more, the run is held.
+    room: usize,
+}
+
+impl Audience for Intake<'_, '_> {
+    fn take(&mut self, sightings: Vec<Sighting>, progress: ScanProgress) {
+        if let Some(begun) = self.begun.take() {
+            // Where nobody asks for projects, nobody waits.
+            begun.send(()).ok();
+        }
+        for sighting in sightings {
+            self.comparison.observe(sighting);
+        }
+        self.ledger.tally.keys_seen = self.comparison.keys_seen();
+        let keys = self.ledger.tally.keys_seen;
+        (self.progress)(Progress::Listed { keys, pages: progress.pages });
+    }
+
+    fn missing(&mut self, until: Option<&Boundary>) -> Vec<(Scope, KeyId)> {
+        let missing = self.comparison.missing_until(until.map(|boundary| boundary.created_at));
+        // A list without a known key is another organization's.
+        if missing.len() > self.room || !self.comparison.has_common() {
+            self.room = 0;
+            return Vec::new();
+        }
+        self.room -= missing.len();
+        missing
+    }
+
+    fn listed(&self, scope: Scope) -> Option<KeyId> {
+        self.comparison.some_listed(scope, 1).pop()
+    }
 }
 
 /// The keys of each project. Only that the API wants to be left alone ends the run.

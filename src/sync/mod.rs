@@ -403,10 +403,12 @@ async fn attempt(
         Arc::clone(clock),
     )?;
     let session = openai::Session::new(Arc::new(client));
-    let listing = listing::list(&session, &mut comparison, request, ledger);
+    // Where somebody accepts what is missing, nothing is asked about it before all is known.
+    let may_ask = accepted.is_none();
+    let listing = listing::list(&session, &mut comparison, may_ask, request, ledger);
     let scanned = unless_stopped(request, listing).await;
     count_traffic(&session, ledger);
-    let scan = scanned??;
+    let (scan, early) = scanned??;
     comparison.check().map_err(Error::SetAside)?;
     let wanted = comparison.wanted();
     comparison.resolve(writer.lock().await.load_keys(name, &wanted).await?);
@@ -416,7 +418,8 @@ async fn attempt(
         .map_err(|error| refusal(error, &comparison, &scan))?;
     // Where these answers do not say whose they are, the ones before did.
     let organization = scan.organization.as_deref().or(header_before.as_deref());
-    let removals = removals::find(&session, &comparison, organization, request, acceptance, ledger);
+    let removals =
+        removals::find(&session, &comparison, organization, request, acceptance, &early, ledger);
     let removals = unless_stopped(request, removals).await;
     count_traffic(&session, ledger);
     let removals = removals?.map_err(|error| Failure {
@@ -485,6 +488,7 @@ pub(crate) fn options(organization: &OrganizationSettings, api: &ApiSettings) ->
     let ApiSettings {
         page_size,
         max_concurrency,
+        side_by_side,
         connect_timeout,
         read_timeout,
         request_timeout,
@@ -498,6 +502,7 @@ pub(crate) fn options(organization: &OrganizationSettings, api: &ApiSettings) ->
         organization_id: organization.organization_id.clone(),
         page_size: page_size.into(),
         max_concurrency,
+        side_by_side,
         connect_timeout,
         read_timeout,
         request_timeout,

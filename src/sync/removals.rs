@@ -8,7 +8,7 @@ use crate::config::RemovalSettings;
 use crate::inventory::{
     Acceptance, Comparison, Guards, KeyId, Removals, Scope, Withheld, judge_missing, plan_look_ups,
 };
-use crate::openai::{Control, Inquiry, Place, Session};
+use crate::openai::{Control, Early, Inquiry, Place, Session};
 
 /// How many listed keys may be asked for as a proof that look-ups work.
 const CONTROLS: usize = 3;
@@ -20,6 +20,7 @@ pub(super) async fn find(
     organization: Option<&str>,
     request: &Request<'_>,
     acceptance: Option<&Acceptance>,
+    early: &Early,
     ledger: &mut Ledger,
 ) -> Result<Removals, Withheld> {
     let missing = comparison.missing();
@@ -37,7 +38,7 @@ pub(super) async fn find(
     }
     let mut answers = HashMap::new();
     for inquiries in inquiries(comparison, asked) {
-        answers.extend(session.look_up_all(&inquiries, organization, most_unknown).await);
+        answers.extend(session.look_up_all(&inquiries, organization, most_unknown, early).await);
     }
     judge_missing(&missing, &answers, snapshot, guards, acceptance)
 }

@@ -1,0 +1,211 @@
+//! Listing side by side over HTTP, against the simulated organization.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::openai::{Client, Options};
+use crate::sim::{ANY_PORT, Churn, Endpoint, Fault, Matcher, Organization, Server, VanishedCursor};
+
+/// Keeps what it is given.
+#[derive(Default)]
+struct Keeper {
+    keys: BTreeMap<String, usize>,
+    /// What a snapshot had, with the ages.
+    known: Vec<(KeyId, i64)>,
+    asked: usize,
+}
+
+impl Audience for Keeper {
+    fn take(&mut self, sightings: Vec<Sighting>, _: ScanProgress) {
+        for sighting in sightings {
+            *self.keys.entry(sighting.key.id.to_string()).or_default() += 1;
+        }
+    }
+
+    fn missing(&mut self, until: Option<&Boundary>) -> Vec<(Scope, KeyId)> {
+        let until = until.map_or(i64::MAX, |boundary| boundary.created_at.unix());
+        let end = self.known.partition_point(|(_, created)| *created <= until);
+        let part = self.asked..end.max(self.asked);
+        self.asked = part.end;
+        let missing = self.known[part].iter().filter(|(id, _)| !self.keys.contains_key(id.as_str()));
+        missing.map(|(id, _)| (Scope::Admin, id.clone())).collect()
+    }
+
+    fn listed(&self, _: Scope) -> Option<KeyId> {
+        self.keys.keys().next().and_then(|id| KeyId::new(id))
+    }
+}
+
+fn session(server: &Server, at_once: usize) -> Session {
+    let options = Options {
+        base_url: server.base_url().parse().unwrap(),
+        organization_id: None,
+        page_size: 10,
+        side_by_side: true,
+        max_concurrency: at_once,
+        connect_timeout: Duration::from_secs(5),
+        read_timeout: Duration::from_secs(5),
+        request_timeout: Duration::from_secs(5),
+        run_deadline: Duration::from_secs(60),
+        max_attempts: 3,
+        proxy: None,
+        tls_ca_file: None,
+    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let client = Client::new(options, &server.organization().credential(), clock).unwrap();
+    Session::new(Arc::new(client))
+}
+
+/// The keys of an organization and when they were made, oldest first.
+fn snapshot(server: &Server) -> Vec<(KeyId, i64)> {
+    server.organization().with(|organization| {
+        let keys = organization.keys().map(|key| {
+            let id = KeyId::new(key["id"].as_str().unwrap()).unwrap();
+            (id, key["created_at"].as_i64().unwrap())
+        });
+        let mut keys: Vec<(KeyId, i64)> = keys.collect();
+        keys.sort_by_key(|(_, created)| *created);
+        keys
+    })
+}
+
+/// Every so many of them whose second is theirs alone.
+fn boundaries(known: &[(KeyId, i64)], every: usize) -> Vec<Boundary> {
+    let alone = |at: usize| {
+        at + 1 < known.len() && known[at - 1].1 < known[at].1 && known[at].1 < known[at + 1].1
+    };
+    let some = (1..known.len()).filter(|at| (at + 1).is_multiple_of(every) && alone(*at));
+    some.map(|at| Boundary {
+        id: known[at].0.clone().into(),
+        created_at: Timestamp::from_unix(known[at].1).unwrap(),
+    })
+    .collect()
+}
+
+async fn scan(server: &Server, at_once: usize, known: &[(KeyId, i64)]) -> (Scan, Early, Keeper) {
+    let mut keeper = Keeper { known: known.to_vec(), ..Keeper::default() };
+    let session = session(server, at_once);
+    let scanned = session.scan_side_by_side(boundaries(known, 10), &mut keeper).await;
+    let (scan, early) = scanned.unwrap();
+    (scan, early, keeper)
+}
+
+fn ids(server: &Server) -> Vec<String> {
+    let mut ids: Vec<String> =
+        server.organization().with(|organization| organization.ids().map(str::to_owned).collect());
+    ids.sort();
+    ids
+}
+
+fn start(keys: usize) -> Server {
+    Server::start(Organization::generate(3, keys), ANY_PORT).unwrap()
+}
+
+#[tokio::test]
+async fn an_unchanged_organization_is_listed_with_as_many_requests_as_it_has_pages() {
+    let server = start(200);
+    let known = snapshot(&server);
+    server.organization().set_latency(Duration::from_millis(30));
+    let (scan, early, keeper) = scan(&server, 6, &known).await;
+    assert_eq!(keeper.keys.keys().cloned().collect::<Vec<_>>(), ids(&server));
+    assert!(keeper.keys.values().all(|times| *times == 1));
+    assert_eq!(scan.keys, 200);
+    assert!(early.is_empty());
+    let requests = server.organization().count(Endpoint::List);
+    let segments = boundaries(&known, 10).len() + 1;
+    assert!(requests <= segments.max(20) + 1, "{requests} for {segments} segments");
+    assert_eq!(server.organization().most_in_flight(), 6);
+}
+
+#[tokio::test]
+async fn what_is_gone_is_looked_up_while_the_list_is_read() {
+    let server = start(200);
+    let known = snapshot(&server);
+    let gone = [known[15].0.clone(), known[19].0.clone(), known[120].0.clone()];
+    server.organization().with(|organization| {
+        for id in &gone {
+            assert!(organization.remove(id.as_str()));
+        }
+    });
+    for vanished in [
+        VanishedCursor::NotFound404,
+        VanishedCursor::BadRequest400,
+        VanishedCursor::EmptyPage,
+        VanishedCursor::FromTheBeginning,
+        VanishedCursor::Continues,
+    ] {
+        server.organization().with(|organization| organization.paging.vanished_cursor = vanished);
+        let (_, early, keeper) = scan(&server, 4, &known).await;
+        assert_eq!(keeper.keys.keys().cloned().collect::<Vec<_>>(), ids(&server), "{vanished:?}");
+        assert_eq!(early.len(), 3, "{vanished:?}");
+        assert!(gone.iter().all(|id| early[id] == LookUp::Gone), "{vanished:?}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_told_where_what_is_listed_cannot_be_looked_up() {
+    let server = start(60);
+    let known = snapshot(&server);
+    server.organization().with(|organization| organization.remove(known[15].0.as_str()));
+    server.organization().fault(Matcher::retrieve(), Fault::status(404));
+    let (_, early, _) = scan(&server, 4, &known).await;
+    assert!(early.is_empty());
+    // The control, and no more.
+    assert_eq!(server.organization().count(Endpoint::Retrieve), 1);
+}
+
+#[tokio::test]
+async fn without_a_snapshot_the_ends_meet() {
+    let server = start(205);
+    server.organization().set_latency(Duration::from_millis(20));
+    let (scan, _, keeper) = scan(&server, 4, &[]).await;
+    assert_eq!(keeper.keys.keys().cloned().collect::<Vec<_>>(), ids(&server));
+    assert!(keeper.keys.values().all(|times| *times == 1));
+    assert_eq!(scan.keys, 205);
+    assert_eq!(server.organization().most_in_flight(), 2);
+    assert!(server.organization().count(Endpoint::List) <= 21 + 2);
+    let requests = server.organization().requests();
+    let newest = requests.iter().filter(|it| it.parameters("order") == ["desc"]).count();
+    assert!((8..=12).contains(&newest), "{newest} from the other end");
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_list_the_newest_first_is_read_from_its_beginning() {
+    let server = start(95);
+    server.organization().fault(Matcher::list().nth(2), Fault::OtherOrder);
+    let (_, _, keeper) = scan(&server, 4, &[]).await;
+    assert_eq!(keeper.keys.keys().cloned().collect::<Vec<_>>(), ids(&server));
+    assert!(keeper.keys.values().all(|times| *times == 1));
+}
+
+#[tokio::test]
+async fn every_lasting_key_is_listed_whatever_happens_between_two_requests() {
+    for seed in 0..40 {
+        let server = start(130);
+        let known = snapshot(&server);
+        let vanished = [
+            VanishedCursor::NotFound404,
+            VanishedCursor::EmptyPage,
+            VanishedCursor::FromTheBeginning,
+            VanishedCursor::Continues,
+        ][usize::try_from(seed % 4).unwrap()];
+        server.organization().with(|organization| {
+            organization.paging.vanished_cursor = vanished;
+            for (id, _) in known.iter().skip(5).step_by(17) {
+                organization.remove(id.as_str());
+            }
+        });
+        let before = ids(&server);
+        server.organization().set_churn(Some(Churn::new(seed, 2)));
+        let known = if seed % 3 == 0 { &[][..] } else { &known[..] };
+        let (_, _, keeper) = scan(&server, 5, known).await;
+        server.organization().set_churn(None);
+        let after = ids(&server);
+        for id in before.iter().filter(|id| after.binary_search(id).is_ok()) {
+            assert!(keeper.keys.contains_key(id), "seed {seed}: {id} is missed");
+        }
+    }
+}
