@@ -198,14 +198,20 @@ async fn every_lasting_key_is_listed_whatever_happens_between_two_requests() {
                 organization.remove(id.as_str());
             }
         });
-        let before = ids(&server);
+        let from = server.organization().with(Organization::mark);
         server.organization().set_churn(Some(Churn::new(seed, 2)));
         let known = if seed % 3 == 0 { &[][..] } else { &known[..] };
         let (_, _, keeper) = scan(&server, 5, known).await;
         server.organization().set_churn(None);
-        let after = ids(&server);
-        for id in before.iter().filter(|id| after.binary_search(id).is_ok()) {
+        let until = server.organization().with(Organization::mark);
+        let (lasting, existed) = server.organization().with(|organization| {
+            (organization.lived_throughout(from, until), organization.lived_sometime(from, until))
+        });
+        for id in &lasting {
             assert!(keeper.keys.contains_key(id), "seed {seed}: {id} is missed");
+        }
+        for id in keeper.keys.keys() {
+            assert!(existed.contains(id), "seed {seed}: {id} is invented");
         }
     }
 }

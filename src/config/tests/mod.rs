@@ -68,6 +68,7 @@ fn without_a_file_the_defaults_hold() {
         ApiSettings {
             page_size: 100,
             max_concurrency: 8,
+            side_by_side: true,
             connect_timeout: 10s,
             read_timeout: 30s,
             request_timeout: 60s,
@@ -134,6 +135,7 @@ fn the_effective_configuration_names_every_setting_and_its_origin() {
     checkpoint.key_file = (none) (default)
     api.page_size = 100 (default)
     api.max_concurrency = 8 (default)
+    api.scan = side_by_side (default)
     api.connect_timeout = 10s (default)
     api.read_timeout = 30s (default)
     api.request_timeout = 1m (default)

@@ -269,6 +269,7 @@ fn table_of_the_configuration() {
     checkpoint.key_file                          (none)                               default
     api.page_size                                100                                  default
     api.max_concurrency                          8                                    default
+    api.scan                                     side_by_side                         default
     api.connect_timeout                          10s                                  default
     api.read_timeout                             30s                                  default
     api.request_timeout                          1m                                   default
