@@ -16,10 +16,12 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is what a benchmark is for")]
 
 mod download;
+mod history;
 mod insert;
 mod place;
 mod process;
 mod processes;
+mod storage;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -39,7 +41,7 @@ struct Wish {
     write: Option<PathBuf>,
 }
 
-const PARTS: [&str; 1] = ["processes"];
+const PARTS: [&str; 2] = ["processes", "storage"];
 
 impl Wish {
     fn read(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Self> {
@@ -78,6 +80,9 @@ fn main() -> anyhow::Result<()> {
     let wish = Wish::read(std::env::args().skip(1))?;
     if wish.wants("processes") {
         publish(&wish, &processes::measure(&wish)?)?;
+    }
+    if wish.wants("storage") {
+        publish(&wish, &storage::measure(&wish)?)?;
     }
     Ok(())
 }
