@@ -18,6 +18,7 @@
 mod download;
 mod history;
 mod insert;
+mod instructions;
 mod place;
 mod process;
 mod processes;
@@ -41,7 +42,7 @@ struct Wish {
     write: Option<PathBuf>,
 }
 
-const PARTS: [&str; 2] = ["processes", "storage"];
+const PARTS: [&str; 3] = ["processes", "storage", "instructions"];
 
 impl Wish {
     fn read(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Self> {
@@ -83,6 +84,9 @@ fn main() -> anyhow::Result<()> {
     }
     if wish.wants("storage") {
         publish(&wish, &storage::measure(&wish)?)?;
+    }
+    if wish.wants("instructions") {
+        publish(&wish, &instructions::measure(&wish)?)?;
     }
     Ok(())
 }

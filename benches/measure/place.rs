@@ -47,6 +47,10 @@ impl Place {
         self.server.organization()
     }
 
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     pub(crate) fn database(&self) -> PathBuf {
         self.directory.path().join("keydrift.db")
     }
@@ -76,7 +80,7 @@ impl Place {
     }
 
     /// What the newest run says.
-    fn recorded(&self) -> anyhow::Result<Expected> {
+    pub(crate) fn recorded(&self) -> anyhow::Result<Expected> {
         let connection = self.read()?;
         let newest = "select keys_seen, added, removed, used from run_history
             where status = 'ok' and run_id = (select max(run_id) from run_history)";
