@@ -62,7 +62,7 @@ impl Wish {
                 "--million" => wish.million = true,
                 "--rounds" => wish.rounds = value()?.parse::<usize>()?.max(1),
                 "--write" => wish.write = Some(value()?.into()),
-                "--binary" => wish.binary = value()?.into(),
+                "--binary" => wish.binary = std::path::absolute(value()?)?,
                 // What `cargo bench` adds.
                 "--bench" => {}
                 part if PARTS.contains(&part) => wish.parts.push(argument),
