@@ -45,9 +45,10 @@ pub(crate) fn measure(wish: &Wish) -> anyhow::Result<Report> {
         )
     };
     let mut report = Report::new("instructions");
-    let header = [&format!("{} keys", thousands(keys)), "instructions", "each"];
+    let title = format!("{} keys", thousands(keys));
+    let header = [title.as_str(), "instructions", "each"];
     report.table(
-        &header.map(String::as_str),
+        &header,
         1,
         [
             row("starting, with next to no keys", nothing, 0, 1),
