@@ -19,7 +19,11 @@ impl Reader {
             }
             Ok::<_, Error>(())
         };
-        let candidates = self.list_candidates(organization, key).await?;
+        // An id is looked up, not looked for.
+        let mut candidates = self.list_of_id(organization, key).await?;
+        if candidates.is_empty() {
+            candidates = self.list_candidates(organization, key).await?;
+        }
         if candidates.len() > MOST_CANDIDATES {
             let organization = organization.map(str::to_owned);
             let filter = KeyFilter { organization, ..KeyFilter::default() };
@@ -37,6 +41,24 @@ impl Reader {
         // Stable: equally good ones stay as they were.
         found.sort_by_key(|(likeness, row)| (*likeness, row.removed_at.is_some()));
         Ok(found.into_iter().map(|(_, row)| row).collect())
+    }
+
+    /// The keys with this id, of each organization.
+    async fn list_of_id(
+        &mut self,
+        organization: Option<&str>,
+        key_id: &str,
+    ) -> Result<Vec<(String, String)>, Error> {
+        sqlx::query_as(
+            "select o.name, k.key_id from organizations o
+             cross join keys k on k.organization = o.organization and k.key_id = ?2
+             where ?1 is null or o.name = ?1 order by o.name",
+        )
+        .bind(organization)
+        .bind(key_id)
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(|source| self.failed(source))
     }
 
     /// All keys that somebody may mean, and perhaps some more: by organization and id.

@@ -144,6 +144,57 @@ row! {
     }
 }
 
+/// The question for events. Fixed texts put together: no part of them comes from outside.
+pub(super) fn events_sql(filter: &EventFilter) -> String {
+    let order = if filter.reverse { "desc" } else { "asc" };
+    let among = among(filter, order);
+    let unexplained = if filter.unexplained { UNEXPLAINED } else { "" };
+    format!(
+        "{EVENT_COLUMNS}, {NOTES_COLUMN}, {ENTRIES_COLUMN} from audit_history
+         where {among} and (?3 is null or organization = ?3) and (?4 is null or key_id = ?4)
+           and (?5 is null or event in (select value from json_each(?5)))
+           {unexplained} order by event_id {order} limit ?6"
+    )
+}
+
+/// Leads straight to the events that can be among those asked for, of ids above ?1 up to ?2: a long history is
+/// not searched from end to end. They come in the order of their ids, and nothing waits to be sorted.
+fn among(filter: &EventFilter, order: &str) -> String {
+    if filter.key_id.is_some() {
+        return among_these(OF_KEY);
+    }
+    if filter.kinds.is_empty() || filter.kinds.contains(&EventKind::Used) {
+        // Most events are uses: any that is looked at is likely to be one.
+        return "event_id > ?1 and event_id <= ?2".to_owned();
+    }
+    // No more of a kind than are asked for, where nothing else is asked.
+    let only = filter.organization.is_none() && !filter.unexplained;
+    let limit = if only { "?6" } else { "-1" };
+    let of_kind = |kind: &EventKind| {
+        // The index is one of rare events, and has to be told that this is one.
+        format!(
+            "select event_id from (
+                 select event_id from audit
+                 where event = '{}' and event <> 'used' and event_id > ?1 and event_id <= ?2
+                 order by event_id {order} limit {limit})",
+            kind.as_str()
+        )
+    };
+    among_these(&filter.kinds.iter().map(of_kind).collect::<Vec<_>>().join(" union all "))
+}
+
+fn among_these(ids: &str) -> String {
+    format!("event_id in ({ids})")
+}
+
+/// The events of a key, which its versions lead to.
+const OF_KEY: &str = "
+    select a.event_id from organizations o
+    cross join keys k on k.organization = o.organization and k.key_id = ?4
+    cross join key_versions v on v.key = k.key
+    cross join audit a on a.version = v.version
+    where a.event_id > ?1 and a.event_id <= ?2";
+
 /// The view's own part of an event.
 const EVENT_COLUMNS: &str =
     "select event_id, run_id, observed_at, previous_observed_at, organization, scope, key_id, key_name,
@@ -271,26 +322,11 @@ impl Reader {
         filter: &EventFilter,
         mut each: impl FnMut(EventRow) -> Result<(), E>,
     ) -> Result<(), E> {
-        // A key has few events, which its versions lead to. Of anything else there may be many: they come in
-        // the order of the file, and nothing waits to be sorted.
-        const OF_KEY: &str = "and +event_id > ?1 and +event_id <= ?2
-               and (?3 is null or organization = ?3) and key_id = ?4";
-        const OF_ALL: &str = "and event_id > ?1 and event_id <= ?2
-               and (?3 is null or organization = ?3) and ?4 is null";
         let (after, last) = self.event_ids(filter).await?;
         let kinds: Vec<&str> = filter.kinds.iter().map(|kind| kind.as_str()).collect();
         let kinds = (!kinds.is_empty()).then(|| serde_json::json!(kinds).to_string());
-        let order = if filter.reverse { "desc" } else { "asc" };
-        let of = if filter.key_id.is_some() { OF_KEY } else { OF_ALL };
-        let unexplained = if filter.unexplained { UNEXPLAINED } else { "" };
-        // Fixed texts put together: no part of them comes from outside.
-        let sql = format!(
-            "{EVENT_COLUMNS}, {NOTES_COLUMN}, {ENTRIES_COLUMN} from audit_history
-             where (?5 is null or event in (select value from json_each(?5)))
-             {of} {unexplained} order by event_id {order} limit ?6"
-        );
         let path = self.path.clone();
-        let mut rows = sqlx::query_as::<_, EventRow>(sqlx::AssertSqlSafe(sql))
+        let mut rows = sqlx::query_as::<_, EventRow>(sqlx::AssertSqlSafe(events_sql(filter)))
             .bind(after)
             .bind(last)
             .bind(&filter.organization)

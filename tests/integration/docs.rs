@@ -18,7 +18,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-const DOCUMENTS: [&str; 13] = [
+const DOCUMENTS: [&str; 14] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -29,6 +29,7 @@ const DOCUMENTS: [&str; 13] = [
     "docs/logging.md",
     "docs/monitoring.md",
     "docs/operations.md",
+    "docs/performance.md",
     "docs/queries.md",
     "docs/schema.md",
     "migrations/README.md",

@@ -55,6 +55,19 @@ async fn events_are_listed_by_time_kind_key_number_and_place() {
     );
     let kinds = vec![EventKind::Used, EventKind::Changed];
     assert_eq!(told(&books, EventFilter { kinds, ..all() }).await, [3, 4, 7]);
+    let rare = |kinds: &[EventKind]| EventFilter { kinds: kinds.to_vec(), ..all() };
+    let (baseline, changed) = (EventKind::Baseline, EventKind::Changed);
+    assert_eq!(told(&books, rare(&[changed])).await, [3, 4]);
+    assert_eq!(told(&books, rare(&[changed, baseline])).await, [1, 2, 3, 4, 5, 6]);
+    assert_eq!(told(&books, rare(&[EventKind::Removed])).await, [0; 0]);
+    let newest = EventFilter { limit: Some(3), ..rare(&[changed, baseline]) };
+    assert_eq!(told(&books, newest.clone()).await, [4, 5, 6]);
+    assert_eq!(told(&books, EventFilter { reverse: true, ..newest.clone() }).await, [6, 5, 4]);
+    // A limit counts those of the organization alone.
+    let of_default = Some("default".to_owned());
+    assert_eq!(told(&books, EventFilter { organization: of_default, ..newest }).await, [2, 3, 4]);
+    let early = EventFilter { until: time(2, 0), ..rare(&[baseline, changed]) };
+    assert_eq!(told(&books, EventFilter { since: time(1, 0), ..early }).await, [3]);
     assert_eq!(told(&books, EventFilter { after: Some(6), ..all() }).await, [7]);
     assert_eq!(
         told(&books, EventFilter { after: Some(2), since: time(3, 0), ..all() }).await,
@@ -64,10 +77,42 @@ async fn events_are_listed_by_time_kind_key_number_and_place() {
     assert_eq!(told(&books, EventFilter { organization: other.clone(), ..all() }).await, [5, 6]);
     let key_1 = Some("key_1".to_owned());
     assert_eq!(told(&books, EventFilter { key_id: key_1.clone(), ..all() }).await, [1, 3, 4, 5]);
+    let changed = EventFilter { key_id: key_1.clone(), limit: Some(1), ..rare(&[changed]) };
+    assert_eq!(told(&books, changed).await, [4]);
     assert_eq!(
         told(&books, EventFilter { key_id: key_1, organization: other, ..all() }).await,
         [5]
     );
+}
+
+#[tokio::test]
+async fn no_question_goes_through_a_long_history_from_end_to_end() {
+    let books = story().await;
+    let all = EventFilter::default;
+    let rare = vec![EventKind::Removed, EventKind::Changed];
+    let key_id = Some("key_1".to_owned());
+    for filter in [
+        all(),
+        EventFilter { kinds: vec![EventKind::Used], ..all() },
+        EventFilter { kinds: rare.clone(), ..all() },
+        EventFilter { kinds: rare.clone(), unexplained: true, ..all() },
+        EventFilter { key_id: key_id.clone(), ..all() },
+        EventFilter { key_id, kinds: rare, ..all() },
+    ] {
+        for reverse in [false, true] {
+            let sql = read::events_sql(&EventFilter { reverse, ..filter.clone() });
+            let mut reader = books.reader().await;
+            let explained =
+                sqlx::query_as(sqlx::AssertSqlSafe(format!("explain query plan {sql}")))
+                    .fetch_all(&mut reader.connection);
+            let steps: Vec<(i64, i64, i64, String)> = explained.await.unwrap();
+            for (_, parent, _, step) in steps {
+                let scans = ["SCAN a", "SCAN audit", "SCAN k", "SCAN v"].contains(&step.as_str());
+                let sorts = parent == 0 && step == "USE TEMP B-TREE FOR ORDER BY";
+                assert!(!scans && !sorts, "{filter:?}: {step}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
