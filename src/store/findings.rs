@@ -94,7 +94,7 @@ impl OpenRow {
     }
 }
 
-/// What is open and remembered of these keys, and when they were first seen if their creation is not known.
+/// What is open and remembered of these keys (`+`, as else the index of an expression is not used), and when they were first seen if their creation is not known.
 pub(super) async fn load_past(
     connection: &mut SqliteConnection,
     organization: i64,
@@ -105,7 +105,7 @@ pub(super) async fn load_past(
                 r.finished_at as opened_at
          from json_each(?2) j
          cross join keys k on k.organization = ?1 and k.key_id = j.value
-         cross join finding_log f on f.organization = ?1 and ifnull(f.key, 0) = k.key
+         cross join finding_log f on f.organization = ?1 and ifnull(f.key, 0) = +k.key
              and f.closed_run is null
          join runs r on r.run_id = f.opened_run",
     )

@@ -35,12 +35,13 @@ macro_rules! key_as_json {
     };
 }
 
-/// The next keys of an organization after a row, and the last of these rows.
+/// The next keys of an organization after a row, and the last of these rows. `+`: not by the index of ids, which would
+/// have to be sorted for each part.
 const LOAD_KEYS: &str = concat!(
     "select max(k.key), ",
     key_as_json!(),
     " from (select key, key_id, version, last_used_at from keys
-            where key > ?2 and organization = ?1 and removed_run is null order by key limit ?3) k
+            where key > ?2 and +organization = ?1 and removed_run is null order by key limit ?3) k
      join key_versions v on v.version = k.version
      left join owners w on w.owner = v.owner"
 );

@@ -30,6 +30,7 @@ mod findings;
 mod full_disk;
 mod histories;
 mod hostile;
+mod list_in_parts;
 mod listing;
 mod messages;
 mod notes;
