@@ -225,7 +225,11 @@ impl<'a, L: List> Listing<'a, L> {
     }
 
     /// Goes on after a refusal, if it was the cursor or the page size that was refused.
-    pub(super) fn take_refusal(&mut self, refusal: Refusal, subject: &Subject) -> Result<(), Error> {
+    pub(super) fn take_refusal(
+        &mut self,
+        refusal: Refusal,
+        subject: &Subject,
+    ) -> Result<(), Error> {
         let status = refusal.status;
         if let Some(cursor) = self.walk.cursor().map(Arc::from) {
             if !is_about_cursor(&refusal) {

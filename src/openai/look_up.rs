@@ -16,10 +16,10 @@ use url::Url;
 use super::client::{Answer, Found};
 use super::error::Error;
 use super::fields::Warnings;
-use super::side_by_side::Early;
 use super::mask::Mask;
 use super::projects::read_project;
 use super::session::Session;
+use super::side_by_side::Early;
 use super::subject::Subject;
 use super::wire::is_key;
 use crate::inventory::{KeyId, LookUp};
@@ -65,7 +65,8 @@ impl Session {
     /// Asks for one admin key. `None`: asking on is pointless.
     pub(super) async fn look_up(&self, id: &KeyId, organization: Option<&str>) -> Option<LookUp> {
         let unknown = AtomicUsize::new(0);
-        let round = Round { session: self, organization, most_unknown: usize::MAX, unknown, early: None };
+        let round =
+            Round { session: self, organization, most_unknown: usize::MAX, unknown, early: None };
         match round.ask(&Place::Admin, id).await {
             Asked::Answer(answer) => Some(answer),
             Asked::Stop => None,
@@ -166,7 +167,11 @@ impl Round<'_> {
         let Some(early) = self.early.filter(|_| *place == Place::Admin) else { return missing };
         let (told, open): (Vec<KeyId>, Vec<KeyId>) =
             missing.into_iter().partition(|id| early.contains_key(id));
-        answers.extend(told.into_iter().filter_map(|id| early.get_key_value(&id)).map(|(id, answer)| (id.clone(), *answer)));
+        answers.extend(
+            told.into_iter()
+                .filter_map(|id| early.get_key_value(&id))
+                .map(|(id, answer)| (id.clone(), *answer)),
+        );
         open
     }
 

@@ -39,8 +39,9 @@ pub type Early = HashMap<KeyId, LookUp>;
 type Answers<'a> = FuturesUnordered<
     std::pin::Pin<Box<dyn Future<Output = (Wanted, Subject, Result<Answer, Error>)> + Send + 'a>>,
 >;
-type LookUps<'a> =
-    FuturesUnordered<std::pin::Pin<Box<dyn Future<Output = (Scope, KeyId, Option<LookUp>)> + Send + 'a>>>;
+type LookUps<'a> = FuturesUnordered<
+    std::pin::Pin<Box<dyn Future<Output = (Scope, KeyId, Option<LookUp>)> + Send + 'a>>,
+>;
 
 /// How the look-ups of a scope stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,18 +141,20 @@ impl Session {
         let (first, subject) = self.first_page(&mut listing).await?;
         let mut early = Early::new();
         let at_once = self.client.options.max_concurrency;
-        let rest = if !self.client.options.side_by_side || at_once < 2 || first.has_more != Some(true)
-        {
-            !listing.take_read(first, &subject, &mut |keys, progress| audience.take(keys, progress))?
-        } else if boundaries.is_empty() {
-            self.list_from_both_ends(&mut listing, first, &subject, audience).await?;
-            false
-        } else {
-            let told = self.list_in_segments(&mut listing, boundaries, first, audience).await?;
-            let is_whole = told.is_some();
-            early = told.unwrap_or_default();
-            !is_whole
-        };
+        let rest =
+            if !self.client.options.side_by_side || at_once < 2 || first.has_more != Some(true) {
+                !listing.take_read(first, &subject, &mut |keys, progress| {
+                    audience.take(keys, progress)
+                })?
+            } else if boundaries.is_empty() {
+                self.list_from_both_ends(&mut listing, first, &subject, audience).await?;
+                false
+            } else {
+                let told = self.list_in_segments(&mut listing, boundaries, first, audience).await?;
+                let is_whole = told.is_some();
+                early = told.unwrap_or_default();
+                !is_whole
+            };
         if rest {
             let on_items = &mut |keys, progress| audience.take(keys, progress);
             self.list_rest(&mut listing, on_items).await?;
@@ -277,8 +280,8 @@ impl Session {
         let mut has_other_end = true;
         let mut pages = Answers::new();
         let mut under_way = [false; 2];
-        let mut end =
-            listing.take_read(first, subject, &mut |keys, progress| audience.take(keys, progress))?;
+        let mut end = listing
+            .take_read(first, subject, &mut |keys, progress| audience.take(keys, progress))?;
         let mut asked = listing.pages;
         while !end {
             for (at, is_under_way) in under_way.iter_mut().enumerate() {
@@ -295,7 +298,8 @@ impl Session {
             end = match (wanted.segment, answer?) {
                 (0, Answer::Found(found)) => {
                     let read = listing.read(found, &subject)?;
-                    let meets = has_other_end && read.places.iter().any(|(id, _)| newest.has_seen(id));
+                    let meets =
+                        has_other_end && read.places.iter().any(|(id, _)| newest.has_seen(id));
                     take_oldest(listing, &newest, read, &subject, audience)? || meets
                 }
                 (0, Answer::Refused(refusal)) => {
@@ -362,9 +366,10 @@ fn take_newest(
         Err(_) => None,
         Ok(Verdict::SteppedBack(_)) => Some(false),
         Ok(Verdict::Taken { fresh, end }) => {
-            let new = items.into_iter().zip(fresh).filter(|(item, fresh)| {
-                *fresh && !listing.walk.has_seen(item.key.id.as_str())
-            });
+            let new = items
+                .into_iter()
+                .zip(fresh)
+                .filter(|(item, fresh)| *fresh && !listing.walk.has_seen(item.key.id.as_str()));
             let new: Vec<Sighting> = new.map(|(item, _)| item).collect();
             listing.others += new.len();
             let progress = ScanProgress { pages: listing.pages, keys: listing.keys() };

@@ -30,7 +30,8 @@ impl Audience for Keeper {
         let end = self.known.partition_point(|(_, created)| *created <= until);
         let part = self.asked..end.max(self.asked);
         self.asked = part.end;
-        let missing = self.known[part].iter().filter(|(id, _)| !self.keys.contains_key(id.as_str()));
+        let missing =
+            self.known[part].iter().filter(|(id, _)| !self.keys.contains_key(id.as_str()));
         missing.map(|(id, _)| (Scope::Admin, id.clone())).collect()
     }
 

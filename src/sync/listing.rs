@@ -7,9 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{Ledger, Progress, Request, is_denied};
 use crate::inventory::{Comparison, KeyId, Project, Scope, SeenProjects, Sighting, keys};
-use crate::openai::{
-    self, Audience, Boundary, Early, ProjectListing, Scan, ScanProgress, Session,
-};
+use crate::openai::{self, Audience, Boundary, Early, ProjectListing, Scan, ScanProgress, Session};
 
 /// Reads every list there is. What keeps a project's keys from being listed costs nothing but them.
 pub(super) async fn list(

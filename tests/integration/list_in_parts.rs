@@ -10,7 +10,8 @@ const KEYS: usize = 1_250;
 
 /// What the database says of keys and events, whatever the order of recording.
 fn told(world: &World) -> (String, String) {
-    let keys = "select json_group_array(json_array(key_id, name, last_used_at, redacted_value)) from
+    let keys =
+        "select json_group_array(json_array(key_id, name, last_used_at, redacted_value)) from
         (select * from current_keys order by key_id)";
     let events = "select json_group_array(json_array(run_id, key_id, event, field, old_value, new_value)) from
         (select * from audit_history order by run_id, key_id, event, field)";
