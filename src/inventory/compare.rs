@@ -365,7 +365,7 @@ impl<'a> Comparison<'a> {
     /// gone, `returning` the appeared ones that were in the inventory once.
     #[must_use]
     pub fn conclude(
-        self,
+        mut self,
         gone: &HashSet<KeyId>,
         returning: &HashSet<KeyId>,
     ) -> (Changes, Snapshot) {

@@ -242,6 +242,8 @@ pub type FieldStates = BTreeMap<String, Sent>;
 pub(super) struct FieldCensus {
     /// How many keys have each shape.
     shapes: BTreeMap<Arc<Shape>, usize>,
+    /// The newest shape, and how many keys have it that are not counted in `shapes` yet.
+    newest: Option<(Arc<Shape>, usize)>,
     keys: usize,
 }
 
@@ -249,16 +251,24 @@ impl FieldCensus {
     /// Takes in one key. Keys mostly share a few shapes, which the reader of the API interns.
     pub(super) fn count(&mut self, shape: &Arc<Shape>) {
         self.keys += 1;
-        match self.shapes.get_mut(shape) {
-            Some(keys) => *keys += 1,
-            None => {
-                self.shapes.insert(Arc::clone(shape), 1);
+        match &mut self.newest {
+            Some((newest, keys)) if Arc::ptr_eq(newest, shape) => *keys += 1,
+            _ => {
+                self.settle();
+                self.newest = Some((Arc::clone(shape), 1));
             }
         }
     }
 
+    fn settle(&mut self) {
+        if let Some((shape, keys)) = self.newest.take() {
+            *self.shapes.entry(shape).or_default() += keys;
+        }
+    }
+
     /// How each field is sent now, given how it was sent `before`. An empty scan tells nothing.
-    pub(super) fn conclude(&self, before: &FieldStates) -> FieldStates {
+    pub(super) fn conclude(&mut self, before: &FieldStates) -> FieldStates {
+        self.settle();
         let sent = self.shapes.keys().flat_map(|shape| shape.fields());
         let fields: BTreeSet<&str> = sent.chain(before.keys().map(String::as_str)).collect();
         let state = |field: &str| {

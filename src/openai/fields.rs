@@ -49,9 +49,34 @@ pub(super) struct Interned {
     texts: HashSet<Arc<str>>,
     others: HashSet<Arc<Other>>,
     shapes: HashSet<Arc<Shape>>,
+    /// The fields of the key before, in the order in which they came, and the shape that they make.
+    newest: Option<(Fields, Arc<Shape>)>,
+}
+
+/// What was sent for a key, in the order in which it came.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Fields {
+    leaves: Vec<String>,
+    objects: Vec<String>,
 }
 
 impl Interned {
+    /// Most keys have the fields of the one before, in the same order.
+    fn shape(&mut self, fields: Fields) -> Arc<Shape> {
+        if let Some((newest, shape)) = &self.newest
+            && *newest == fields
+        {
+            return Arc::clone(shape);
+        }
+        let shape = Shape {
+            leaves: fields.leaves.iter().cloned().collect(),
+            objects: fields.objects.iter().cloned().collect(),
+        };
+        let shape = intern(&mut self.shapes, shape);
+        self.newest = Some((fields, Arc::clone(&shape)));
+        shape
+    }
+
     fn text(&mut self, text: String) -> Arc<str> {
         if let Some(known) = self.texts.get(text.as_str()) {
             return Arc::clone(known);
@@ -82,7 +107,7 @@ pub(super) struct Reader<'a> {
     warnings: &'a mut Warnings,
     key: Key,
     other: Other,
-    shape: Shape,
+    fields: Fields,
 }
 
 impl<'a> Reader<'a> {
@@ -93,8 +118,8 @@ impl<'a> Reader<'a> {
         interned: &'a mut Interned,
         warnings: &'a mut Warnings,
     ) -> Self {
-        let (key, other, shape) = (Key::new(id, Scope::Admin), Other::new(), Shape::default());
-        Self { mask, interned, warnings, key, other, shape }
+        let (key, other, fields) = (Key::new(id, Scope::Admin), Other::new(), Fields::default());
+        Self { mask, interned, warnings, key, other, fields }
     }
 
     /// The key with these members of the listing of admin keys.
@@ -133,7 +158,7 @@ impl<'a> Reader<'a> {
         let columns =
             [(Column::ProjectId, Some(&project.id)), (Column::ProjectName, project.name.as_ref())];
         for (column, ours) in columns {
-            self.shape.leaves.insert(column.name().to_owned());
+            self.fields.leaves.push(column.name().to_owned());
             self.key.set_text(column, ours.cloned());
             let Some(theirs) = members.remove(column.name()) else { continue };
             // Should the key itself say something else, it is kept under a name that is no column's.
@@ -144,7 +169,7 @@ impl<'a> Reader<'a> {
         let archived_at = project.archived_at.map(|time| Value::from(time.to_string()));
         let status = project.telling_status().map(|status| Value::from(status.as_ref()));
         for (name, value) in [("project_archived_at", archived_at), ("project_status", status)] {
-            self.shape.leaves.insert(name.to_owned());
+            self.fields.leaves.push(name.to_owned());
             if let Some(value) = value {
                 self.other.insert(name.to_owned(), value);
             }
@@ -153,7 +178,7 @@ impl<'a> Reader<'a> {
 
     fn conclude(mut self) -> Sighting {
         self.key.other = intern(&mut self.interned.others, self.other);
-        let shape = intern(&mut self.interned.shapes, self.shape);
+        let shape = self.interned.shape(self.fields);
         Sighting::new(self.key, shape)
     }
 
@@ -172,12 +197,12 @@ impl<'a> Reader<'a> {
         match value {
             Value::Object(inner) if !inner.is_empty() && depth < MAX_DEPTH => {
                 self.read_members(&path, inner, depth + 1);
-                self.shape.objects.insert(path);
+                self.fields.objects.push(path);
             }
             value => {
                 // An empty object is a value, and an object that lacks what it might hold.
                 if value.is_object() {
-                    self.shape.objects.insert(path.clone());
+                    self.fields.objects.push(path.clone());
                 }
                 self.read_leaf(path, value);
             }
@@ -190,7 +215,7 @@ impl<'a> Reader<'a> {
         if self.mask.apply_to_value(&mut value) {
             self.warnings.count_masked(field);
         }
-        self.shape.leaves.insert(field.to_owned());
+        self.fields.leaves.push(field.to_owned());
         match (column, value) {
             (_, Value::Null) => {}
             (Some(column), Value::String(text)) if !column.is_time() => {

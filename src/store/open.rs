@@ -121,7 +121,9 @@ pub(super) async fn connect(path: &Path) -> Result<SqliteConnection, Error> {
     let options = options(path)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .pragma("journal_size_limit", WAL_BYTES);
+        .pragma("journal_size_limit", WAL_BYTES)
+        // A large commit comes back to the same pages of its indexes: four times what is usual.
+        .pragma("cache_size", "-8192");
     options.connect().await.map_err(|source| Error::from_sqlx(path, source))
 }
 
