@@ -329,7 +329,8 @@ impl Outline {
         self.find(id.as_str()).is_some_and(|at| self.marks[at] & LISTED != 0)
     }
 
-    /// Keys of the admin list from the oldest to the newest, so many from each other, with their ages in Unix seconds.
+    /// Keys of the admin list from the oldest to the newest, at most so many from each other where that can be, with
+    /// their ages in Unix seconds.
     /// The order in which a server lists keys of one second is not known, so that none of these is among
     /// them, nor one of unknown age.
     pub(super) fn boundaries(&mut self, every: usize) -> Vec<(KeyId, i64)> {
@@ -338,11 +339,16 @@ impl Outline {
         by_age.sort_by_key(|at| self.created[*at as usize]);
         self.by_age = by_age;
         let age = |place: usize| self.by_age.get(place).map(|at| self.created[*at as usize]);
-        let mut last = 0;
         let mut boundaries = Vec::new();
+        // How many keys are behind the last boundary, and the latest place since then where the next one may be.
+        let (mut last, mut latest) = (0, None);
         for place in 1..self.by_age.len() {
-            let alone = age(place - 1) < age(place) && age(place) < age(place + 1);
-            if place + 1 >= last + every && alone {
+            if age(place - 1) < age(place) && age(place) < age(place + 1) {
+                latest = Some(place);
+            }
+            if place + 1 >= last + every
+                && let Some(place) = latest.take()
+            {
                 last = place + 1;
                 let at = self.by_age[place] as usize;
                 boundaries.extend(self.id(at).map(|id| (id, i64::from(self.created[at]))));

@@ -62,15 +62,11 @@ enum Asked {
 }
 
 impl Session {
-    /// Asks for one admin key. `None`: asking on is pointless.
+    /// Asks for one admin key, once. `None`: no answer came that tells anything.
     pub(super) async fn look_up(&self, id: &KeyId, organization: Option<&str>) -> Option<LookUp> {
-        let unknown = AtomicUsize::new(0);
-        let round =
-            Round { session: self, organization, most_unknown: usize::MAX, unknown, early: None };
-        match round.ask(&Place::Admin, id).await {
-            Asked::Answer(answer) => Some(answer),
-            Asked::Stop => None,
-        }
+        let url = self.client.endpoints.key_url(id)?;
+        let answer = self.fetch_once(url, &Subject::Key(id.clone())).await?;
+        Some(interpret(&answer, &|found| is_key(&found.json, id), organization))
     }
 
     /// Asks for each missing key whether it still exists, the inquiries side by side.
@@ -87,7 +83,7 @@ impl Session {
         most_unknown: usize,
         early: &Early,
     ) -> HashMap<KeyId, LookUp> {
-        let (unknown, early) = (AtomicUsize::new(0), Some(early));
+        let unknown = AtomicUsize::new(0);
         let round = Round { session: self, organization, most_unknown, unknown, early };
         let at_once = self.client.options.max_concurrency.max(1);
         let mut answered = stream::iter(inquiries.to_vec())
@@ -121,7 +117,7 @@ struct Round<'a> {
     /// How many answers told nothing so far.
     unknown: AtomicUsize,
     /// What was told of keys of the admin list already.
-    early: Option<&'a Early>,
+    early: &'a Early,
 }
 
 impl Round<'_> {
@@ -164,7 +160,10 @@ impl Round<'_> {
         missing: Vec<KeyId>,
         answers: &mut HashMap<KeyId, LookUp>,
     ) -> Vec<KeyId> {
-        let Some(early) = self.early.filter(|_| *place == Place::Admin) else { return missing };
+        if *place != Place::Admin {
+            return missing;
+        }
+        let early = self.early;
         let (told, open): (Vec<KeyId>, Vec<KeyId>) =
             missing.into_iter().partition(|id| early.contains_key(id));
         answers.extend(

@@ -145,6 +145,25 @@ impl Session {
         Err(self.overdue(subject, last_failure))
     }
 
+    /// Asks once, for something that can be asked for again later: whatever goes wrong has no consequences.
+    pub(super) async fn fetch_once(&self, url: Url, subject: &Subject) -> Option<Answer> {
+        let turn = self.enter(subject).await.ok()??;
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let asked = Instant::now();
+        let asking = self.client.get(url, subject);
+        let Ok(outcome) = tokio::time::timeout_at(self.deadline, asking).await else {
+            self.count(|outcomes| &mut outcomes.requests, "timeout".to_owned());
+            return None;
+        };
+        drop(turn);
+        self.note_pace(&outcome, asked.elapsed());
+        self.count(|outcomes| &mut outcomes.requests, code(&outcome));
+        match outcome {
+            Ok(Answer::Refused(refusal)) if refusal.status != 404 => None,
+            answer => answer.ok(),
+        }
+    }
+
     /// How many requests may be under way now.
     pub(super) fn at_once(&self) -> usize {
         self.gate.limit()

@@ -120,6 +120,9 @@ impl<'a> Asking<'a> {
             self.vouchers.insert(scope, voucher);
         } else if let Some(answer @ (LookUp::Gone | LookUp::Present)) = answer {
             self.told.insert(id, answer);
+        } else {
+            // There is time enough, and patience, when the list is read.
+            self.vouchers.insert(scope, Voucher::Fails);
         }
     }
 
@@ -232,10 +235,10 @@ impl Session {
                 told = segments.front_number();
                 asking.queue.extend(audience.missing(segments.front()));
             }
+            asking.ask(self.at_once().saturating_sub(pages.len()).max(1), audience);
             if segments.is_complete() && asking.is_idle() {
                 break;
             }
-            asking.ask(self.at_once().saturating_sub(pages.len()).max(1), audience);
             tokio::select! {
                 biased;
                 Some((wanted, subject, answer)) = pages.next(), if !segments.is_complete() => {

@@ -40,6 +40,7 @@ fn both_ways_of_reading_the_list_lead_to_the_same_history() {
     let worlds = ["side_by_side", "sequential"].map(|scan| {
         let world = World::new(KEYS);
         world.organization().with(|organization| organization.records_own_use = false);
+        world.organization().set_latency(Duration::from_millis(5));
         for _ in 0..3 {
             let ran = world.keydrift(&["sync"]).env("KEYDRIFT__API__SCAN", scan).succeeds();
             world.check();
