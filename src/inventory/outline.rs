@@ -346,7 +346,9 @@ impl Outline {
             if age(place - 1) < age(place) && age(place) < age(place + 1) {
                 latest = Some(place);
             }
+            // Behind the last key there is nothing to ask for.
             if place + 1 >= last + every
+                && place + 1 < self.by_age.len()
                 && let Some(place) = latest.take()
             {
                 last = place + 1;

@@ -175,7 +175,7 @@ impl Round<'_> {
     }
 
     fn is_pointless(&self) -> bool {
-        self.session.is_over() || self.unknown.load(Ordering::Relaxed) > self.most_unknown
+        self.session.are_look_ups_over() || self.unknown.load(Ordering::Relaxed) > self.most_unknown
     }
 
     /// Whether one of these is answered with itself.

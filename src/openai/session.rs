@@ -1,7 +1,7 @@
 //! One run's conversation with the API: its deadline, its retries, what it cost.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +47,7 @@ pub struct Session {
     gate: Gate,
     /// Until when the API wants to be left alone, once it said so: nothing more is asked in this run.
     left_alone: watch::Sender<Option<Timestamp>>,
+    look_ups_over: AtomicBool,
     /// The organization that the first answer of a listing came from.
     organization: Mutex<Option<String>>,
 }
@@ -66,6 +67,7 @@ impl Session {
             outcomes: Mutex::default(),
             gate,
             left_alone: watch::Sender::new(None),
+            look_ups_over: AtomicBool::new(false),
             organization: Mutex::default(),
         }
     }
@@ -145,7 +147,8 @@ impl Session {
         Err(self.overdue(subject, last_failure))
     }
 
-    /// Asks once, for something that can be asked for again later: whatever goes wrong has no consequences.
+    /// Asks once, for something that can be looked up again later: what goes wrong has no consequences, unless the API
+    /// asks for a long wait, which look-ups then keep to.
     pub(super) async fn fetch_once(&self, url: Url, subject: &Subject) -> Option<Answer> {
         let turn = self.enter(subject).await.ok()??;
         self.requests.fetch_add(1, Ordering::Relaxed);
@@ -159,9 +162,18 @@ impl Session {
         self.note_pace(&outcome, asked.elapsed());
         self.count(|outcomes| &mut outcomes.requests, code(&outcome));
         match outcome {
-            Ok(Answer::Refused(refusal)) if refusal.status != 404 => None,
+            Ok(Answer::Refused(refusal)) if refusal.status != 404 => {
+                let is_long = refusal.advice.wait.is_some_and(|wait| wait > LONGEST_WAIT);
+                self.look_ups_over.fetch_or(is_long, Ordering::Relaxed);
+                None
+            }
             answer => answer.ok(),
         }
+    }
+
+    /// Whether the API wants nothing more to be looked up for longer than a run can wait.
+    pub(super) fn are_look_ups_over(&self) -> bool {
+        self.is_over() || self.look_ups_over.load(Ordering::Relaxed)
     }
 
     /// How many requests may be under way now.
