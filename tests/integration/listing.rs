@@ -21,10 +21,16 @@ fn organizations_of_every_size_are_listed_whole() {
     }
 }
 
+/// A sync whose requests come in a known order.
+fn page_by_page(world: &World) {
+    world.keydrift(&["sync"]).env("KEYDRIFT__API__SCAN", "sequential").succeeds();
+    world.check();
+}
+
 #[test]
 fn ten_thousand_keys_are_listed_whole_and_then_are_no_news() {
     let world = World::new(10_000);
-    world.sync();
+    page_by_page(&world);
     assert_eq!(sql::integer(&world.database(), "select count(*) from current_keys"), 10_000);
     let run = world.last_run();
     assert_eq!((&run["baseline"], &run["pages"]), (&json!(10_000), &json!(100)));
@@ -94,7 +100,7 @@ fn a_smaller_page_is_asked_for_where_the_usual_one_is_refused() {
         organization.paging.max_limit = max;
         organization.paging.above_max = above;
         let world = World::of(organization);
-        world.sync();
+        page_by_page(&world);
         let mut limits: Vec<String> = Vec::new();
         let lists = world.organization().requests();
         for request in lists.into_iter().filter(|request| request.endpoint == Endpoint::List) {
@@ -113,7 +119,7 @@ fn a_smaller_page_is_asked_for_where_the_usual_one_is_refused() {
 fn nothing_but_gets_in_ascending_order_are_sent_and_the_credential_to_the_origin_alone() {
     let world = World::new(250);
     let elsewhere = World::new(3);
-    world.sync();
+    page_by_page(&world);
     let gone = world.some_ids(3);
     let organization = world.organization();
     organization.with(|organization| gone.iter().all(|id| organization.remove(id)));

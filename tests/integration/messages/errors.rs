@@ -257,7 +257,9 @@ fn api(when: Matcher, fault: Fault) -> String {
     world.keydrift(&["sync"]).succeeds();
     world.organization().clear_requests();
     world.organization().fault(when, fault);
-    let ran = world.keydrift(&["sync"]).env("KEYDRIFT__API__MAX_ATTEMPTS", "1").exits(1);
+    let sync = world.keydrift(&["sync"]).env("KEYDRIFT__API__MAX_ATTEMPTS", "1");
+    // So that it is known which request is which.
+    let ran = sync.env("KEYDRIFT__API__SCAN", "sequential").exits(1);
     let requests = world.organization().requests();
     let mut text = error(&world, &ran);
     // The request that is named is one that was made.

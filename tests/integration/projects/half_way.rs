@@ -26,6 +26,8 @@ impl Drill {
         let world = World::in_memory(organization);
         let mut drill =
             Self { here: Here::of(&world), books: Books::new(world.database(), &own), world };
+        // So that each request is waited for.
+        drill.here.settings.api.side_by_side = false;
         assert_eq!(drill.here.sync().status, Status::Ok);
         drill.check(&BTreeSet::new(), false);
         drill.world.organization().with(|organization| {

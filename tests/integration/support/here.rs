@@ -15,7 +15,7 @@ use super::World;
 
 pub struct Here {
     database: PathBuf,
-    settings: Settings,
+    pub settings: Settings,
     runtime: tokio::runtime::Runtime,
     /// Opened once, as a daemon would.
     writer: Option<SharedWriter>,
