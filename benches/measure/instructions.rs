@@ -17,10 +17,7 @@ use crate::table::{Report, thousands};
 const USUAL: Life = Life { used: 10, new: 1, gone: 1 };
 
 pub(crate) fn measure(wish: &Wish) -> anyhow::Result<Report> {
-    let there = Command::new("valgrind").arg("--version").stdout(Stdio::null()).status();
-    if !there.is_ok_and(|status| status.success()) {
-        bail!("instructions are counted by valgrind, which is not installed");
-    }
+    find_valgrind()?;
     let keys = if wish.quick { 300 } else { 10_000 };
     let empty = Place::new(&wish.binary, 1, Duration::ZERO)?;
     count(&empty, || empty.unchanged())?;
@@ -79,6 +76,14 @@ pub(crate) fn measure(wish: &Wish) -> anyhow::Result<Report> {
         ],
     );
     Ok(report)
+}
+
+fn find_valgrind() -> anyhow::Result<()> {
+    let there = Command::new("valgrind").arg("--version").stdout(Stdio::null()).status();
+    if !there.is_ok_and(|status| status.success()) {
+        bail!("instructions are counted by valgrind, which is not installed");
+    }
+    Ok(())
 }
 
 /// The instructions of one sync, which must record what `live` lets happen before it.

@@ -70,7 +70,7 @@ pub(super) struct Judging<'a> {
     due: Cell<Option<Timestamp>>,
 }
 
-impl<'a> Basis<'a> {
+impl Basis<'_> {
     /// Everything but keys and time that judging goes by, told apart by a text. Exceptions as of `now`.
     #[must_use]
     pub fn digest(&self, now: Timestamp) -> String {

@@ -131,9 +131,9 @@ impl Appeared {
 
     /// Puts down a key of which no more is known.
     #[cfg(test)]
-    pub(crate) fn add(&mut self, appearance: Appearance) {
+    pub(crate) fn add(&mut self, appearance: &Appearance) {
         let is_baseline = matches!(appearance, Appearance::Baseline(_));
-        if let Appearance::Restored(key) = &appearance {
+        if let Appearance::Restored(key) = appearance {
             self.returning.insert(key.id.clone());
         }
         let sighting = bare(appearance.key().clone());

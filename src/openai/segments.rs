@@ -91,7 +91,7 @@ pub(super) struct Segments {
     boundaries: Vec<Boundary>,
     /// The segments behind the boundaries, by the boundaries' ids.
     behind: HashMap<Arc<str>, usize>,
-    segments: Vec<Segment>,
+    parts: Vec<Segment>,
     /// Those that walk and of which no page is asked for.
     idle: BTreeSet<usize>,
     /// No segment before this one waits.
@@ -114,7 +114,7 @@ impl Segments {
             |_| Segment { walk: Walk::default(), state: State::Waiting, pages: 0, span: None };
         Self {
             behind: behind.collect(),
-            segments: (0..=boundaries.len()).map(waiting).collect(),
+            parts: (0..=boundaries.len()).map(waiting).collect(),
             boundaries,
             idle: BTreeSet::new(),
             first_waiting: 0,
@@ -129,12 +129,12 @@ impl Segments {
     /// The next page to ask for, if there is one that is not asked for: those that others wait for first.
     pub(super) fn next(&mut self) -> Option<Wanted> {
         let at = self.idle.pop_first().or_else(|| self.start_next())?;
-        let after = self.segments[at].walk.cursor().map(str::to_owned);
+        let after = self.parts[at].walk.cursor().map(str::to_owned);
         Some(Wanted { segment: at, after })
     }
 
     fn start_next(&mut self) -> Option<usize> {
-        while let Some(segment) = self.segments.get_mut(self.first_waiting) {
+        while let Some(segment) = self.parts.get_mut(self.first_waiting) {
             let at = self.first_waiting;
             self.first_waiting += 1;
             if segment.state == State::Waiting {
@@ -151,10 +151,10 @@ impl Segments {
 
     /// Whether everything lasting has been seen.
     pub(super) fn is_complete(&mut self) -> bool {
-        while let State::Closed(next) = self.segments[self.front].state {
+        while let State::Closed(next) = self.parts[self.front].state {
             self.front = next;
         }
-        self.segments[self.front].state == State::Ended
+        self.parts[self.front].state == State::Ended
     }
 
     /// The boundary up to which everything has been seen without a gap, if that is not the start.
@@ -170,12 +170,12 @@ impl Segments {
     /// How many segments there are.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.segments.len()
+        self.parts.len()
     }
 
     /// The walk of the first segment: it began at the start of the list, and whoever goes on with it reads all.
     pub(super) fn into_first(mut self) -> Walk {
-        let mut segments = std::mem::take(&mut self.segments).into_iter();
+        let mut segments = std::mem::take(&mut self.parts).into_iter();
         let mut walk = segments.next().map(|first| first.walk).unwrap_or_default();
         for Segment { walk, .. } in segments {
             self.count(&walk);
@@ -193,7 +193,7 @@ impl Segments {
         items: &[Item],
         has_more: Option<bool>,
     ) -> Result<Taken, Hindrance> {
-        if self.segments[at].state == State::Dropped {
+        if self.parts[at].state == State::Dropped {
             return Ok(Taken::Nothing(None));
         }
         if items.iter().any(|item| item.1.is_none()) || !items.is_sorted_by_key(|item| item.1) {
@@ -204,10 +204,10 @@ impl Segments {
             Some((place, _)) => (&items[..=place], Some(true)),
             None => (items, has_more),
         };
-        match self.segments[at].walk.accept(items, has_more) {
+        match self.parts[at].walk.accept(items, has_more) {
             Ok(Verdict::Taken { fresh, end }) => Ok(self.take(at, items, fresh, seen, end)),
             Ok(Verdict::SteppedBack(lost)) => {
-                if at > 0 && self.segments[at].walk.cursor().is_none() {
+                if at > 0 && self.parts[at].walk.cursor().is_none() {
                     self.lose(at)?;
                 } else {
                     self.idle.insert(at);
@@ -221,12 +221,12 @@ impl Segments {
 
     /// Takes the news that the request that was wanted for a segment was refused for its cursor.
     pub(super) fn refuse(&mut self, at: usize, status: u16) -> Result<(), Hindrance> {
-        if self.segments[at].state == State::Dropped {
+        if self.parts[at].state == State::Dropped {
             return Ok(());
         }
-        match self.segments[at].walk.refuse(status) {
+        match self.parts[at].walk.refuse(status) {
             Err(stuck) if at == 0 => Err(Hindrance::Stuck(stuck)),
-            Ok(_) if at == 0 || self.segments[at].walk.cursor().is_some() => {
+            Ok(_) if at == 0 || self.parts[at].walk.cursor().is_some() => {
                 self.idle.insert(at);
                 Ok(())
             }
@@ -243,10 +243,10 @@ impl Segments {
         for (place, (id, _)) in items.iter().enumerate() {
             let Some(behind) = self.behind.get(id).copied() else { continue };
             if behind > at {
-                if self.segments[behind].state != State::Dropped {
+                if self.parts[behind].state != State::Dropped {
                     return Ok(Some((place, behind)));
                 }
-            } else if self.segments[at].pages > 0 && !self.segments[at].walk.has_seen(id) {
+            } else if self.parts[at].pages > 0 && !self.parts[at].walk.has_seen(id) {
                 return Err(Hindrance::RuledOut("keys have changed places in the list"));
             }
         }
@@ -264,15 +264,15 @@ impl Segments {
         let span = items.first().and_then(|item| item.1).zip(items.last().and_then(|item| item.1));
         let others = self.remembering.iter().copied().filter(|other| *other != at);
         let others: Vec<usize> =
-            others.filter(|other| overlap(self.segments[*other].span, span)).collect();
+            others.filter(|other| overlap(self.parts[*other].span, span)).collect();
         for ((id, _), fresh) in items.iter().zip(&mut fresh) {
             // Where a walk began, it knows of a key that it has not seen.
             let began = self.behind.get(id).copied();
             let seen =
-                |other: &usize| began != Some(*other) && self.segments[*other].walk.has_seen(id);
+                |other: &usize| began != Some(*other) && self.parts[*other].walk.has_seen(id);
             *fresh = *fresh && !others.iter().any(seen);
         }
-        let segment = &mut self.segments[at];
+        let segment = &mut self.parts[at];
         segment.pages += 1;
         segment.span = match (segment.span, span) {
             (Some((from, until)), Some((first, last))) => Some((from.min(first), until.max(last))),
@@ -284,7 +284,7 @@ impl Segments {
             self.drop_all(at + 1..behind);
         } else if end {
             segment.state = State::Ended;
-            self.drop_all(at + 1..self.segments.len());
+            self.drop_all(at + 1..self.parts.len());
         } else {
             self.idle.insert(at);
         }
@@ -294,7 +294,7 @@ impl Segments {
 
     fn drop_all(&mut self, which: std::ops::Range<usize>) {
         for at in which {
-            self.segments[at].state = State::Dropped;
+            self.parts[at].state = State::Dropped;
             self.idle.remove(&at);
         }
     }
@@ -303,8 +303,8 @@ impl Segments {
     /// the one behind it is on its way, so that this one does not have to go on in its place.
     fn forget(&mut self) {
         while let Some(at) = self.remembering.first().copied() {
-            let is_settled = match self.segments[at].state {
-                State::Closed(next) => self.segments[next].pages > 0,
+            let is_settled = match self.parts[at].state {
+                State::Closed(next) => self.parts[next].pages > 0,
                 State::Dropped => true,
                 State::Waiting | State::Walking | State::Ended => false,
             };
@@ -313,10 +313,10 @@ impl Segments {
                 return;
             }
             self.remembering.remove(&at);
-            let walk = std::mem::take(&mut self.segments[at].walk);
+            let walk = std::mem::take(&mut self.parts[at].walk);
             // The first one may yet have to read all.
             if at == 0 {
-                self.segments[0].walk = walk;
+                self.parts[0].walk = walk;
                 continue;
             }
             self.count(&walk);
@@ -327,7 +327,7 @@ impl Segments {
     fn has_walking_before(&self, at: usize) -> bool {
         self.front < at && {
             let mut front = self.front;
-            while let State::Closed(next) = self.segments[front].state {
+            while let State::Closed(next) = self.parts[front].state {
                 front = next;
             }
             front < at
@@ -342,18 +342,18 @@ impl Segments {
 
     /// The cursor behind the segment's boundary is lost: the segment before goes on in its place.
     fn lose(&mut self, at: usize) -> Result<(), Hindrance> {
-        if self.segments[at].pages > 0 {
+        if self.parts[at].pages > 0 {
             return Err(Hindrance::RuledOut("the place in the list was lost"));
         }
         self.lost_cursors += 1;
         self.drop_all(at..at + 1);
-        self.segments[at].walk = Walk::default();
-        let closed = |before: &usize| self.segments[*before].state == State::Closed(at);
+        self.parts[at].walk = Walk::default();
+        let closed = |before: &usize| self.parts[*before].state == State::Closed(at);
         let Some(before) = (0..at).rev().find(closed) else {
             // It goes on anyway.
             return Ok(());
         };
-        self.segments[before].state = State::Walking;
+        self.parts[before].state = State::Walking;
         self.front = self.front.min(before);
         // Its cursor is the key that is no cursor any more.
         self.refuse(before, 404)

@@ -115,8 +115,8 @@ impl<'a> Asking<'a> {
 
     fn take(&mut self, scope: Scope, id: KeyId, answer: Option<LookUp>) {
         if self.controls.remove(&id) {
-            let vouches = answer == Some(LookUp::Present);
-            let voucher = if vouches { Voucher::Vouches } else { Voucher::Fails };
+            let is_there = answer == Some(LookUp::Present);
+            let voucher = if is_there { Voucher::Vouches } else { Voucher::Fails };
             self.vouchers.insert(scope, voucher);
         } else if let Some(answer @ (LookUp::Gone | LookUp::Present)) = answer {
             self.told.insert(id, answer);
@@ -147,7 +147,7 @@ impl Session {
         let rest =
             if !self.client.options.side_by_side || at_once < 2 || first.has_more != Some(true) {
                 !listing.take_read(first, &subject, &mut |keys, progress| {
-                    audience.take(keys, progress)
+                    audience.take(keys, progress);
                 })?
             } else if boundaries.is_empty() {
                 self.list_from_both_ends(&mut listing, first, &subject, audience).await?;
@@ -242,19 +242,7 @@ impl Session {
             tokio::select! {
                 biased;
                 Some((wanted, subject, answer)) = pages.next(), if !segments.is_complete() => {
-                    hindrance = match answer? {
-                        Answer::Found(found) => {
-                            let read = listing.read(found, &subject)?;
-                            take_page(listing, &mut segments, &wanted, &subject, read, audience)?
-                        }
-                        Answer::Refused(refusal) if wanted.after.is_some() && is_about_cursor(&refusal) => {
-                            tracing::debug!(http.status = refusal.status, "a cursor is lost");
-                            hindered(segments.refuse(wanted.segment, refusal.status), &wanted, &subject)?
-                        }
-                        Answer::Refused(refusal) => {
-                            return Err(self.explain_refusal(refusal, &subject));
-                        }
-                    };
+                    hindrance = self.take_answer(listing, &mut segments, &wanted, &subject, answer?, audience)?;
                 }
                 Some((scope, id, answer)) = asking.under_way.next() => asking.take(scope, id, answer),
                 else => hindrance = Some("nothing is left to ask for"),
@@ -269,6 +257,28 @@ impl Session {
             return Ok(None);
         }
         Ok(Some(asking.told))
+    }
+
+    fn take_answer(
+        &self,
+        listing: &mut Listing<'_, AdminKeys<'_>>,
+        segments: &mut Segments,
+        wanted: &Wanted,
+        subject: &Subject,
+        answer: Answer,
+        audience: &mut dyn Audience,
+    ) -> Result<Option<&'static str>, Error> {
+        match answer {
+            Answer::Found(found) => {
+                let read = listing.read(found, subject)?;
+                take_page(listing, segments, wanted, subject, read, audience)
+            }
+            Answer::Refused(refusal) if wanted.after.is_some() && is_about_cursor(&refusal) => {
+                tracing::debug!(http.status = refusal.status, "a cursor is lost");
+                hindered(segments.refuse(wanted.segment, refusal.status), wanted, subject)
+            }
+            Answer::Refused(refusal) => Err(self.explain_refusal(refusal, subject)),
+        }
     }
 
     async fn list_from_both_ends(

@@ -50,7 +50,7 @@ fn session(server: &Server, at_once: usize) -> Session {
         connect_timeout: Duration::from_secs(5),
         read_timeout: Duration::from_secs(5),
         request_timeout: Duration::from_secs(5),
-        run_deadline: Duration::from_secs(60),
+        run_deadline: Duration::from_mins(1),
         max_attempts: 3,
         proxy: None,
         tls_ca_file: None,

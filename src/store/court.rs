@@ -155,9 +155,11 @@ impl<'a> Court<'a> {
         let removed: Vec<KeyId> = removed.into_iter().collect();
         for some in removed.chunks(SOME) {
             let past = load_past(connection, numbers.organization, &ids_json(some)).await?;
-            let mut difference = Difference::default();
-            difference.closed = past.open.iter().map(|open| open.finding_id).collect();
-            difference.over = past.happened.into_keys().collect();
+            let difference = Difference {
+                closed: past.open.iter().map(|open| open.finding_id).collect(),
+                over: past.happened.into_keys().collect(),
+                ..Difference::default()
+            };
             let nobody = |_: &KeyId| None;
             write_findings(connection, numbers, &difference, nobody, &mut self.counts).await?;
         }

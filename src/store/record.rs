@@ -304,7 +304,7 @@ async fn number(
 
 /// A run as a row, and as a link of the chain.
 struct Run<'a> {
-    run_id: i64,
+    id: i64,
     organization: i64,
     previous_started_at: Option<i64>,
     draft: &'a RunDraft,
@@ -341,7 +341,7 @@ impl<'a> Run<'a> {
         let keys_after = u64::try_from(numbers.keys_present).unwrap_or(0)
             + (counts.baseline + counts.added + counts.restored);
         let mut run = Self {
-            run_id: numbers.run_id,
+            id: numbers.run_id,
             organization: numbers.organization,
             previous_started_at: numbers.previous.map(|(_, started_at)| started_at),
             draft,
@@ -364,7 +364,7 @@ impl<'a> Run<'a> {
         let deferred_until = draft.deferred_until.map(|time| time.to_string());
         let header = RunHeader {
             origin: &head.origin,
-            run_id: self.run_id,
+            run_id: self.id,
             trigger: draft.trigger.as_str(),
             started_at: &draft.started_at.to_string(),
             finished_at: &self.finished_at.to_string(),
@@ -414,7 +414,7 @@ impl<'a> Run<'a> {
              values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
                  ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)",
         )
-        .bind(self.run_id)
+        .bind(self.id)
         .bind(self.organization)
         .bind(draft.token)
         .bind(draft.trigger.as_str())
@@ -454,10 +454,10 @@ impl<'a> Run<'a> {
         head: &Head,
         parts: &[PartDigest],
     ) -> Result<Digest, sqlx::Error> {
-        write_parts(connection, self.run_id, parts).await?;
+        write_parts(connection, self.id, parts).await?;
         let digest = self.digest(head, parts);
         let sealed = sqlx::query("update runs set digest = ?2 where run_id = ?1")
-            .bind(self.run_id)
+            .bind(self.id)
             .bind(&digest.0[..])
             .execute(connection)
             .await?;
@@ -469,7 +469,7 @@ impl<'a> Run<'a> {
 
     fn recorded(self, digest: Digest, findings: FindingCounts) -> Recorded {
         Recorded {
-            run_id: self.run_id,
+            run_id: self.id,
             finished_at: self.finished_at,
             counts: self.counts,
             findings,

@@ -88,7 +88,7 @@ impl Case {
     /// A key that is new.
     fn added(key: Key) -> Self {
         let mut case = Self::of([]);
-        case.changes.appeared.add(Appearance::Added(key));
+        case.changes.appeared.add(&Appearance::Added(key));
         case
     }
 

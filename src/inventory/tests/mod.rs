@@ -66,6 +66,7 @@ pub(crate) fn compare(snapshot: Snapshot, world: &World, gone: &[&str]) -> Chang
     compare_all(snapshot, sightings, &gone, &HashSet::new())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "most callers make one for it")]
 pub(crate) fn compare_all(
     snapshot: Snapshot,
     sightings: impl IntoIterator<Item = Sighting>,
@@ -74,7 +75,9 @@ pub(crate) fn compare_all(
 ) -> Changes {
     let sightings: Vec<Sighting> = sightings.into_iter().collect();
     let compare = |mut comparison: Comparison<'_>| {
-        sightings.iter().for_each(|sighting| comparison.observe(sighting.clone()));
+        for sighting in &sightings {
+            comparison.observe(sighting.clone());
+        }
         resolve(&mut comparison, &snapshot);
         comparison.finish(gone, returning)
     };

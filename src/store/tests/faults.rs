@@ -274,7 +274,7 @@ async fn a_run_that_cannot_be_written_leaves_nothing_and_the_next_one_goes_on() 
     // Restored, but never known.
     let unknown = crate::inventory::Appearance::Restored(sighting("key_9", &json!({})).key);
     let mut changes = Changes::default();
-    changes.appeared.add(unknown);
+    changes.appeared.add(&unknown);
     let draft = books.draft(ORG);
     let outcome = Outcome::Ok {
         changes: &changes,
