@@ -13,9 +13,9 @@
 //!   comes next is what the segment behind that boundary has seen. So it goes on from one to the next, and where a
 //!   walk reaches the end of the list, all has been seen. None of this depends on the boundary still being there, or on
 //!   the order being the one that it was.
-//! - A segment counts only where the one before it has seen its boundary. If that never happens, since the key is gone,
-//!   the walk before goes on into it and through it, to whichever boundary it sees next; what was read there is read
-//!   again, and handed over once. Nor does a segment count whose cursor was lost at once (refused, an empty page, a
+//! - A segment counts only where the one before it has seen its boundary, or a key that the segment has seen itself:
+//!   then what both have seen is one stretch. Where the boundary is gone, the walk before goes on until it meets what
+//!   was read behind it, or another boundary; what is read twice is handed over once. Nor does a segment count whose cursor was lost at once (refused, an empty page, a
 //!   page from elsewhere): the one before goes on in its place, even if it had seen the boundary and was done.
 //! - All segments behind a walk that reached the end of the list are dropped: there is no list behind it.
 //!
@@ -98,6 +98,8 @@ pub(super) struct Segments {
     first_waiting: usize,
     /// Up to here, one closed segment follows the other.
     front: usize,
+    /// Whether one walk met what another had seen: then both may have gone further, and all remember.
+    has_met: bool,
     /// Those that remember what they have seen: others may come upon it.
     remembering: BTreeSet<usize>,
     shifts: u64,
@@ -119,6 +121,7 @@ impl Segments {
             idle: BTreeSet::new(),
             first_waiting: 0,
             front: 0,
+            has_met: false,
             remembering: BTreeSet::new(),
             shifts: 0,
             lost_cursors: 0,
@@ -265,13 +268,22 @@ impl Segments {
         let others = self.remembering.iter().copied().filter(|other| *other != at);
         let others: Vec<usize> =
             others.filter(|other| overlap(self.parts[*other].span, span)).collect();
+        let mut met = None;
         for ((id, _), fresh) in items.iter().zip(&mut fresh) {
             // Where a walk began, it knows of a key that it has not seen.
             let began = self.behind.get(id).copied();
-            let seen =
-                |other: &usize| began != Some(*other) && self.parts[*other].walk.has_seen(id);
-            *fresh = *fresh && !others.iter().any(seen);
+            for other in others.iter().copied().filter(|other| began != Some(*other)) {
+                let part = &self.parts[other];
+                if part.walk.has_seen(id) {
+                    *fresh = false;
+                    let counts = other > at && part.state != State::Dropped;
+                    met = met.or_else(|| counts.then_some(other));
+                }
+            }
         }
+        let met = met.filter(|_| seen.is_none() && !end);
+        self.has_met |= met.is_some();
+        let seen = seen.map(|(_, behind)| behind).or(met);
         let segment = &mut self.parts[at];
         segment.pages += 1;
         segment.span = match (segment.span, span) {
@@ -279,7 +291,7 @@ impl Segments {
             (known, new) => known.or(new),
         };
         self.remembering.insert(at);
-        if let Some((_, behind)) = seen {
+        if let Some(behind) = seen {
             segment.state = State::Closed(behind);
             self.drop_all(at + 1..behind);
         } else if end {
@@ -302,9 +314,13 @@ impl Segments {
     /// Forgets what closed segments have seen, where no other can come upon it again: none before it still walks, and
     /// the one behind it is on its way, so that this one does not have to go on in its place.
     fn forget(&mut self) {
-        while let Some(at) = self.remembering.first().copied() {
+        while let Some(at) = self.remembering.first().copied().filter(|_| !self.has_met) {
             let is_settled = match self.parts[at].state {
-                State::Closed(next) => self.parts[next].pages > 0,
+                // It may have seen keys that the one behind it has yet to come to.
+                State::Closed(next) => {
+                    let until = |at: usize| self.parts[at].span.map(|span| span.1);
+                    self.parts[next].pages > 0 && until(next) >= until(at)
+                }
                 State::Dropped => true,
                 State::Waiting | State::Walking | State::Ended => false,
             };

@@ -41,7 +41,7 @@ fn the_annotated_file_holds_the_defaults_commented_and_uncommented() {
 #[test]
 fn the_examples_of_the_annotated_file_are_valid() {
     // The one thing wrong is that the example's certificates are not on this machine.
-    insta::assert_snapshot!(Setup::file(uncommented(true)).problems(), @"`api.tls_ca_file` (set by `DIR/keydrift.toml:75`): `/etc/keydrift/roots.pem` could not be read: No such file or directory (os error 2)");
+    insta::assert_snapshot!(Setup::file(uncommented(true)).problems(), @"`api.tls_ca_file` (set by `DIR/keydrift.toml:81`): `/etc/keydrift/roots.pem` could not be read: No such file or directory (os error 2)");
 }
 
 #[test]
