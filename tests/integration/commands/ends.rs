@@ -110,10 +110,10 @@ fn a_sync_ends_with_one_line() {
         (start.to_owned(), requests.to_owned())
     };
     let counts = "0 added, 0 removed, 0 used, 0 changed";
-    assert_eq!(
-        shape(&first),
-        (format!("default: 1 204 keys, {counts}"), "14 requests)".to_owned())
-    );
+    let (said, requests) = shape(&first);
+    assert_eq!(said, format!("default: 1 204 keys, {counts}"));
+    // Thirteen pages and the projects; where both ends meet, one page may be asked for from either side.
+    assert!(["14 requests)", "15 requests)"].contains(&requests.as_str()), "{requests}");
     world.organization().with(|organization| {
         let ids: Vec<String> = organization.ids().take(31).map(str::to_owned).collect();
         let (now, last) = (organization.now(), "last_used_at");
