@@ -17,6 +17,7 @@
 
 mod address;
 mod audit_log;
+mod both_ends;
 mod client;
 mod error;
 mod fields;

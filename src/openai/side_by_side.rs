@@ -10,6 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tracing::instrument;
 
+use super::both_ends::Meeting;
 use super::client::Answer;
 use super::error::Error;
 use super::listing::{Listing, Read, explain_stuck, is_about_cursor};
@@ -289,12 +290,15 @@ impl Session {
         audience: &mut dyn Audience,
     ) -> Result<(), Error> {
         let mut newest = Walk::default();
+        let mut meeting = Meeting::default();
         // Until the other end turns out to be of no use.
         let mut has_other_end = true;
         let mut pages = Answers::new();
         let mut under_way = [false; 2];
+        let first_places = first.places.clone();
         let mut end = listing
             .take_read(first, subject, &mut |keys, progress| audience.take(keys, progress))?;
+        meeting.take_oldest(&first_places, &listing.walk, &newest);
         let mut asked = listing.pages;
         while !end {
             for (at, is_under_way) in under_way.iter_mut().enumerate() {
@@ -311,9 +315,10 @@ impl Session {
             end = match (wanted.segment, answer?) {
                 (0, Answer::Found(found)) => {
                     let read = listing.read(found, &subject)?;
-                    let meets =
-                        has_other_end && read.places.iter().any(|(id, _)| newest.has_seen(id));
-                    take_oldest(listing, &newest, read, &subject, audience)? || meets
+                    let places = read.places.clone();
+                    let end = take_oldest(listing, &newest, read, &subject, audience)?;
+                    meeting.take_oldest(&places, &listing.walk, &newest);
+                    end || has_other_end && meeting.is_complete()
                 }
                 (0, Answer::Refused(refusal)) => {
                     listing.take_refusal(refusal, &subject)?;
@@ -321,9 +326,11 @@ impl Session {
                 }
                 (_, Answer::Found(found)) => {
                     let read = listing.read(found, &subject)?;
-                    let all = take_newest(listing, &mut newest, read, audience);
-                    has_other_end = all.is_some();
-                    all == Some(true)
+                    let places = read.places.clone();
+                    let end = take_newest(listing, &mut newest, read, audience);
+                    has_other_end = end.is_some();
+                    meeting.take_newest(&places, &listing.walk, &newest);
+                    end == Some(true) || has_other_end && meeting.is_complete()
                 }
                 // Whatever it is, the list can be read from its beginning.
                 (_, Answer::Refused(_)) => {
@@ -357,7 +364,7 @@ fn take_oldest(
     Ok(end)
 }
 
-/// Takes a page of the walk from the other end. Whether that was all; `None`: such a walk is of no use here.
+/// Takes a page of the walk from the other end. Whether the list ended; `None`: such a walk is of no use here.
 fn take_newest(
     listing: &mut Listing<'_, AdminKeys<'_>>,
     newest: &mut Walk,
@@ -373,7 +380,6 @@ fn take_newest(
     if !falls {
         return None;
     }
-    let meets = places.iter().any(|(id, _)| listing.walk.has_seen(id));
     let ageless: Vec<Item> = places.iter().map(|(id, _)| (Arc::clone(id), None)).collect();
     match newest.accept(&ageless, has_more) {
         Err(_) => None,
@@ -387,7 +393,7 @@ fn take_newest(
             listing.others += new.len();
             let progress = ScanProgress { pages: listing.pages, keys: listing.keys() };
             audience.take(new, progress);
-            Some(end || meets)
+            Some(end)
         }
     }
 }
