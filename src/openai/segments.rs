@@ -15,8 +15,9 @@
 //!   the order being the one that it was.
 //! - A segment counts only where the one before it has seen its boundary, or a key that the segment has seen itself:
 //!   then what both have seen is one stretch. Where the boundary is gone, the walk before goes on until it meets what
-//!   was read behind it, or another boundary; what is read twice is handed over once. Nor does a segment count whose cursor was lost at once (refused, an empty page, a
-//!   page from elsewhere): the one before goes on in its place, even if it had seen the boundary and was done.
+//!   was read behind it, or another boundary; what is read twice is handed over once. Nor does a segment count whose
+//!   cursor was lost at once (refused, an empty page, a page from elsewhere): the one before goes on in its place, even
+//!   if it had seen the boundary and was done.
 //! - All segments behind a walk that reached the end of the list are dropped: there is no list behind it.
 //!
 //! A server that does not list the oldest key first rules all this out, since boundaries would be of no use there:
