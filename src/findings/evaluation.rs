@@ -74,12 +74,8 @@ impl Basis<'_> {
     /// Everything but keys and time that judging goes by, told apart by a text. Exceptions as of `now`.
     #[must_use]
     pub fn digest(&self, now: Timestamp) -> String {
-        let Rules { exceptions, .. } = self.rules;
-        let exceptions: Vec<_> = exceptions
-            .iter()
-            .filter(|exception| exception.is_of(self.organization) && exception.is_in_force(now))
-            .map(|exception| (&exception.key_id, exception.rule))
-            .collect();
+        let exceptions: Vec<_> =
+            self.exceptions(now).map(|exception| (&exception.key_id, exception.rule)).collect();
         let measures = Rules { exceptions: Vec::new(), ..self.rules.clone() };
         let telling: Vec<Rule> =
             Rule::ALL.into_iter().filter(|rule| self.can_tell(*rule)).collect();
@@ -150,7 +146,20 @@ impl Basis<'_> {
         finding.rule == Rule::TooManyAdminKeys && finding.detail == too_many(self.rules)
     }
 
-    fn wants(&self, rule: Rule) -> bool {
+    /// Whether there is an exception to the rule.
+    #[must_use]
+    pub fn excepts(&self, rule: Rule, now: Timestamp) -> bool {
+        let mut exceptions = self.exceptions(now);
+        exceptions.any(|exception| exception.covers(rule))
+    }
+
+    /// Those that are in force.
+    fn exceptions(&self, now: Timestamp) -> impl Iterator<Item = &Exception> {
+        let exceptions = self.rules.exceptions.iter();
+        exceptions.filter(move |it| it.is_of(self.organization) && it.is_in_force(now))
+    }
+
+    pub(super) fn wants(&self, rule: Rule) -> bool {
         !self.rules.disabled.contains(&rule)
     }
 

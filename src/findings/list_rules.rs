@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use super::Finding;
-use super::evaluation::{Judging, too_many};
+use super::evaluation::{Basis, Judging, too_many};
 use super::rule::Rule;
 use crate::clock::Timestamp;
-use crate::inventory::{Key, Namesake};
+use crate::inventory::{Key, KeyId, Namesake};
 use crate::output::harmless;
 
 /// Most names are of one key alone.
@@ -36,14 +36,13 @@ impl Judging<'_> {
         // Those of which it is not known count as the oldest.
         keys.sort_unstable_by_key(|key| (key.created_at, &key.id));
         let Some(newest) = keys.last() else { return };
-        let newest = format!("`{}`", harmless(newest.id.as_str()));
+        let detail = newer(&newest.id);
         for pair in keys.windows(2) {
             let (key, next) = (pair[0], pair[1]);
-            let detail = format!("{newest} is newer, with the same name and owner");
             // When both were there.
             let both = self.born(next).map(|born| self.born(key).map_or(born, |own| own.max(born)));
             let since = self.since(Some(key), Rule::SameNameAndOwner, &detail, both);
-            found.push(Self::finding(Rule::SameNameAndOwner, key, since, detail));
+            found.push(Self::finding(Rule::SameNameAndOwner, key, since, detail.clone()));
         }
     }
 
@@ -70,6 +69,38 @@ impl Judging<'_> {
             None => began.unwrap_or(self.now).min(self.now),
         }
     }
+}
+
+impl Basis<'_> {
+    /// What opens of [`Rule::SameNameAndOwner`] where all keys of one name and owner are new. `born`: when each was
+    /// made, or first seen, with the newest at last. A finding for each but this one, without the id of its key.
+    #[must_use]
+    pub fn judge_new_namesakes(
+        &self,
+        born: &[Timestamp],
+        newest: &KeyId,
+        now: Timestamp,
+    ) -> Vec<Finding> {
+        let rule = Rule::SameNameAndOwner;
+        if !self.wants(rule) {
+            return Vec::new();
+        }
+        let detail = newer(newest);
+        let both = born.windows(2).map(|pair| pair[0].max(pair[1]).min(now));
+        both.map(|since| Finding {
+            key_id: None,
+            rule,
+            severity: rule.severity(),
+            since,
+            detail: detail.clone(),
+            memory: None,
+        })
+        .collect()
+    }
+}
+
+fn newer(newest: &KeyId) -> String {
+    format!("`{}` is newer, with the same name and owner", harmless(newest.as_str()))
 }
 
 impl<'a> Namesakes<'a> {

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::io;
 
 use super::changes::Appearance;
-use super::key::{Key, KeyId};
+#[cfg(test)]
+use super::key::Key;
+use super::key::KeyId;
 use super::shelf::{Medium, Shelf};
 use super::sighting::Sighting;
 
@@ -83,26 +85,15 @@ impl Appeared {
 
     /// Each of them.
     pub fn iter(&self) -> impl Iterator<Item = io::Result<Appearance>> {
-        self.placed().map(|read| read.map(|(_, appearance)| appearance))
-    }
-
-    /// The key at a place.
-    pub fn at(&self, place: usize) -> io::Result<Key> {
-        self.get(place).map(|sighting| sighting.key)
-    }
-
-    /// Each of them, and its place.
-    pub fn placed(&self) -> impl Iterator<Item = io::Result<(usize, Appearance)>> {
         self.sightings().map(|read| {
-            let (place, (Sighting { key, .. }, is_baseline)) = read?;
-            let appearance = if !self.returning.is_empty() && self.returning.contains(&key.id) {
+            let (_, (Sighting { key, .. }, is_baseline)) = read?;
+            Ok(if !self.returning.is_empty() && self.returning.contains(&key.id) {
                 Appearance::Restored(key)
             } else if is_baseline {
                 Appearance::Baseline(key)
             } else {
                 Appearance::Added(key)
-            };
-            Ok((place, appearance))
+            })
         })
     }
 

@@ -6,7 +6,7 @@
 //!
 //! The digests are keyed with a number of this process, so that nobody can make two keys that share one.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub struct Outline {
     project_ids: Vec<Arc<str>>,
     place_of_project: HashMap<Arc<str>, u32>,
     /// Equal for keys with one name and owner; 0 where these are unknown.
-    namesakes: Vec<u32>,
+    namesakes: Vec<u64>,
     /// Keys of the admin list from the oldest to the newest, once somebody asked.
     by_age: Vec<u32>,
     /// How many of these were asked about as missing.
@@ -207,23 +207,22 @@ impl Outline {
         hasher.finish()
     }
 
-    /// A number that a key shares with its namesakes, and hardly with others.
+    /// A number that a key shares with its namesakes, and with nobody else.
     #[must_use]
-    pub fn namesake(&self, key: &Key) -> Option<u32> {
-        let hash = self.state.hash_one(key.namesake()?);
-        // Half of it will do: what is found by it is looked at again.
-        Some((hash >> 32) as u32 | 1)
+    pub fn namesake(&self, key: &Key) -> Option<u64> {
+        Some(self.state.hash_one(key.namesake()?).max(1))
     }
 
-    /// The keys with one of these numbers.
-    pub fn namesakes<'a>(&'a self, of: &'a HashSet<u32>) -> impl Iterator<Item = KeyId> + 'a {
-        let those = (0..self.len()).filter(|at| of.contains(&self.namesakes[*at]));
-        those.filter_map(|at| self.id(at))
+    /// The places of all keys that have such a number, and the numbers.
+    pub fn namesakes(&self) -> impl Iterator<Item = (u32, u64)> {
+        (0..).zip(self.namesakes.iter().copied()).filter(|(_, number)| *number > 0)
     }
 
-    /// These numbers of all keys that have one.
-    pub fn namesake_numbers(&self) -> impl Iterator<Item = u32> {
-        self.namesakes.iter().copied().filter(|number| *number > 0)
+    /// The same of one key.
+    #[must_use]
+    pub fn namesake_number(&self, id: &KeyId) -> Option<u64> {
+        let number = self.namesakes[self.find(id.as_str())?];
+        (number > 0).then_some(number)
     }
 
     #[must_use]
@@ -246,7 +245,9 @@ impl Outline {
         self.ids.find(id)
     }
 
-    fn id(&self, at: usize) -> Option<KeyId> {
+    /// The id of the key at a place.
+    #[must_use]
+    pub fn id(&self, at: usize) -> Option<KeyId> {
         KeyId::new(self.ids.text(at))
     }
 

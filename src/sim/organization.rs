@@ -150,10 +150,20 @@ impl Organization {
                 draft.expires_at = None;
                 draft.project_key = false;
                 self.credentials[0].key_id = Some(Arc::from(draft.id.as_str()));
-            } else if draft.redacted_value == own {
-                // Only one key may look like the credential's own.
-                draft.redacted_value = format!("{}{}", &own[..own.len() - 1], '-');
             }
+            self.insert_draft(&draft);
+        }
+    }
+
+    /// Adds so many keys that were made over the three years before now, of more owners the more they are.
+    pub fn add_old(&mut self, keys: usize) {
+        self.tick += 1;
+        let more = (keys / 8).min(2_000);
+        let owners = generate::owners(&mut self.rng, more, self.now);
+        self.owners.extend(owners);
+        self.admin.table.reserve(keys);
+        for created_at in generate::creation_times(&mut self.rng, keys, self.now) {
+            let draft = self.draft(created_at);
             self.insert_draft(&draft);
         }
     }
@@ -161,7 +171,12 @@ impl Organization {
     /// A random key with an id that was never used before.
     pub(super) fn draft(&mut self, created_at: i64) -> KeyDraft {
         loop {
-            let draft = KeyDraft::random(&mut self.rng, created_at, self.now);
+            let mut draft = KeyDraft::random(&mut self.rng, created_at, self.now);
+            // Only one key may look like the credential's own.
+            let own = generate::redacted(&self.credentials[0].secret);
+            if draft.redacted_value == own {
+                draft.redacted_value = format!("{}{}", &own[..own.len() - 1], '-');
+            }
             if !self.admin.knows(&draft.id) && self.projects.project_of(&draft.id).is_none() {
                 return draft;
             }

@@ -12,19 +12,24 @@ use super::attributions::{
 };
 use super::chain::{Salts, Told, Witness, placed};
 use super::court::Court;
-use super::record::Numbers;
+use super::findings::{FindingCounts, write_findings};
+use super::record::{Numbers, RunIds};
 use super::rows::{OwnerState, own_other};
 use super::snapshot::ids_json;
 use super::write::{Batch, json, write_absences, write_batch, write_notice};
 use crate::audit::{Content, PartDigest, Placed, Salt, Sealer, is_personal};
 use crate::clock::Timestamp;
+use crate::findings::{Difference, Judgement};
 use crate::inventory::{
-    Alteration, Appearance, Changes, Column, EventKind, FieldChange, Key, Notice,
+    Alteration, Appearance, Changes, Column, EventKind, FieldChange, Key, KeyId, Notice,
 };
 use crate::run::EventCounts;
 
 /// Rows are written when there are so many of a kind.
 const BATCH: usize = 200;
+
+/// So many keys are worked out before somebody else has a turn.
+const AT_ONCE: usize = 10;
 
 /// A row of the table `keys` as it was before the run.
 #[derive(Clone, Copy)]
@@ -198,6 +203,30 @@ async fn load_owners(
     Ok(rows.into_iter().map(state).collect())
 }
 
+/// Keys that appeared, ready to be written.
+#[derive(Default)]
+struct Prepared {
+    batch: Batch,
+    /// What they were found to break.
+    difference: Difference,
+}
+
+impl Prepared {
+    async fn write(
+        &self,
+        connection: &mut SqliteConnection,
+        ids: RunIds,
+    ) -> Result<FindingCounts, sqlx::Error> {
+        let mut counts = FindingCounts::default();
+        write_batch(connection, ids, &self.batch).await?;
+        let keys = self.batch.new_keys.iter();
+        let keys: HashMap<&str, i64> = keys.map(|it| (&*it.key_id, it.key)).collect();
+        let key_of = |id: &KeyId| keys.get(id.as_str()).copied();
+        write_findings(connection, ids, &self.difference, key_of, &mut counts).await?;
+        Ok(counts)
+    }
+}
+
 /// Works out the rows of changes, one change after the other.
 struct Planner<'n> {
     numbers: &'n mut Numbers,
@@ -242,40 +271,58 @@ impl Planner<'_> {
         changes: &Changes,
         court: &mut Option<Court<'_>>,
     ) -> Result<(), sqlx::Error> {
-        let mut appeared = changes.appeared.placed();
+        let ids = self.numbers.ids();
+        let mut appeared = changes.appeared.iter();
+        let mut ready = Prepared::default();
         loop {
-            let some: Vec<(usize, Appearance)> =
-                appeared.by_ref().take(BATCH).collect::<Result<_, _>>()?;
-            if some.is_empty() {
-                return Ok(());
-            }
-            let owners = some.iter().map(|(_, it)| it.key().owner_id.as_deref());
+            let some: Vec<Appearance> = appeared.by_ref().take(BATCH).collect::<Result<_, _>>()?;
+            let is_last = some.is_empty();
+            let owners = some.iter().map(|it| it.key().owner_id.as_deref());
             let owner_ids = owners.map(Option::unwrap_or_default).collect();
             self.learn_owners(connection, &owner_ids).await?;
             self.learn_returning(connection, &some).await?;
-            let judgement = court.as_mut().map(|court| court.judge_appeared(&some));
-            let mut batch = Batch::default();
-            for (at, (_, appearance)) in some.iter().enumerate() {
-                let due_at = judgement.as_ref().and_then(|judgement| judgement.due[at]);
-                self.appear(&mut batch, appearance, due_at.map(Timestamp::unix))?;
+            // The next ones are worked out while the database takes these.
+            let (written, prepared) =
+                tokio::join!(ready.write(connection, ids), self.prepare(some, court.as_mut()));
+            if let Some(court) = court.as_mut() {
+                court.count(written?);
             }
-            write_batch(connection, self.numbers, &batch).await?;
-            if let (Some(court), Some(judgement)) = (court.as_mut(), judgement) {
-                court
-                    .open(connection, self.numbers, &judgement.difference, &batch.new_keys)
-                    .await?;
+            ready = prepared?;
+            if is_last {
+                return Ok(());
             }
         }
+    }
+
+    async fn prepare(
+        &mut self,
+        some: Vec<Appearance>,
+        court: Option<&mut Court<'_>>,
+    ) -> Result<Prepared, sqlx::Error> {
+        let some = some.into_iter().map(|it| Ok((self.row(&it)?, it)));
+        let some: Vec<(i64, Appearance)> = some.collect::<Result<_, sqlx::Error>>()?;
+        let Judgement { difference, due } =
+            court.map(|court| court.judge_appeared(&some)).unwrap_or_default();
+        let mut batch = Batch::default();
+        for (at, (row, appearance)) in some.iter().enumerate() {
+            if at.is_multiple_of(AT_ONCE) {
+                // The other side may have something to do by now.
+                tokio::task::yield_now().await;
+            }
+            let due_at = due.get(at).copied().flatten();
+            self.appear(&mut batch, *row, appearance, due_at.map(Timestamp::unix))?;
+        }
+        Ok(Prepared { batch, difference })
     }
 
     /// Looks up the rows of keys that were in the inventory once.
     async fn learn_returning(
         &mut self,
         connection: &mut SqliteConnection,
-        some: &[(usize, Appearance)],
+        some: &[Appearance],
     ) -> Result<(), sqlx::Error> {
-        let returning = some.iter().filter(|(_, it)| it.kind() == EventKind::Restored);
-        let returning: Vec<_> = returning.map(|(_, it)| &it.key().id).collect();
+        let returning = some.iter().filter(|it| it.kind() == EventKind::Restored);
+        let returning: Vec<_> = returning.map(|it| &it.key().id).collect();
         if returning.is_empty() {
             return Ok(());
         }
@@ -294,39 +341,44 @@ impl Planner<'_> {
             for alteration in some {
                 self.alter(&mut batch, alteration)?;
             }
-            write_batch(connection, self.numbers, &batch).await?;
+            write_batch(connection, self.numbers.ids(), &batch).await?;
         }
         for some in changes.removed.chunks(BATCH) {
             let mut batch = Batch::default();
             for key in some {
                 self.remove(&mut batch, key)?;
             }
-            write_batch(connection, self.numbers, &batch).await?;
+            write_batch(connection, self.numbers.ids(), &batch).await?;
         }
         Ok(())
+    }
+
+    /// The row of a key that appears: the one that it had, or a new one.
+    fn row(&mut self, appearance: &Appearance) -> Result<i64, sqlx::Error> {
+        if appearance.kind() == EventKind::Restored {
+            return Ok(self.stored(appearance.key())?.key);
+        }
+        let row = self.numbers.key;
+        self.numbers.key += 1;
+        Ok(row)
     }
 
     fn appear(
         &mut self,
         batch: &mut Batch,
+        row: i64,
         appearance: &Appearance,
         due_at: Option<i64>,
     ) -> Result<(), sqlx::Error> {
         let (key, kind) = (appearance.key(), appearance.kind());
         let last_used_at = key.last_used_at.map(Timestamp::unix);
-        let version = if kind == EventKind::Restored {
-            let row = self.stored(key)?;
-            let (version, _) = self.version(batch, row.key, key)?;
-            batch.moved_keys.push((row.key, version, last_used_at));
-            version
+        let (version, _) = self.version(batch, row, key)?;
+        if kind == EventKind::Restored {
+            batch.moved_keys.push((row, version, last_used_at));
         } else {
-            let row = self.numbers.key;
-            self.numbers.key += 1;
-            let (version, _) = self.version(batch, row, key)?;
             let key_id = key.id.clone().into();
             batch.new_keys.push(NewKey { key: row, key_id, version, last_used_at, due_at });
-            version
-        };
+        }
         let salt = self.salts.of(key.owner_id.as_deref())?;
         let told = (Placed::default(), placed(Content::Key(key), salt));
         let values = (Value::Time(None), Value::Time(last_used_at));

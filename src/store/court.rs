@@ -1,17 +1,20 @@
 //! Judging the keys of a run, inside its transaction: those that are different, those that are due, and all of them
 //! where they are judged on another basis than before.
 
+mod namesakes;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use sqlx::SqliteConnection;
 
-use super::changes::NewKey;
+use namesakes::Newcomer;
+
 use super::findings::{FindingCounts, load_open_of_organization, load_past, write_findings};
 use super::record::{Judge, Numbers};
 use super::snapshot::{ids_json, load_keys};
 use super::write::json;
 use crate::clock::Timestamp;
-use crate::findings::{Basis, Difference, Judgement, OpenFinding, Past, Rule, Subject};
+use crate::findings::{Basis, Difference, Judgement, Past, Subject};
 use crate::inventory::{
     Alteration, Appearance, Changes, Column, EventKind, Key, KeyId, Scope, Snapshot,
 };
@@ -29,8 +32,7 @@ pub(super) struct Court<'a> {
     changes: &'a Changes,
     now: Timestamp,
     counts: FindingCounts,
-    /// Of keys that appeared: the number that they share with their namesakes, and their place.
-    appeared: Vec<(u32, u32)>,
+    newcomers: Vec<Newcomer>,
     /// How many more admin keys there are than before.
     more_admin_keys: i64,
     /// Keys that came back: they are judged as those that were there.
@@ -67,24 +69,28 @@ impl<'a> Court<'a> {
             changes,
             now,
             counts: FindingCounts::default(),
-            appeared: Vec::new(),
+            newcomers: Vec::new(),
             more_admin_keys: 0,
             restored: Vec::new(),
         })
     }
 
-    /// Judges keys that were not there before, each with its place.
-    pub(super) fn judge_appeared(&mut self, some: &[(usize, Appearance)]) -> Judgement {
+    /// Judges keys that were not there before, each with its row.
+    pub(super) fn judge_appeared(&mut self, some: &[(i64, Appearance)]) -> Judgement {
         let mut past = Past::default();
-        for (place, appearance) in some {
+        for (row, appearance) in some {
             let key = appearance.key();
             self.more_admin_keys += i64::from(key.scope == Scope::Admin);
-            if let Some(number) = self.before.outline.namesake(key) {
-                self.appeared.push((number, u32::try_from(*place).unwrap_or(u32::MAX)));
-            }
             if appearance.kind() == EventKind::Restored {
                 self.restored.push(key.id.clone());
-            } else if key.created_at.is_none() {
+                continue;
+            }
+            // One that has expired is no namesake, and never will be.
+            let is_live = key.expires_at.is_none_or(|at| self.now < at);
+            if let Some(number) = self.before.outline.namesake(key).filter(|_| is_live) {
+                self.newcomers.push(Newcomer { number, row: *row, created_at: key.created_at });
+            }
+            if key.created_at.is_none() {
                 // It is first seen now.
                 past.first_seen.insert(key.id.clone(), self.now);
             }
@@ -99,17 +105,10 @@ impl<'a> Court<'a> {
         Judgement { difference, due: due.collect() }
     }
 
-    /// Writes down what these keys, which are there by now, were found to break.
-    pub(super) async fn open(
-        &mut self,
-        connection: &mut SqliteConnection,
-        numbers: &Numbers,
-        difference: &Difference,
-        keys: &[NewKey],
-    ) -> Result<(), sqlx::Error> {
-        let keys: HashMap<&str, i64> = keys.iter().map(|it| (&*it.key_id, it.key)).collect();
-        let key_of = |id: &KeyId| keys.get(id.as_str()).copied();
-        write_findings(connection, numbers, difference, key_of, &mut self.counts).await
+    /// Counts findings that were written down elsewhere.
+    pub(super) const fn count(&mut self, counts: FindingCounts) {
+        self.counts.opened += counts.opened;
+        self.counts.closed += counts.closed;
     }
 
     /// Judges all others, when everything is written.
@@ -125,9 +124,13 @@ impl<'a> Court<'a> {
         // New keys are judged already.
         let due: Vec<KeyId> =
             due.into_iter().filter(|id| self.before.outline.contains(id)).collect();
-        let ids = self.known_keys(&due);
-        for some in ids.chunks(SOME) {
-            self.judge_known(connection, numbers, some, &altered).await?;
+        let mut ids = self.known_keys(&due);
+        loop {
+            let some: Vec<KeyId> = ids.by_ref().take(SOME).collect();
+            if some.is_empty() {
+                break;
+            }
+            self.judge_known(connection, numbers, &some, &altered).await?;
         }
         self.judge_namesakes(connection, numbers, &due).await?;
         self.judge_number(connection, numbers).await?;
@@ -161,23 +164,24 @@ impl<'a> Court<'a> {
                 ..Difference::default()
             };
             let nobody = |_: &KeyId| None;
-            write_findings(connection, numbers, &difference, nobody, &mut self.counts).await?;
+            write_findings(connection, numbers.ids(), &difference, nobody, &mut self.counts)
+                .await?;
         }
         Ok(())
     }
 
     /// The keys that were there before and are judged now.
-    fn known_keys(&self, due: &[KeyId]) -> Vec<KeyId> {
-        let restored = self.restored.iter().cloned();
+    fn known_keys(&self, due: &[KeyId]) -> Box<dyn Iterator<Item = KeyId> + Send + 'a> {
+        let restored = self.restored.clone().into_iter();
         if self.is_whole {
-            return self.before.outline.ids().chain(restored).collect();
+            return Box::new(self.before.outline.ids().chain(restored));
         }
         let altered = self.changes.altered.iter().map(|alteration| alteration.key.id.clone());
         let own = self.basis.own.into_iter().flatten().cloned();
         let own = own.filter(|id| self.before.outline.contains(id));
         let ids: BTreeSet<KeyId> =
             altered.chain(own).chain(due.iter().cloned()).chain(restored).collect();
-        ids.into_iter().collect()
+        Box::new(ids.into_iter())
     }
 
     async fn judge_known(
@@ -207,76 +211,11 @@ impl<'a> Court<'a> {
             .collect();
         let Judgement { difference, due } = self.basis.judge(&subjects, &past, self.now);
         let key_of = |id: &KeyId| keys.get(id).map(|(row, _)| *row);
-        write_findings(connection, numbers, &difference, key_of, &mut self.counts).await?;
+        write_findings(connection, numbers.ids(), &difference, key_of, &mut self.counts).await?;
         let due = ids.iter().zip(due);
         let due: Vec<(i64, Option<i64>)> =
             due.map(|(id, due)| (keys[*id].0, due.map(Timestamp::unix))).collect();
         write_due(connection, &due).await
-    }
-
-    /// Judges keys of one name and owner: those of which one came, went, or is another.
-    async fn judge_namesakes(
-        &mut self,
-        connection: &mut SqliteConnection,
-        numbers: &Numbers,
-        due: &[KeyId],
-    ) -> Result<(), sqlx::Error> {
-        let organization = numbers.organization;
-        let mut ids: BTreeSet<KeyId> = due.iter().cloned().collect();
-        let altered = self.changes.altered.iter().filter(|it| it.more_than_use);
-        ids.extend(altered.map(|it| it.key.id.clone()));
-        if self.is_whole {
-            ids.extend(load_namesakes(connection, organization).await?);
-        }
-        let touched = self.touched_numbers(connection, organization, &ids).await?;
-        ids.extend(self.before.outline.namesakes(&touched));
-        for (number, place) in &self.appeared {
-            if touched.contains(number) {
-                ids.insert(self.changes.appeared.at(*place as usize)?.id);
-            }
-        }
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let ids: Vec<KeyId> = ids.into_iter().collect();
-        let keys = load_keys(connection, organization, &ids).await?;
-        let mut past = Past::default();
-        for some in ids.chunks(SOME) {
-            let more = load_past(connection, organization, &ids_json(some)).await?;
-            let namesakes = |open: &OpenFinding| open.finding.rule == Rule::SameNameAndOwner;
-            past.open.extend(more.open.into_iter().filter(namesakes));
-            past.first_seen.extend(more.first_seen);
-        }
-        let all: Vec<&Key> = keys.values().map(|(_, key)| key).collect();
-        let difference = self.basis.judge_namesakes(&all, &past, self.now);
-        let key_of = |id: &KeyId| keys.get(id).map(|(row, _)| *row);
-        write_findings(connection, numbers, &difference, key_of, &mut self.counts).await
-    }
-
-    /// The numbers of namesakes of which some may have to be judged again.
-    async fn touched_numbers(
-        &self,
-        connection: &mut SqliteConnection,
-        organization: i64,
-        ids: &BTreeSet<KeyId>,
-    ) -> Result<HashSet<u32>, sqlx::Error> {
-        let outline = &self.before.outline;
-        if self.is_whole {
-            let mut numbers: Vec<u32> = outline.namesake_numbers().collect();
-            numbers.extend(self.appeared.iter().map(|(number, _)| *number));
-            // Those that changed have another number by now.
-            let altered = self.changes.altered.iter();
-            numbers.extend(altered.filter_map(|it| outline.namesake(&it.key)));
-            numbers.sort_unstable();
-            let twice = numbers.windows(2).filter(|pair| pair[0] == pair[1]);
-            return Ok(twice.map(|pair| pair[0]).collect());
-        }
-        let ids: Vec<KeyId> = ids.iter().cloned().collect();
-        let now = load_keys(connection, organization, &ids).await?;
-        let before = ids.iter().filter_map(|id| self.before.keys.get(id));
-        let keys = before.chain(&self.changes.removed).chain(now.values().map(|(_, key)| key));
-        let touched = keys.filter_map(|key| outline.namesake(key));
-        Ok(touched.chain(self.appeared.iter().map(|(number, _)| *number)).collect())
     }
 
     async fn judge_number(
@@ -309,11 +248,11 @@ impl<'a> Court<'a> {
         let past = Past { open, ..Past::default() };
         let difference = self.basis.judge_number(began, &past, self.now);
         let nobody = |_: &KeyId| None;
-        write_findings(connection, numbers, &difference, nobody, &mut self.counts).await
+        write_findings(connection, numbers.ids(), &difference, nobody, &mut self.counts).await
     }
 }
 
-/// The keys that may break other rules by now.
+/// The keys that may break other rules by now. `+`: not by the index of ids, in whose order the rows lie anywhere.
 async fn load_due(
     connection: &mut SqliteConnection,
     organization: i64,
@@ -321,7 +260,7 @@ async fn load_due(
 ) -> Result<Vec<KeyId>, sqlx::Error> {
     let ids: Vec<String> = sqlx::query_scalar(
         "select key_id from keys
-         where organization = ?1 and due_at <= ?2 and removed_run is null",
+         where +organization = ?1 and due_at <= ?2 and removed_run is null",
     )
     .bind(organization)
     .bind(now.unix())
@@ -361,34 +300,18 @@ async fn load_left_over(
     Ok(ids.iter().filter_map(|id| KeyId::new(id)).collect())
 }
 
-/// Keys that were found to have a newer namesake.
-async fn load_namesakes(
-    connection: &mut SqliteConnection,
-    organization: i64,
-) -> Result<Vec<KeyId>, sqlx::Error> {
-    let ids: Vec<String> = sqlx::query_scalar(
-        "select k.key_id from finding_log f join keys k on k.key = f.key
-         where f.organization = ?1 and f.closed_run is null and f.rule = ?2",
-    )
-    .bind(organization)
-    .bind(Rule::SameNameAndOwner.as_str())
-    .fetch_all(connection)
-    .await?;
-    Ok(ids.iter().filter_map(|id| KeyId::new(id)).collect())
-}
-
-/// When the first admin key was made, or else seen, that is one too many.
+/// When the first admin key was made, or else seen, that is one too many. `+`: as in [`load_due`].
 async fn load_first_too_many(
     connection: &mut SqliteConnection,
     organization: i64,
     most: u64,
 ) -> Result<Option<Timestamp>, sqlx::Error> {
     let born: Option<i64> = sqlx::query_scalar(
-        "select ifnull(v.created_at, r.finished_at) as born
+        "select ifnull(v.created_at,
+                (select r.finished_at from runs r where r.run_id = k.first_seen_run)) as born
          from keys k
-         join key_versions v on v.version = k.version
-         join runs r on r.run_id = k.first_seen_run
-         where k.organization = ?1 and k.removed_run is null and v.scope = 'admin'
+         cross join key_versions v on v.version = k.version
+         where +k.organization = ?1 and k.removed_run is null and v.scope = 'admin'
          order by born limit 1 offset ?2",
     )
     .bind(organization)

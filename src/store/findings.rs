@@ -7,7 +7,7 @@ use sqlx::SqliteConnection;
 
 use super::Reader;
 use super::error::Error;
-use super::record::Numbers;
+use super::record::RunIds;
 use super::rows::row;
 use super::write::{CHUNK, insert, json};
 use crate::clock::Timestamp;
@@ -176,7 +176,7 @@ fn read_happened(rows: Vec<OpenRow>) -> Result<HashMap<(KeyId, Rule), Happening>
 /// Remembers what happened once, and forgets what is over. The rows of the run and of its keys must be there.
 async fn write_happenings(
     connection: &mut SqliteConnection,
-    numbers: &Numbers,
+    ids: RunIds,
     difference: &Difference,
 ) -> Result<(), sqlx::Error> {
     let over = difference.over.iter().map(|(key_id, rule)| (key_id.as_str(), rule.as_str()));
@@ -188,7 +188,7 @@ async fn write_happenings(
                  cross join keys k on k.organization = ?2 and k.key_id = value ->> 0)",
         )
         .bind(json(&chunk))
-        .bind(numbers.organization)
+        .bind(ids.organization)
         .execute(&mut *connection)
         .await?;
     }
@@ -205,8 +205,8 @@ async fn write_happenings(
              cross join keys k on k.organization = ?2 and k.key_id = value ->> 0",
         )
         .bind(json(&rows.collect::<Vec<_>>()))
-        .bind(numbers.organization)
-        .bind(numbers.run_id)
+        .bind(ids.organization)
+        .bind(ids.run_id)
         .execute(&mut *connection)
         .await?;
     }
@@ -217,49 +217,58 @@ async fn write_happenings(
 /// where nothing changed.
 pub(super) async fn write_findings(
     connection: &mut SqliteConnection,
-    numbers: &Numbers,
+    ids: RunIds,
     difference: &Difference,
     key_of: impl Fn(&KeyId) -> Option<i64>,
     counts: &mut FindingCounts,
 ) -> Result<(), sqlx::Error> {
     let Difference { opened, closed, .. } = difference;
-    write_happenings(connection, numbers, difference).await?;
+    write_happenings(connection, ids, difference).await?;
     // First: one that is open again is another row.
     for chunk in closed.chunks(CHUNK) {
         let sql = "update finding_log set closed_run = ?2
              where finding_id in (select value from json_each(?1))";
-        let update = sqlx::query(sql).bind(json(&chunk)).bind(numbers.run_id);
+        let update = sqlx::query(sql).bind(json(&chunk)).bind(ids.run_id);
         let update = update.execute(&mut *connection).await?;
         if update.rows_affected() != chunk.len() as u64 {
             return Err(sqlx::Error::RowNotFound);
         }
         counts.closed += update.rows_affected();
     }
-    if opened.is_empty() {
-        return Ok(());
-    }
-    let mut finding_id: i64 =
-        sqlx::query_scalar("select ifnull(max(finding_id), 0) from finding_log")
-            .fetch_one(&mut *connection)
-            .await?;
     let mut rows = Vec::with_capacity(opened.len());
     for finding in opened {
-        finding_id += 1;
         // A key that is not there is an error, and not the organization.
         let key = match &finding.key_id {
             None => None,
             Some(key_id) => Some(key_of(key_id).ok_or(sqlx::Error::RowNotFound)?),
         };
-        rows.push((finding_id, key, finding));
+        rows.push((key, finding));
     }
+    open_findings(connection, ids, &rows, counts).await
+}
+
+/// Writes down findings that a run opens, each with the row of its key.
+pub(super) async fn open_findings(
+    connection: &mut SqliteConnection,
+    ids: RunIds,
+    opened: &[(Option<i64>, &Finding)],
+    counts: &mut FindingCounts,
+) -> Result<(), sqlx::Error> {
+    if opened.is_empty() {
+        return Ok(());
+    }
+    let last: i64 = sqlx::query_scalar("select ifnull(max(finding_id), 0) from finding_log")
+        .fetch_one(&mut *connection)
+        .await?;
+    let rows: Vec<(i64, &(Option<i64>, &Finding))> = (last + 1..).zip(opened).collect();
     let into = "insert into finding_log (finding_id, organization, key, rule, severity, since, detail, memory,
              opened_run) ";
-    counts.opened += insert(connection, into, &rows, |row, (finding_id, key, finding)| {
+    counts.opened += insert(connection, into, &rows, |row, (finding_id, (key, finding))| {
         let Finding { rule, severity, since, detail, memory, .. } = finding;
-        row.push_bind(*finding_id).push_bind(numbers.organization).push_bind(*key);
+        row.push_bind(*finding_id).push_bind(ids.organization).push_bind(*key);
         row.push_bind(rule.as_str()).push_bind(severity.as_str()).push_bind(since.unix());
         row.push_bind(detail.clone()).push_bind(memory.map(Timestamp::unix));
-        row.push_bind(numbers.run_id);
+        row.push_bind(ids.run_id);
     })
     .await?;
     Ok(())

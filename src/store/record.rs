@@ -136,6 +136,19 @@ pub(super) struct Numbers {
     pub(super) previous: Option<(i64, i64)>,
 }
 
+/// What the rows of a run refer to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RunIds {
+    pub(super) organization: i64,
+    pub(super) run_id: i64,
+}
+
+impl Numbers {
+    pub(super) const fn ids(&self) -> RunIds {
+        RunIds { organization: self.organization, run_id: self.run_id }
+    }
+}
+
 impl Writer {
     /// Records a run in one transaction. On an error nothing is written, and the run stays owed.
     pub async fn record_run(
@@ -183,6 +196,8 @@ impl Writer {
         outcome: &Outcome<'_>,
         promptness: Promptness,
     ) -> Result<Recorded, sqlx::Error> {
+        // What a statement would take back if it failed is kept, and would go to a file as it passes 64 KiB.
+        sqlx::raw_sql("pragma temp_store = memory").execute(&mut self.connection).await?;
         // Immediate: a deferred transaction that turns into a writing one fails at once when somebody
         // else writes, whatever the busy timeout says.
         let mut transaction = self.connection.begin_with("begin immediate").await?;

@@ -3,7 +3,7 @@
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::changes::{EventRow, NewKey, Value, VersionRow};
-use super::record::Numbers;
+use super::record::{Numbers, RunIds};
 use super::rows::OwnerState;
 use super::snapshot::ids_json;
 use crate::audit::Salt;
@@ -53,18 +53,18 @@ pub(super) async fn insert<T>(
 /// Writes a batch down. The row of the run must be there.
 pub(super) async fn write_batch(
     connection: &mut SqliteConnection,
-    numbers: &Numbers,
+    ids: RunIds,
     batch: &Batch,
 ) -> Result<(), sqlx::Error> {
     let into = "insert into owners (owner, organization, type, id, name, role, other, salt) ";
     insert(connection, into, &batch.owners, |row, (owner, state, salt)| {
         let OwnerState { kind, id, name, role, other } = state.clone();
         let salt = salt.map(|salt| salt.0.to_vec());
-        row.push_bind(*owner).push_bind(numbers.organization).push_bind(kind).push_bind(id);
+        row.push_bind(*owner).push_bind(ids.organization).push_bind(kind).push_bind(id);
         row.push_bind(name).push_bind(role).push_bind(other).push_bind(salt);
     })
     .await?;
-    write_keys(connection, numbers, batch).await?;
+    write_keys(connection, ids, batch).await?;
     let into = "insert into key_versions (version, key, scope, name, redacted_value, project_id, project_name,
              owner, created_at, expires_at, other) ";
     insert(connection, into, &batch.versions, |row, version| {
@@ -77,7 +77,7 @@ pub(super) async fn write_batch(
     .await?;
     let into = "insert into audit (event_id, run_id, version, event, field, old_value, new_value) ";
     insert(connection, into, &batch.events, |row, event| {
-        row.push_bind(event.event_id).push_bind(numbers.run_id).push_bind(event.version);
+        row.push_bind(event.event_id).push_bind(ids.run_id).push_bind(event.version);
         row.push_bind(event.event).push_bind(event.field.clone());
         bind_value(row, &event.old);
         bind_value(row, &event.new);
@@ -95,13 +95,13 @@ fn bind_value(row: &mut sqlx::query_builder::Separated<'_, Sqlite, &'static str>
 
 async fn write_keys(
     connection: &mut SqliteConnection,
-    numbers: &Numbers,
+    ids: RunIds,
     batch: &Batch,
 ) -> Result<(), sqlx::Error> {
     let into = "insert into keys (key, organization, key_id, version, last_used_at, first_seen_run, due_at) ";
     insert(connection, into, &batch.new_keys, |row, key| {
-        row.push_bind(key.key).push_bind(numbers.organization).push_bind(key.key_id.clone());
-        row.push_bind(key.version).push_bind(key.last_used_at).push_bind(numbers.run_id);
+        row.push_bind(key.key).push_bind(ids.organization).push_bind(key.key_id.clone());
+        row.push_bind(key.version).push_bind(key.last_used_at).push_bind(ids.run_id);
         row.push_bind(key.due_at);
     })
     .await?;

@@ -40,9 +40,7 @@ pub(super) async fn run(context: &mut Context, arguments: &Demo) -> anyhow::Resu
     suggest(context, &database)?;
     if let Some(stop) = stop {
         server.organization().with(|organization| {
-            for _ in 0..arguments.keys.unwrap_or(0) {
-                organization.add();
-            }
+            organization.add_old(arguments.keys.unwrap_or(0) as usize);
         });
         keep_up(context, &server, &database, &stop).await?;
     }
