@@ -20,7 +20,7 @@ use super::mask::Mask;
 use super::session::Session;
 use super::subject::Subject;
 use super::walk::Item;
-use super::wire::{Malformed, Page, parse_page, read_id};
+use super::wire::{Body, Malformed, Page, parse_page, read_id};
 use crate::clock::Timestamp;
 use crate::inventory::{Actor, AuditEntry, KeyAction, KeyId};
 
@@ -156,7 +156,7 @@ impl List for Log<'_> {
         Subject::AuditLog(page)
     }
 
-    fn parse(&mut self, body: Value) -> Result<Page<LogItem>, Malformed> {
+    fn parse(&mut self, body: &Body) -> Result<Page<LogItem>, Malformed> {
         parse_page(body, |item| Ok(self.read(&item)))
     }
 

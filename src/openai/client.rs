@@ -8,7 +8,6 @@ use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION,
 };
 use reqwest::{Certificate, ClientBuilder, Response, redirect};
-use serde_json::Value;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -17,7 +16,7 @@ use super::error::Error;
 use super::mask::Mask;
 use super::retry::{Advice, Backoff};
 use super::subject::{Origin, Subject};
-use super::wire::{ErrorBody, parse_error};
+use super::wire::{Body, ErrorBody, parse_error};
 use crate::clock::{Clock, Timestamp};
 
 /// The largest answer that is read, after decompression.
@@ -75,7 +74,7 @@ pub(super) enum Answer {
 
 #[derive(Debug)]
 pub(super) struct Found {
-    pub(super) json: Value,
+    pub(super) body: Body,
     pub(super) request_id: Option<String>,
     pub(super) organization: Option<String>,
 }
@@ -175,10 +174,11 @@ impl Client {
                 Err(error) => return Err(self.explain(&error, subject, request_id.as_deref())),
             }
         }
-        match serde_json::from_slice(&body) {
-            Ok(json) => Ok(Found { json, request_id, organization }),
+        let bytes = body.len();
+        match Body::new(body) {
+            Ok(body) => Ok(Found { body, request_id, organization }),
             Err(error) if error.is_eof() => {
-                let problem = format!("its JSON breaks off after {} bytes", body.len());
+                let problem = format!("its JSON breaks off after {bytes} bytes");
                 Err(Error::CutShort { at: origin(), problem })
             }
             Err(error) => {

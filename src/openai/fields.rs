@@ -15,7 +15,7 @@ use crate::inventory::{Column, Key, KeyId, Other, Project, Scope, Shape, Sightin
 /// Objects nested deeper than this are kept as one value: their paths would grow without bound.
 const MAX_DEPTH: usize = 16;
 /// Caches of shared values are emptied when they hold this many.
-const MAX_CACHED: usize = 4096;
+pub(super) const MAX_CACHED: usize = 4096;
 /// How many different fields are named in the warnings.
 const MAX_WARNED_FIELDS: usize = 100;
 
@@ -62,7 +62,7 @@ struct Fields {
 
 impl Interned {
     /// Most keys have the fields of the one before, in the same order.
-    fn shape(&mut self, fields: Fields) -> Arc<Shape> {
+    fn shape_of(&mut self, fields: Fields) -> Arc<Shape> {
         if let Some((newest, shape)) = &self.newest
             && *newest == fields
         {
@@ -72,13 +72,21 @@ impl Interned {
             leaves: fields.leaves.iter().cloned().collect(),
             objects: fields.objects.iter().cloned().collect(),
         };
-        let shape = intern(&mut self.shapes, shape);
+        let shape = self.shape(shape);
         self.newest = Some((fields, Arc::clone(&shape)));
         shape
     }
 
-    fn text(&mut self, text: String) -> Arc<str> {
-        if let Some(known) = self.texts.get(text.as_str()) {
+    pub(super) fn shape(&mut self, shape: Shape) -> Arc<Shape> {
+        intern(&mut self.shapes, shape)
+    }
+
+    pub(super) fn other(&mut self, other: Other) -> Arc<Other> {
+        intern(&mut self.others, other)
+    }
+
+    pub(super) fn text(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.texts.get(text) {
             return Arc::clone(known);
         }
         remember(&mut self.texts, Arc::from(text))
@@ -177,8 +185,8 @@ impl<'a> Reader<'a> {
     }
 
     fn conclude(mut self) -> Sighting {
-        self.key.other = intern(&mut self.interned.others, self.other);
-        let shape = self.interned.shape(self.fields);
+        self.key.other = self.interned.other(self.other);
+        let shape = self.interned.shape_of(self.fields);
         Sighting::new(self.key, shape)
     }
 
@@ -222,7 +230,7 @@ impl<'a> Reader<'a> {
                 let text = match column {
                     // These differ from key to key.
                     Column::Name | Column::RedactedValue => Arc::from(text),
-                    _ => self.interned.text(text),
+                    _ => self.interned.text(&text),
                 };
                 self.key.set_text(column, Some(text));
             }

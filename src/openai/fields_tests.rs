@@ -17,7 +17,7 @@ fn parse_in(project: &Project, item: &Value) -> (Sighting, Warnings) {
 fn parse(project: Option<&Project>, item: &Value) -> (Sighting, Warnings) {
     let mask = Mask::new(CREDENTIAL);
     let mut parser = PageParser::new(&mask, project);
-    let mut page = parser.parse(json!({ "data": [item] })).unwrap();
+    let mut page = parser.parse(&json!({ "data": [item] }).into()).unwrap();
     (page.items.remove(0), parser.warnings)
 }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
 use tokio::time::Instant;
 use tracing::instrument;
 use url::Url;
@@ -15,7 +14,7 @@ use super::scan::{Scan, ScanProgress};
 use super::session::Session;
 use super::subject::{Origin, Subject};
 use super::walk::{Item, MAX_ITEMS, Stuck, Verdict, Walk};
-use super::wire::{Malformed, Page};
+use super::wire::{Body, Malformed, Page};
 
 /// What is tried one after the other where the API refuses the page size; then none is sent.
 const SMALLER_PAGES: [u32; 2] = [50, 20];
@@ -39,7 +38,7 @@ pub(super) trait List: Send {
     /// The page with this number.
     fn subject(&self, page: u64) -> Subject;
 
-    fn parse(&mut self, body: Value) -> Result<Page<Self::Item>, Malformed>;
+    fn parse(&mut self, body: &Body) -> Result<Page<Self::Item>, Malformed>;
 
     /// What the walk through the pages has to know. The time only where the API promises to list the
     /// oldest first.
@@ -102,8 +101,9 @@ impl Session {
         let answer = self.fetch(url, subject).await?;
         let (status, keys, request_id) = match &answer {
             Answer::Found(found) => {
-                let items = found.json.get("data").and_then(|data| data.as_array());
-                (200, items.map(Vec::len), &found.request_id)
+                let counted = tracing::enabled!(tracing::Level::DEBUG);
+                let items = counted.then(|| found.body.count_items()).flatten();
+                (200, items, &found.request_id)
             }
             Answer::Refused(refusal) => (refusal.status, None, &refusal.request_id),
         };
@@ -163,10 +163,7 @@ impl<'a, L: List> Listing<'a, L> {
         let at = || Origin::new(subject, request_id.as_deref());
         self.check_organization(found.organization, &at)?;
         let Page { items, has_more } =
-            self.list.parse(found.json).map_err(|malformed| match malformed {
-                Malformed::Page(problem) => Error::WrongPage { at: at(), problem },
-                Malformed::Item(item, problem) => Error::WrongItem { at: at(), item, problem },
-            })?;
+            self.list.parse(&found.body).map_err(|malformed| malformed.explain(at()))?;
         self.pages += 1;
         if L::IS_OF_KEYS {
             self.session.count_page();

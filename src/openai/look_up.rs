@@ -66,7 +66,7 @@ impl Session {
     pub(super) async fn look_up(&self, id: &KeyId, organization: Option<&str>) -> Option<LookUp> {
         let url = self.client.endpoints.key_url(id)?;
         let answer = self.fetch_once(url, &Subject::Key(id.clone())).await?;
-        Some(interpret(&answer, &|found| is_key(&found.json, id), organization))
+        Some(interpret(&answer, &|found| is_key(&found.body, id), organization))
     }
 
     /// Asks for each missing key whether it still exists, the inquiries side by side.
@@ -236,7 +236,7 @@ impl Round<'_> {
                 Subject::ProjectKey { project: Arc::clone(project), key: id.clone() },
             ),
         };
-        self.ask_for(url, &subject, &|found| is_key(&found.json, id)).await
+        self.ask_for(url, &subject, &|found| is_key(&found.body, id)).await
     }
 
     async fn ask_for_project(&self, id: &Arc<str>) -> Asked {
@@ -271,8 +271,10 @@ impl Round<'_> {
 
 /// Whether the answer is the project with this id, in use.
 fn is_live(found: &Found, id: &str, mask: &Mask) -> bool {
-    let project = read_project(found.json.clone(), mask, &mut Warnings::default());
-    project.is_ok_and(|project| project.id.as_ref() == id && !project.is_archived())
+    let project = found.body.read().ok();
+    let project =
+        project.and_then(|project| read_project(project, mask, &mut Warnings::default()).ok());
+    project.is_some_and(|project| project.id.as_ref() == id && !project.is_archived())
 }
 
 /// What an answer says about what was asked for.

@@ -27,6 +27,7 @@ mod look_up;
 mod mask;
 mod owner;
 mod pace;
+mod plain;
 mod probe;
 mod projects;
 mod retry;

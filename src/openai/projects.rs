@@ -16,7 +16,7 @@ use super::scan::Scan;
 use super::session::Session;
 use super::subject::Subject;
 use super::walk::Item;
-use super::wire::{Malformed, Page, PageParser, parse_page, read_id};
+use super::wire::{Body, Malformed, Page, PageParser, parse_page, read_id};
 use crate::inventory::{Project, Sighting};
 
 /// What the endpoints below the projects allow.
@@ -96,7 +96,7 @@ impl List for Projects<'_> {
         Subject::Projects(page)
     }
 
-    fn parse(&mut self, body: Value) -> Result<Page<Project>, Malformed> {
+    fn parse(&mut self, body: &Body) -> Result<Page<Project>, Malformed> {
         parse_page(body, |item| read_project(item, self.mask, &mut self.warnings).map(Some))
     }
 
@@ -129,7 +129,7 @@ impl List for ProjectKeys<'_> {
         Subject::ProjectKeys { project: Arc::clone(&self.project.id), page }
     }
 
-    fn parse(&mut self, body: Value) -> Result<Page<Sighting>, Malformed> {
+    fn parse(&mut self, body: &Body) -> Result<Page<Sighting>, Malformed> {
         self.parser.parse(body)
     }
 

@@ -1,6 +1,5 @@
 //! The scan: the complete listing of admin keys, or the reason why there is none.
 
-use serde_json::Value;
 use url::Url;
 
 use super::address::Endpoints;
@@ -10,7 +9,7 @@ use super::listing::List;
 use super::session::Session;
 use super::subject::Subject;
 use super::walk::Item;
-use super::wire::{Malformed, Page, PageParser};
+use super::wire::{Body, Malformed, Page, PageParser};
 use crate::inventory::Sighting;
 
 /// What a complete listing found, beside the items that it handed over.
@@ -78,7 +77,7 @@ impl List for AdminKeys<'_> {
         Subject::Page(page)
     }
 
-    fn parse(&mut self, body: Value) -> Result<Page<Sighting>, Malformed> {
+    fn parse(&mut self, body: &Body) -> Result<Page<Sighting>, Malformed> {
         self.parser.parse(body)
     }
 

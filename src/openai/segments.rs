@@ -270,6 +270,7 @@ impl Segments {
         let others: Vec<usize> =
             others.filter(|other| overlap(self.parts[*other].span, span)).collect();
         let mut met = None;
+        let mut known_to: HashMap<usize, usize> = HashMap::new();
         for ((id, _), fresh) in items.iter().zip(&mut fresh) {
             // Where a walk began, it knows of a key that it has not seen.
             let began = self.behind.get(id).copied();
@@ -279,11 +280,22 @@ impl Segments {
                     *fresh = false;
                     let counts = other > at && part.state != State::Dropped;
                     met = met.or_else(|| counts.then_some(other));
+                    *known_to.entry(other).or_default() += 1;
                 }
             }
         }
         let met = met.filter(|_| seen.is_none() && !end);
-        self.has_met |= met.is_some();
+        // One before it has come past where it began, and is as far: side by side, they would read all twice.
+        let is_ahead = |(other, known): (&usize, &usize)| {
+            *other < at && *known == items.len() && self.parts[*other].state == State::Walking
+        };
+        let is_waited_for = || self.parts.iter().any(|part| part.state == State::Closed(at));
+        let is_useless = seen.is_none()
+            && met.is_none()
+            && !end
+            && known_to.iter().any(is_ahead)
+            && !is_waited_for();
+        self.has_met |= met.is_some() || is_useless;
         let seen = seen.map(|(_, behind)| behind).or(met);
         let segment = &mut self.parts[at];
         segment.pages += 1;
@@ -298,6 +310,8 @@ impl Segments {
         } else if end {
             segment.state = State::Ended;
             self.drop_all(at + 1..self.parts.len());
+        } else if is_useless {
+            segment.state = State::Dropped;
         } else {
             self.idle.insert(at);
         }

@@ -70,6 +70,7 @@ fn simulate(plan: &Plan) -> Option<Outcome> {
     let (mut under_way, mut requests) = (Vec::new(), 0);
     let mut turns = plan.turns.iter().cycle();
     let mut begun = false;
+    let begins_anew = case.vanished == Vanished::FromTheStart && case.changes.len() > plan.before;
     let walk = loop {
         let most = if begun { plan.at_once } else { 1 };
         while under_way.len() < most {
@@ -93,7 +94,9 @@ fn simulate(plan: &Plan) -> Option<Outcome> {
                 if let Ok(Taken::Page(flags)) = &taken {
                     assert!(flags.len() <= page.len());
                     for ((id, _), fresh) in page.iter().zip(flags) {
-                        assert!(!fresh || seen.insert(number(id)), "{id} is handed over twice");
+                        // Of what a server shows anew, not all is remembered.
+                        let is_again = *fresh && !seen.insert(number(id));
+                        assert!(!is_again || begins_anew, "{id} is handed over twice");
                     }
                 }
                 taken.map(drop)
@@ -165,16 +168,16 @@ proptest! {
         assert_law(&plan);
     }
 
-    /// Whatever was deleted since the snapshot, and however that is answered: no page is read more than twice.
+    /// Whatever was deleted since the snapshot, and however that is answered.
     #[test]
-    fn no_page_is_read_more_than_twice(mut plan in any_plan()) {
+    fn a_segment_costs_no_more_than_one_request_beyond_those_of_a_sequential_scan(mut plan in any_plan()) {
         plan.case.changes.truncate(plan.before);
         plan.case.sends_has_more = true;
         if let Some(outcome) = simulate(&plan) {
             prop_assert!(!outcome.ruled_out);
             let pages = outcome.initial.len().div_ceil(plan.case.limit).max(1);
             prop_assert!(
-                outcome.requests <= 2 * pages + outcome.segments,
+                outcome.requests <= pages + outcome.segments,
                 "{} requests for {pages} pages and {} segments", outcome.requests, outcome.segments
             );
         }

@@ -23,7 +23,8 @@ use crate::inventory::{KeyId, LookUp, Scope, Sighting};
 
 /// Who a scan hands its keys to.
 pub trait Audience: Send {
-    /// Takes the new keys of a page. Where the list could not be read side by side after all, a key may come again.
+    /// Takes the new keys of a page. Where the list could not be read side by side after all, or where the server
+    /// began anew at a cursor that was lost, a key may come again.
     fn take(&mut self, sightings: Vec<Sighting>, progress: ScanProgress);
 
     /// The keys of the snapshot up to a boundary (`None`: all of them) that were not among these, each once: they may

@@ -11,7 +11,7 @@ fn item(id: &str, created_at: i64) -> Item {
 }
 
 /// What a server does when it is asked for the page after a key that is no more.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::openai) enum Vanished {
     Refused,
     EmptyMore,

@@ -1,9 +1,14 @@
 //! The provider's JSON: a page of a listing, one key, an error.
 
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
+use super::error::Error;
 use super::fields::{Interned, Reader, Warnings};
 use super::mask::Mask;
+use super::plain;
+use super::subject::Origin;
 use crate::inventory::{KeyId, Project, Sighting};
 
 /// The longest message of the API that is repeated, in characters.
@@ -11,6 +16,37 @@ const MESSAGE_CHARS: usize = 300;
 
 /// The parameter without which the keys of a project may not be all.
 const ACCESS_FILTER: &str = "owner_project_access";
+
+/// JSON that has come whole. What is in its texts and numbers nobody has looked at.
+#[derive(Debug)]
+pub(super) struct Body(Vec<u8>);
+
+impl Body {
+    pub(super) fn new(bytes: Vec<u8>) -> serde_json::Result<Self> {
+        serde_json::from_slice::<IgnoredAny>(&bytes)?;
+        Ok(Self(bytes))
+    }
+
+    pub(super) fn read(&self) -> serde_json::Result<Value> {
+        serde_json::from_slice(&self.0)
+    }
+
+    /// How many items it holds as a page.
+    pub(super) fn count_items(&self) -> Option<usize> {
+        #[derive(Deserialize)]
+        struct Items {
+            data: Vec<IgnoredAny>,
+        }
+        serde_json::from_slice::<Items>(&self.0).ok().map(|items| items.data.len())
+    }
+}
+
+#[cfg(test)]
+impl From<Value> for Body {
+    fn from(json: Value) -> Self {
+        Self::new(json.to_string().into_bytes()).unwrap()
+    }
+}
 
 /// One page of a listing.
 #[derive(Debug)]
@@ -23,16 +59,29 @@ pub(super) struct Page<T> {
 /// Why an answer is not a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Malformed {
+    /// It is not JSON, from this line and column on.
+    Json(usize, usize),
     Page(&'static str),
     /// The item, counted from 1.
     Item(usize, &'static str),
 }
 
+impl Malformed {
+    pub(super) fn explain(self, at: Box<Origin>) -> Error {
+        match self {
+            Self::Json(line, column) => Error::WrongJson { at, line, column },
+            Self::Page(problem) => Error::WrongPage { at, problem },
+            Self::Item(item, problem) => Error::WrongItem { at, item, problem },
+        }
+    }
+}
+
 /// Reads a page. What `read` answers with `Ok(None)` is left out.
 pub(super) fn parse_page<T>(
-    body: Value,
+    body: &Body,
     mut read: impl FnMut(Value) -> Result<Option<T>, &'static str>,
 ) -> Result<Page<T>, Malformed> {
+    let body = body.read().map_err(|error| Malformed::Json(error.line(), error.column()))?;
     let Value::Object(mut body) = body else {
         return Err(Malformed::Page("it is not an object"));
     };
@@ -71,15 +120,27 @@ pub(super) struct PageParser<'a> {
     mask: &'a Mask,
     project: Option<&'a Project>,
     interned: Interned,
+    known: plain::Known,
     pub(super) warnings: Warnings,
 }
 
 impl<'a> PageParser<'a> {
     pub(super) fn new(mask: &'a Mask, project: Option<&'a Project>) -> Self {
-        Self { mask, project, interned: Interned::default(), warnings: Warnings::default() }
+        let (interned, known) = (Interned::default(), plain::Known::default());
+        Self { mask, project, interned, known, warnings: Warnings::default() }
     }
 
-    pub(super) fn parse(&mut self, body: Value) -> Result<Page<Sighting>, Malformed> {
+    pub(super) fn parse(&mut self, body: &Body) -> Result<Page<Sighting>, Malformed> {
+        if self.project.is_none()
+            && let Some(page) =
+                plain::read_page(&body.0, self.mask, &mut self.interned, &mut self.known)
+        {
+            return Ok(page);
+        }
+        self.parse_thoroughly(body)
+    }
+
+    pub(super) fn parse_thoroughly(&mut self, body: &Body) -> Result<Page<Sighting>, Malformed> {
         parse_page(body, |item| self.parse_key(item).map(Some))
     }
 
@@ -97,8 +158,9 @@ impl<'a> PageParser<'a> {
 }
 
 /// Whether `body` is the key with this id.
-pub(super) fn is_key(body: &Value, id: &KeyId) -> bool {
-    body.get("id").and_then(Value::as_str) == Some(id.as_str())
+pub(super) fn is_key(body: &Body, id: &KeyId) -> bool {
+    let body = body.read().ok();
+    body.as_ref().and_then(|body| body.get("id")).and_then(Value::as_str) == Some(id.as_str())
 }
 
 /// What an answer other than 200 says about itself.

@@ -12,12 +12,12 @@ const SECRET: &str = "sk-proj-ABCDEFGHijklmnop0123456789";
 fn parse_one(item: &Value) -> (Sighting, Warnings) {
     let mask = Mask::new(CREDENTIAL);
     let mut parser = PageParser::new(&mask, None);
-    let mut page = parser.parse(json!({ "data": [item] })).unwrap();
+    let mut page = parser.parse(&json!({ "data": [item] }).into()).unwrap();
     (page.items.remove(0), parser.warnings)
 }
 
 fn parse_problem(body: Value) -> Malformed {
-    PageParser::new(&Mask::new(CREDENTIAL), None).parse(body).unwrap_err()
+    PageParser::new(&Mask::new(CREDENTIAL), None).parse(&body.into()).unwrap_err()
 }
 
 #[test]
@@ -163,10 +163,13 @@ fn a_page_that_is_not_a_list_of_keys_says_why() {
 fn a_missing_or_null_has_more_is_unknown() {
     let mask = Mask::new(CREDENTIAL);
     let mut parser = PageParser::new(&mask, None);
-    assert_eq!(parser.parse(json!({ "data": [] })).unwrap().has_more, None);
-    assert_eq!(parser.parse(json!({ "data": [], "has_more": null })).unwrap().has_more, None);
+    assert_eq!(parser.parse(&json!({ "data": [] }).into()).unwrap().has_more, None);
+    assert_eq!(
+        parser.parse(&json!({ "data": [], "has_more": null }).into()).unwrap().has_more,
+        None
+    );
     let body = json!({ "data": [], "has_more": true, "last_id": 7, "first_id": {} });
-    assert_eq!(parser.parse(body).unwrap().has_more, Some(true));
+    assert_eq!(parser.parse(&body.into()).unwrap().has_more, Some(true));
 }
 
 #[test]
@@ -174,8 +177,8 @@ fn equal_shapes_others_and_owners_are_shared() {
     let item = |id: &str| json!({ "id": id, "object": "x", "name": id, "owner": { "id": "user" } });
     let mask = Mask::new(CREDENTIAL);
     let mut parser = PageParser::new(&mask, None);
-    let one = parser.parse(json!({ "data": [item("a")] })).unwrap().items.remove(0);
-    let two = parser.parse(json!({ "data": [item("b")] })).unwrap().items.remove(0);
+    let one = parser.parse(&json!({ "data": [item("a")] }).into()).unwrap().items.remove(0);
+    let two = parser.parse(&json!({ "data": [item("b")] }).into()).unwrap().items.remove(0);
     assert!(Arc::ptr_eq(&one.shape, &two.shape));
     assert!(Arc::ptr_eq(&one.key.other, &two.key.other));
     assert!(Arc::ptr_eq(&one.key.owner_id.unwrap(), &two.key.owner_id.unwrap()));
@@ -285,8 +288,8 @@ proptest! {
     #[test]
     fn no_json_makes_the_parser_panic(body in any_json(), text in ".{0,200}") {
         let mask = Mask::new(CREDENTIAL);
-        drop(PageParser::new(&mask, None).parse(body.clone()));
-        drop(PageParser::new(&mask, None).parse(json!({ "data": [body] })));
+        drop(PageParser::new(&mask, None).parse(&body.clone().into()));
+        drop(PageParser::new(&mask, None).parse(&json!({ "data": [body] }).into()));
         parse_error(text.as_bytes(), true, &mask);
     }
 

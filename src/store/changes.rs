@@ -284,8 +284,9 @@ impl Planner<'_> {
             // The next ones are worked out while the database takes these.
             let (written, prepared) =
                 tokio::join!(ready.write(connection, ids), self.prepare(some, court.as_mut()));
+            let counts = written?;
             if let Some(court) = court.as_mut() {
-                court.count(written?);
+                court.count(counts);
             }
             ready = prepared?;
             if is_last {

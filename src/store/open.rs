@@ -113,7 +113,22 @@ pub(super) async fn for_writing(path: &Path) -> Result<SqliteConnection, Error> 
     if found < known {
         migrate(path, &mut connection).await?;
     }
+    spare_files(path, &mut connection).await?;
     Ok(connection)
+}
+
+/// A connection for recording runs in a database that is there.
+pub(super) async fn connect_for_runs(path: &Path) -> Result<SqliteConnection, Error> {
+    let mut connection = connect(path).await?;
+    spare_files(path, &mut connection).await?;
+    Ok(connection)
+}
+
+/// What a statement would take back if it failed is kept, and would go to a file where it passes 64 KiB: some pages for
+/// every key of a first listing. Not for what sorts or copies all there is.
+async fn spare_files(path: &Path, connection: &mut SqliteConnection) -> Result<(), Error> {
+    let spared = sqlx::raw_sql("pragma temp_store = memory").execute(connection).await;
+    spared.map(drop).map_err(|source| Error::from_sqlx(path, source))
 }
 
 /// A connection for writing to a database that is there.

@@ -184,7 +184,7 @@ impl Writer {
     /// Begins anew with a connection that is in no transaction. Where the disk is full, `SQLite` may have
     /// ended the transaction by itself, and then sqlx never gets out of it.
     pub(super) async fn reconnect(&mut self) {
-        match open::connect(&self.path).await {
+        match open::connect_for_runs(&self.path).await {
             Ok(fresh) => drop(std::mem::replace(&mut self.connection, fresh).close().await),
             Err(error) => tracing::warn!(%error, "the database could not be opened again"),
         }
@@ -196,8 +196,6 @@ impl Writer {
         outcome: &Outcome<'_>,
         promptness: Promptness,
     ) -> Result<Recorded, sqlx::Error> {
-        // What a statement would take back if it failed is kept, and would go to a file as it passes 64 KiB.
-        sqlx::raw_sql("pragma temp_store = memory").execute(&mut self.connection).await?;
         // Immediate: a deferred transaction that turns into a writing one fails at once when somebody
         // else writes, whatever the busy timeout says.
         let mut transaction = self.connection.begin_with("begin immediate").await?;

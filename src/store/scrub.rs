@@ -24,7 +24,9 @@ impl Writer {
 }
 
 async fn scrub(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    sqlx::raw_sql("vacuum").execute(&mut *connection).await?;
+    // The copy is as large as the database.
+    sqlx::raw_sql("pragma temp_store = file; vacuum").execute(&mut *connection).await?;
+    sqlx::raw_sql("pragma temp_store = memory").execute(&mut *connection).await?;
     // Only the first says whether the log was emptied.
     let (busy, _, _): (i64, i64, i64) =
         sqlx::query_as("pragma wal_checkpoint(truncate)").fetch_one(connection).await?;

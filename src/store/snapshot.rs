@@ -110,8 +110,9 @@ impl Writer {
         snapshot: &Snapshot,
         is_own: &(dyn Fn(&str) -> bool + Sync),
     ) -> Result<Outline, Error> {
+        // `+`: as in `LOAD_KEYS`.
         let keys: i64 = sqlx::query_scalar(
-            "select count(*) from keys where organization = ?1 and removed_run is null",
+            "select count(*) from keys where +organization = ?1 and removed_run is null",
         )
         .bind(organization)
         .fetch_one(&mut self.connection)
@@ -120,24 +121,37 @@ impl Writer {
         let keys = usize::try_from(keys).unwrap_or(0);
         let mut outline = Outline::new(keys, &snapshot.fields, &snapshot.project_fields);
         let mut reader = KeyReader::default();
-        let mut after = 0;
-        loop {
-            let (last, rows): (Option<i64>, String) = sqlx::query_as(LOAD_KEYS)
-                .bind(organization)
-                .bind(after)
-                .bind(ROWS_AT_ONCE)
-                .fetch_one(&mut self.connection)
-                .await
-                .map_err(|source| self.failed(source))?;
-            let Some(last) = last else { return Ok(outline) };
-            for (_, row) in read_rows(&rows)? {
-                let key = reader.read(row)?;
-                let is_own = snapshot.own_key.as_ref() == Some(&key.id)
-                    || key.redacted_value.as_deref().is_some_and(is_own);
-                outline.add(&key, &snapshot.projects, is_own);
-            }
-            after = last;
+        let mut rows = self.load_some_keys(organization, 0).await?;
+        while let (Some(last), some) = rows {
+            // The next ones are read while these are looked at.
+            let (next, added) = tokio::join!(self.load_some_keys(organization, last), async {
+                for (_, row) in read_rows(&some)? {
+                    let key = reader.read(row)?;
+                    let is_own = snapshot.own_key.as_ref() == Some(&key.id)
+                        || key.redacted_value.as_deref().is_some_and(is_own);
+                    outline.add(&key, &snapshot.projects, is_own);
+                }
+                Ok::<_, Error>(())
+            });
+            added?;
+            rows = next?;
         }
+        Ok(outline)
+    }
+
+    /// The next keys after a row, as JSON, and the last of their rows if there are any.
+    async fn load_some_keys(
+        &mut self,
+        organization: i64,
+        after: i64,
+    ) -> Result<(Option<i64>, String), Error> {
+        sqlx::query_as(LOAD_KEYS)
+            .bind(organization)
+            .bind(after)
+            .bind(ROWS_AT_ONCE)
+            .fetch_one(&mut self.connection)
+            .await
+            .map_err(|source| self.failed(source))
     }
 
     /// Those of the keys that are in the inventory of an organization, as the last `ok` run left them.
