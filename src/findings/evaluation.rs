@@ -70,7 +70,7 @@ pub(super) struct Judging<'a> {
     due: Cell<Option<Timestamp>>,
 }
 
-impl Basis<'_> {
+impl<'a> Basis<'a> {
     /// Everything but keys and time that judging goes by, told apart by a text. Exceptions as of `now`.
     #[must_use]
     pub fn digest(&self, now: Timestamp) -> String {
@@ -149,12 +149,11 @@ impl Basis<'_> {
     /// Whether there is an exception to the rule.
     #[must_use]
     pub fn excepts(&self, rule: Rule, now: Timestamp) -> bool {
-        let mut exceptions = self.exceptions(now);
-        exceptions.any(|exception| exception.covers(rule))
+        self.exceptions(now).any(|exception| exception.covers(rule))
     }
 
     /// Those that are in force.
-    fn exceptions(&self, now: Timestamp) -> impl Iterator<Item = &Exception> {
+    fn exceptions(self, now: Timestamp) -> impl Iterator<Item = &'a Exception> {
         let exceptions = self.rules.exceptions.iter();
         exceptions.filter(move |it| it.is_of(self.organization) && it.is_in_force(now))
     }
@@ -189,10 +188,8 @@ impl<'a> Judging<'a> {
         let open = past.open.iter();
         let open = open.map(|open| ((open.finding.key_id.as_ref(), open.finding.rule), open));
         let mut exceptions: HashMap<&str, Vec<&Exception>> = HashMap::new();
-        for exception in &basis.rules.exceptions {
-            if exception.is_of(basis.organization) && exception.is_in_force(now) {
-                exceptions.entry(&exception.key_id).or_default().push(exception);
-            }
+        for exception in basis.exceptions(now) {
+            exceptions.entry(&exception.key_id).or_default().push(exception);
         }
         Self { open: open.collect(), exceptions, basis, past, now, due: Cell::new(None) }
     }
@@ -314,14 +311,7 @@ impl<'a> Judging<'a> {
         since: Timestamp,
         detail: impl Into<String>,
     ) -> Finding {
-        Finding {
-            key_id: Some(key.id.clone()),
-            rule,
-            severity: rule.severity(),
-            since,
-            detail: detail.into(),
-            memory: None,
-        }
+        Finding { key_id: Some(key.id.clone()), ..Finding::new(rule, since, detail) }
     }
 }
 

@@ -51,8 +51,7 @@ impl Judging<'_> {
         let detail = too_many(self.basis.rules);
         let rule = Rule::TooManyAdminKeys;
         let since = self.since(None, rule, &detail, Some(began));
-        let severity = rule.severity();
-        Finding { key_id: None, rule, severity, since, detail, memory: None }
+        Finding::new(rule, since, detail)
     }
 
     /// Since when: as it was said before, if the same was said.
@@ -87,15 +86,7 @@ impl Basis<'_> {
         }
         let detail = newer(newest);
         let both = born.windows(2).map(|pair| pair[0].max(pair[1]).min(now));
-        both.map(|since| Finding {
-            key_id: None,
-            rule,
-            severity: rule.severity(),
-            since,
-            detail: detail.clone(),
-            memory: None,
-        })
-        .collect()
+        both.map(|since| Finding::new(rule, since, detail.as_str())).collect()
     }
 }
 

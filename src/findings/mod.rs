@@ -36,6 +36,14 @@ pub struct Finding {
     pub memory: Option<Timestamp>,
 }
 
+impl Finding {
+    /// Of no key, with the severity of its rule.
+    fn new(rule: Rule, since: Timestamp, detail: impl Into<String>) -> Self {
+        let (severity, detail) = (rule.severity(), detail.into());
+        Self { key_id: None, rule, severity, since, detail, memory: None }
+    }
+}
+
 /// A finding that no run has closed yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenFinding {

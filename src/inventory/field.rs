@@ -75,6 +75,12 @@ impl Column {
         matches!(self, Self::CreatedAt | Self::LastUsedAt | Self::ExpiresAt)
     }
 
+    /// Whether many keys have the same text there; names and redacted values differ from key to key.
+    #[must_use]
+    pub const fn is_shared(self) -> bool {
+        !matches!(self, Self::Name | Self::RedactedValue)
+    }
+
     /// Whether the column can hold what the API sent; if not, it stands in `other`.
     pub(super) fn fits(self, value: &Value) -> bool {
         if self.is_time() {
@@ -135,7 +141,7 @@ pub(super) fn path_of(field: &str) -> &str {
 }
 
 /// What events call the field at `path` of the API's JSON.
-pub(super) fn field_at(path: &str) -> &str {
+pub(crate) fn field_at(path: &str) -> &str {
     Column::from_api_path(path).map_or(path, |column| column.name())
 }
 

@@ -29,6 +29,7 @@ pub use attribution::{
 };
 pub use changes::{Alteration, Appearance, Changes, Notice, NoticeKind, field_changes};
 pub use compare::{Comparison, Snapshot};
+pub(crate) use field::field_at;
 pub use field::{Column, FieldStates, Sent, Shape, join_path, parse_value, render_value};
 pub use judge::{
     Acceptance, Guards, Identity, LookUp, Removals, Stranger, Withheld, judge_identity,

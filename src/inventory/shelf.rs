@@ -262,8 +262,7 @@ impl Reader {
     }
 
     fn text(&mut self, column: Column, text: &str) -> Arc<str> {
-        // These differ from key to key.
-        if matches!(column, Column::Name | Column::RedactedValue) {
+        if !column.is_shared() {
             return Arc::from(text);
         }
         if let Some(known) = self.texts.get(text) {

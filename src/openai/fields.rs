@@ -85,7 +85,11 @@ impl Interned {
         intern(&mut self.others, other)
     }
 
-    pub(super) fn text(&mut self, text: &str) -> Arc<str> {
+    /// The text of a column.
+    pub(super) fn text(&mut self, column: Column, text: &str) -> Arc<str> {
+        if !column.is_shared() {
+            return Arc::from(text);
+        }
         if let Some(known) = self.texts.get(text) {
             return Arc::clone(known);
         }
@@ -227,11 +231,7 @@ impl<'a> Reader<'a> {
         match (column, value) {
             (_, Value::Null) => {}
             (Some(column), Value::String(text)) if !column.is_time() => {
-                let text = match column {
-                    // These differ from key to key.
-                    Column::Name | Column::RedactedValue => Arc::from(text),
-                    _ => self.interned.text(&text),
-                };
+                let text = self.interned.text(column, &text);
                 self.key.set_text(column, Some(text));
             }
             (Some(column), value) if column.is_time() => match parse_time(&value) {

@@ -16,15 +16,17 @@ use super::fields::{Interned, MAX_CACHED};
 use super::mask::Mask;
 use super::wire::Page;
 use crate::clock::Timestamp;
-use crate::inventory::{Column, Key, KeyId, Other, Scope, Shape, Sighting, join_path};
+use crate::inventory::{Column, Key, KeyId, Other, Scope, Shape, Sighting, field_at, join_path};
 
 /// More different fields than this are no ordinary list.
 const MAX_PATHS: usize = 500;
 /// Nor are deeper objects.
 const MAX_DEPTH: usize = 8;
+/// Members that are always known: the key itself, and its id.
 const KEY: usize = 0;
+const ID: usize = 1;
 
-/// A member of a key, or of an object in it; the first is the key itself.
+/// A member of a key, or of an object in it.
 #[derive(Debug, Default)]
 struct Member {
     path: String,
@@ -48,8 +50,9 @@ pub(super) struct Known {
 
 impl Default for Known {
     fn default() -> Self {
-        let (others, newest) = (HashMap::new(), None);
-        Self { members: vec![Member::default()], others, newest, keys: 0 }
+        let key = Member { members: vec![("id".to_owned(), ID)], ..Member::default() };
+        let id = Member { path: "id".to_owned(), ..Member::default() };
+        Self { members: vec![key, id], others: HashMap::new(), newest: None, keys: 0 }
     }
 }
 
@@ -333,16 +336,14 @@ impl Reading<'_> {
 
     /// The key that these members make.
     fn conclude(&mut self, mut sent: Sent, leaves: &[(usize, Leaf<'_>)]) -> Option<Sighting> {
-        let is_id = |member: usize| self.known.members[member].path == "id";
-        let id = leaves.iter().find(|(member, _)| is_id(*member))?;
-        let Leaf::Text(text) = &id.1 else { return None };
-        if self.mask.masked(text).is_some() {
+        let (_, id) = leaves.iter().find(|(member, _)| *member == ID)?;
+        let Leaf::Text(id) = id else { return None };
+        if self.mask.masked(id).is_some() {
             return None;
         }
-        let id = id.0;
-        let mut key = Key::new(KeyId::new(text)?, Scope::Admin);
+        let mut key = Key::new(KeyId::new(id)?, Scope::Admin);
         let mut others: Vec<(usize, &Leaf<'_>)> = Vec::new();
-        for (member, leaf) in leaves.iter().filter(|(member, _)| *member != id) {
+        for (member, leaf) in leaves.iter().filter(|(member, _)| *member != ID) {
             sent.leaves.push(*member);
             if let Leaf::Text(text) = leaf
                 && self.mask.masked(text).is_some()
@@ -352,12 +353,7 @@ impl Reading<'_> {
             match (self.known.members[*member].column, leaf) {
                 (_, Leaf::Null) => {}
                 (Some(column), Leaf::Text(text)) if !column.is_time() => {
-                    let text = match column {
-                        // These differ from key to key.
-                        Column::Name | Column::RedactedValue => Arc::from(text.as_ref()),
-                        _ => self.interned.text(text),
-                    };
-                    key.set_text(column, Some(text));
+                    key.set_text(column, Some(self.interned.text(column, text)));
                 }
                 (Some(column), Leaf::Integer(seconds)) if column.is_time() => {
                     key.set_time(column, Some(Timestamp::from_unix(*seconds)?));
@@ -418,12 +414,9 @@ impl Reading<'_> {
             return Arc::clone(shape);
         }
         let members = &self.known.members;
-        let field = |member: &usize| {
-            let Member { path, column, .. } = &members[*member];
-            column.map_or(path.as_str(), |column| column.name()).to_owned()
-        };
-        let leaves = sent.leaves.iter().map(field).collect();
-        let objects = sent.objects.iter().map(|member| members[*member].path.clone()).collect();
+        let path = |member: &usize| members[*member].path.as_str();
+        let leaves = sent.leaves.iter().map(|leaf| field_at(path(leaf)).to_owned()).collect();
+        let objects = sent.objects.iter().map(|object| path(object).to_owned()).collect();
         let shape = self.interned.shape(Shape { leaves, objects });
         self.known.newest = Some((sent, Arc::clone(&shape)));
         shape

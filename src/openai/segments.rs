@@ -289,12 +289,11 @@ impl Segments {
         let is_ahead = |(other, known): (&usize, &usize)| {
             *other < at && *known == items.len() && self.parts[*other].state == State::Walking
         };
-        let is_waited_for = || self.parts.iter().any(|part| part.state == State::Closed(at));
         let is_useless = seen.is_none()
             && met.is_none()
             && !end
             && known_to.iter().any(is_ahead)
-            && !is_waited_for();
+            && self.closed_at(at).is_none();
         self.has_met |= met.is_some() || is_useless;
         let seen = seen.map(|(_, behind)| behind).or(met);
         let segment = &mut self.parts[at];
@@ -354,6 +353,11 @@ impl Segments {
         }
     }
 
+    /// The segment that has seen the boundary before this one, if one has.
+    fn closed_at(&self, at: usize) -> Option<usize> {
+        (0..at).rev().find(|before| self.parts[*before].state == State::Closed(at))
+    }
+
     /// Whether a segment before this one has not seen a boundary yet.
     fn has_walking_before(&self, at: usize) -> bool {
         self.front < at && {
@@ -379,8 +383,7 @@ impl Segments {
         self.lost_cursors += 1;
         self.drop_all(at..at + 1);
         self.parts[at].walk = Walk::default();
-        let closed = |before: &usize| self.parts[*before].state == State::Closed(at);
-        let Some(before) = (0..at).rev().find(closed) else {
+        let Some(before) = self.closed_at(at) else {
             // It goes on anyway.
             return Ok(());
         };

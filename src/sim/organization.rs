@@ -137,14 +137,19 @@ impl Organization {
 
     fn populate(&mut self, keys: usize) {
         self.owners = generate::owners(&mut self.rng, (keys / 8).clamp(6, 2_000), self.now);
-        let own = generate::redacted(&self.credentials[0].secret);
         let own_place = if keys > 0 { self.rng.usize(..keys) } else { 0 };
+        self.insert_old(keys, Some(own_place));
+    }
+
+    /// Inserts keys of the three years before now; the one at a place is the credential's own.
+    fn insert_old(&mut self, keys: usize, own_place: Option<usize>) {
+        let own = generate::redacted(&self.credentials[0].secret);
         self.admin.table.reserve(keys);
         for (place, created_at) in
             generate::creation_times(&mut self.rng, keys, self.now).into_iter().enumerate()
         {
             let mut draft = self.draft(created_at);
-            if place == own_place {
+            if Some(place) == own_place {
                 draft.name = Some("keydrift".to_owned());
                 draft.redacted_value.clone_from(&own);
                 draft.expires_at = None;
@@ -161,11 +166,7 @@ impl Organization {
         let more = (keys / 8).min(2_000);
         let owners = generate::owners(&mut self.rng, more, self.now);
         self.owners.extend(owners);
-        self.admin.table.reserve(keys);
-        for created_at in generate::creation_times(&mut self.rng, keys, self.now) {
-            let draft = self.draft(created_at);
-            self.insert_draft(&draft);
-        }
+        self.insert_old(keys, None);
     }
 
     /// A random key with an id that was never used before.
