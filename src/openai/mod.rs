@@ -52,5 +52,5 @@ pub use projects::{OnProject, ProjectListing};
 pub use scan::{OnPage, Scan, ScanProgress};
 pub use segments::Boundary;
 pub use session::{Outcomes, Session, Traffic};
-pub use side_by_side::{Audience, Early};
+pub use side_by_side::{Audience, Early, Opening};
 pub use subject::{Lost, Origin, Subject};

@@ -1,13 +1,12 @@
 //! How many requests are under way at once: as many as is configured, and fewer where the API has enough.
 //!
 //! A refusal as too many (429) and an answer that takes much longer than the fastest ones halve the number at once; it
-//! rises again by one after each round of good answers. What asks never waits for more than one request to end.
+//! rises again by one after each round of good answers. Who asks first has the first turn, whatever it asks for.
 
-use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// An answer is slow if it takes so many times as long as a fast one, and longer than a moment.
 const SLOW: u32 = 8;
@@ -18,7 +17,6 @@ const MOMENT: Duration = Duration::from_millis(500);
 struct Pace {
     most: usize,
     limit: usize,
-    under_way: usize,
     /// Good answers since the number last changed.
     good: usize,
     /// The fastest answer so far.
@@ -28,7 +26,7 @@ struct Pace {
 impl Pace {
     fn new(most: usize) -> Self {
         let most = most.max(1);
-        Self { most, limit: most, under_way: 0, good: 0, fastest: None }
+        Self { most, limit: most, good: 0, fastest: None }
     }
 
     /// Takes in how an answer came. `None`: it was a refusal for too many requests.
@@ -54,70 +52,73 @@ impl Pace {
 /// Where every request waits for its turn.
 #[derive(Debug)]
 pub(super) struct Gate {
-    pace: Mutex<Pace>,
-    freed: Notify,
+    state: Mutex<State>,
+    turns: Semaphore,
+}
+
+#[derive(Debug)]
+struct State {
+    pace: Pace,
+    /// Turns that are too many by now: so many of those under way are the last of theirs.
+    owed: usize,
 }
 
 /// A request under way, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Turn<'a>(&'a Gate);
+pub(super) struct Turn<'a> {
+    gate: &'a Gate,
+    permit: Option<SemaphorePermit<'a>>,
+}
 
 impl Gate {
     pub(super) fn new(most: usize) -> Self {
-        Self { pace: Mutex::new(Pace::new(most)), freed: Notify::new() }
+        let pace = Pace::new(most);
+        Self { turns: Semaphore::new(pace.limit), state: Mutex::new(State { pace, owed: 0 }) }
     }
 
-    fn pace(&self) -> MutexGuard<'_, Pace> {
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many requests may be under way now.
     pub(super) fn limit(&self) -> usize {
-        self.pace().limit
+        self.state().pace.limit
     }
 
     /// Waits for a turn: first come, first served.
     pub(super) async fn enter(&self) -> Turn<'_> {
-        loop {
-            // In line before looking, so that no turn that is freed meanwhile is missed.
-            let mut freed = pin!(self.freed.notified());
-            freed.as_mut().enable();
-            if let Some(turn) = self.try_enter() {
-                return turn;
-            }
-            freed.await;
-        }
-    }
-
-    fn try_enter(&self) -> Option<Turn<'_>> {
-        let mut pace = self.pace();
-        if pace.under_way >= pace.limit {
-            return None;
-        }
-        pace.under_way += 1;
-        Some(Turn(self))
+        // It is never closed.
+        Turn { gate: self, permit: self.turns.acquire().await.ok() }
     }
 
     /// Takes in how an answer came. `None`: it was a refusal for too many requests.
     pub(super) fn note(&self, took: Option<Duration>) {
-        let (before, now) = {
-            let mut pace = self.pace();
-            let before = pace.limit;
-            pace.note(took);
-            (before, pace.limit)
-        };
+        let mut state = self.state();
+        let before = state.pace.limit;
+        state.pace.note(took);
+        let now = state.pace.limit;
         if now < before {
+            let fewer = before - now;
+            state.owed += fewer - self.turns.forget_permits(fewer);
+            drop(state);
             tracing::info!(requests.at_once = now, "the API has enough: fewer requests at once");
         } else if now > before {
-            self.freed.notify_one();
+            let kept = state.owed.min(now - before);
+            state.owed -= kept;
+            self.turns.add_permits(now - before - kept);
         }
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.0.pace().under_way -= 1;
-        self.0.freed.notify_one();
+        let mut state = self.gate.state();
+        if state.owed > 0
+            && let Some(permit) = self.permit.take()
+        {
+            state.owed -= 1;
+            permit.forget();
+        }
     }
 }
 
@@ -188,15 +189,32 @@ mod tests {
         let gate = Gate::new(2);
         let first = gate.enter().await;
         let second = gate.enter().await;
-        assert!(gate.try_enter().is_none());
         let mut third = Box::pin(gate.enter());
         assert!(third.as_mut().now_or_never().is_none());
         drop(first);
+        assert!(gate.enter().now_or_never().is_none(), "the third waits, and was there before");
         let third = third.await;
         gate.note(None);
         drop(second);
-        assert!(gate.try_enter().is_none(), "one is under way, and one may be");
+        assert!(gate.enter().now_or_never().is_none(), "one is under way, and one may be");
         drop(third);
-        assert!(gate.try_enter().is_some());
+        assert!(gate.enter().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn turns_that_are_too_many_are_kept_where_more_are_allowed_before_they_end() {
+        let gate = Gate::new(4);
+        let under_way = [gate.enter().await, gate.enter().await, gate.enter().await];
+        // One is free, and one is too many.
+        gate.note(None);
+        for _ in 0..4 {
+            gate.note(FAST);
+        }
+        assert_eq!(gate.limit(), 3);
+        assert!(gate.enter().now_or_never().is_none());
+        drop(under_way);
+        let again = [gate.enter().await, gate.enter().await, gate.enter().await];
+        assert!(gate.enter().now_or_never().is_none());
+        drop(again);
     }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use serde_json::{Map, Value};
 use tracing::instrument;
 use url::Url;
@@ -29,8 +30,8 @@ pub struct ProjectListing {
     pub scan: Scan,
 }
 
-/// Takes each project's listing, or why there is none, as it comes.
-pub type OnProject<'a> = dyn FnMut(&Project, Result<ProjectListing, Error>) + Send + 'a;
+/// Takes each project's listing, or why there is none, as it comes, and tells whether others may begin.
+pub type OnProject<'a> = dyn FnMut(Project, Result<ProjectListing, Error>) -> bool + Send + 'a;
 
 impl Session {
     /// Lists every project, archived ones included.
@@ -47,23 +48,34 @@ impl Session {
         Ok(projects)
     }
 
-    /// Lists the keys of each of these projects, side by side.
+    /// Lists the keys of each of these projects, side by side, until all are listed or no others may begin.
     ///
-    /// Each project is handed over once, with its complete listing or with the reason why there is none;
-    /// that one fails holds up no other. Once the API wants to be left alone ([`Error::Deferred`]), or the
+    /// Each project that was taken is handed over once, with its complete listing or with the reason why there is
+    /// none; that one fails holds up no other. Once the API wants to be left alone ([`Error::Deferred`]), or the
     /// run's time is over, the rest fails without being asked for.
     #[instrument(name = "openai.scan_projects", level = "debug", skip_all, fields(projects.total = projects.len()))]
-    pub async fn scan_projects(&self, projects: &[Project], on_project: &mut OnProject<'_>) {
+    pub async fn scan_projects(
+        &self,
+        projects: &mut std::vec::IntoIter<Project>,
+        on_project: &mut OnProject<'_>,
+    ) {
         // More than there are permits, so that one that waits before its next attempt leaves none idle.
         let at_once = self.client.options.max_concurrency.max(1).saturating_mul(2);
-        let mut listings = stream::iter(projects.to_vec())
-            .map(|project| async move {
-                let listing = self.scan_project(&project).await;
-                (project, listing)
-            })
-            .buffer_unordered(at_once);
-        while let Some((project, listing)) = listings.next().await {
-            on_project(&project, listing);
+        let mut listings = FuturesUnordered::new();
+        let mut goes_on = true;
+        loop {
+            while goes_on
+                && listings.len() < at_once
+                && let Some(project) = projects.next()
+            {
+                listings.push(async move {
+                    let listing = self.scan_project(&project).await;
+                    (project, listing)
+                });
+            }
+            // What has begun is awaited: it may hold a place that others wait for.
+            let Some((project, listing)) = listings.next().await else { return };
+            goes_on &= on_project(project, listing);
         }
     }
 

@@ -24,9 +24,10 @@ type Listings = BTreeMap<String, Result<ProjectListing, Error>>;
 async fn scan(session: &Session, ids: &[&str]) -> Listings {
     let mut listings = BTreeMap::new();
     session
-        .scan_projects(&projects(ids), &mut |project, listing| {
+        .scan_projects(&mut projects(ids).into_iter(), &mut |project, listing| {
             let before = listings.insert(project.id.as_ref().to_owned(), listing);
             assert!(before.is_none(), "each project once");
+            true
         })
         .await;
     listings
@@ -365,10 +366,33 @@ async fn projects_can_be_scanned_on_another_thread() {
     let scanning = tokio::spawn(async move {
         let listed = session.list_projects().await.unwrap();
         let mut found = 0;
-        session.scan_projects(&listed, &mut |_, listing| found += listing.unwrap().scan.keys).await;
+        let on_project = &mut |_, listing: Result<ProjectListing, Error>| {
+            found += listing.unwrap().scan.keys;
+            true
+        };
+        session.scan_projects(&mut listed.into_iter(), on_project).await;
         found
     });
     assert_eq!(scanning.await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn no_others_begin_where_it_is_enough() {
+    let (ids, pages) = (["a", "b", "c", "d", "e", "f"], ["k"; 6]);
+    let server = Server::playing(pages.iter().map(|id| page(&[id], false)).collect()).await;
+    let session = server.session();
+    let mut projects = projects(&ids).into_iter();
+    let mut listed = Vec::new();
+    session
+        .scan_projects(&mut projects, &mut |project, _| {
+            listed.push(project.id.as_ref().to_owned());
+            false
+        })
+        .await;
+    // Two for each request that may be under way had begun.
+    let begun = session.client.options.max_concurrency * 2;
+    assert!(begun < ids.len());
+    assert_eq!((listed.len(), projects.len()), (begun, ids.len() - begun));
 }
 
 #[path = "projects_pacing_tests.rs"]

@@ -3,7 +3,8 @@
 //!
 //! While pages are awaited, keys that the finished part of the list should have held and did not are looked up.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::stream::FuturesUnordered;
@@ -36,20 +37,37 @@ pub trait Audience: Send {
 }
 
 /// What look-ups told while the list was read. Only answers that a listed key vouched for before.
-pub type Early = HashMap<KeyId, LookUp>;
+pub type Early = HashMap<KeyId, Told>;
 
-type Answers<'a> = FuturesUnordered<
-    std::pin::Pin<Box<dyn Future<Output = (Wanted, Subject, Result<Answer, Error>)> + Send + 'a>>,
->;
-type LookUps<'a> = FuturesUnordered<
-    std::pin::Pin<Box<dyn Future<Output = (Scope, KeyId, Option<LookUp>)> + Send + 'a>>,
->;
+/// What one of them told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    pub answer: LookUp,
+    /// Whether a listed key vouched for it afterwards, too.
+    pub is_vouched: bool,
+}
+
+/// An answer to what was wanted.
+type Arrived = (Wanted, Subject, Result<Answer, Error>);
+type Answers<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Arrived> + Send + 'a>>>;
+type LookUps<'a> =
+    FuturesUnordered<Pin<Box<dyn Future<Output = (Question, Option<LookUp>)> + Send + 'a>>>;
+
+/// What a look-up is for.
+#[derive(Debug)]
+enum Question {
+    Missing(Scope, KeyId),
+    /// Whether what is listed is found.
+    Control(Scope),
+    /// Whether it still is, after these were not.
+    Closing(Scope, Vec<KeyId>),
+}
 
 /// How the look-ups of a scope stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Voucher {
-    Asked,
-    Vouches,
+    Asked(KeyId),
+    Vouches(KeyId),
     /// What is listed is not found: nothing else is asked for.
     Fails,
 }
@@ -59,10 +77,11 @@ struct Asking<'a> {
     session: &'a Session,
     organization: Option<String>,
     vouchers: HashMap<Scope, Voucher>,
-    controls: HashSet<KeyId>,
     queue: VecDeque<(Scope, KeyId)>,
     under_way: LookUps<'a>,
     told: Early,
+    /// Keys that are gone, until somebody vouches for it once more.
+    gone: HashMap<Scope, Vec<KeyId>>,
 }
 
 impl<'a> Asking<'a> {
@@ -71,10 +90,10 @@ impl<'a> Asking<'a> {
             session,
             organization,
             vouchers: HashMap::new(),
-            controls: HashSet::new(),
             queue: VecDeque::new(),
             under_way: LookUps::new(),
             told: Early::new(),
+            gone: HashMap::new(),
         }
     }
 
@@ -85,17 +104,18 @@ impl<'a> Asking<'a> {
             && let Some((scope, id)) = self.queue.pop_front()
         {
             match self.vouchers.get(&scope) {
-                Some(Voucher::Vouches) => self.look_up(scope, id),
+                Some(Voucher::Vouches(_)) => {
+                    self.look_up(id.clone(), Question::Missing(scope, id));
+                }
                 Some(Voucher::Fails) => {}
-                Some(Voucher::Asked) => waiting.push_back((scope, id)),
+                Some(Voucher::Asked(_)) => waiting.push_back((scope, id)),
                 None => {
                     let voucher = match audience.listed(scope) {
                         None => Voucher::Fails,
                         Some(control) => {
-                            self.controls.insert(control.clone());
-                            self.look_up(scope, control);
+                            self.look_up(control.clone(), Question::Control(scope));
                             waiting.push_back((scope, id));
-                            Voucher::Asked
+                            Voucher::Asked(control)
                         }
                     };
                     self.vouchers.insert(scope, voucher);
@@ -106,25 +126,56 @@ impl<'a> Asking<'a> {
         self.queue = waiting;
     }
 
-    fn look_up(&self, scope: Scope, id: KeyId) {
+    /// Lets what vouched before vouch once more, where nothing else is to be asked: what is told by then needs nobody
+    /// to vouch for it when the list is read.
+    fn close(&mut self) {
+        if !self.is_idle() {
+            return;
+        }
+        for (scope, gone) in std::mem::take(&mut self.gone) {
+            if let Some(Voucher::Vouches(control)) = self.vouchers.get(&scope) {
+                self.look_up(control.clone(), Question::Closing(scope, gone));
+            }
+        }
+    }
+
+    fn look_up(&self, id: KeyId, question: Question) {
         let (session, organization) = (self.session, self.organization.clone());
         let asked = async move {
             let answer = session.look_up(&id, organization.as_deref()).await;
-            (scope, id, answer)
+            (question, answer)
         };
         self.under_way.push(asked.boxed());
     }
 
-    fn take(&mut self, scope: Scope, id: KeyId, answer: Option<LookUp>) {
-        if self.controls.remove(&id) {
-            let is_there = answer == Some(LookUp::Present);
-            let voucher = if is_there { Voucher::Vouches } else { Voucher::Fails };
-            self.vouchers.insert(scope, voucher);
-        } else if let Some(answer @ (LookUp::Gone | LookUp::Present)) = answer {
-            self.told.insert(id, answer);
-        } else {
+    fn take(&mut self, question: Question, answer: Option<LookUp>) {
+        let is_there = answer == Some(LookUp::Present);
+        match (question, answer) {
+            (Question::Missing(scope, id), Some(answer @ (LookUp::Gone | LookUp::Present))) => {
+                if answer == LookUp::Gone {
+                    self.gone.entry(scope).or_default().push(id.clone());
+                }
+                self.told.insert(id, Told { answer, is_vouched: false });
+            }
+            (Question::Control(scope), _) if is_there => {
+                if let Some(Voucher::Asked(control)) = self.vouchers.remove(&scope) {
+                    self.vouchers.insert(scope, Voucher::Vouches(control));
+                }
+            }
+            (Question::Closing(_, gone), _) if is_there => {
+                for id in gone {
+                    self.told.entry(id).and_modify(|told| told.is_vouched = true);
+                }
+            }
             // There is time enough, and patience, when the list is read.
-            self.vouchers.insert(scope, Voucher::Fails);
+            (
+                Question::Missing(scope, _)
+                | Question::Control(scope)
+                | Question::Closing(scope, _),
+                _,
+            ) => {
+                self.vouchers.insert(scope, Voucher::Fails);
+            }
         }
     }
 
@@ -133,17 +184,39 @@ impl<'a> Asking<'a> {
     }
 }
 
+/// A scan of which the first page is there.
+pub struct Opening<'a> {
+    listing: Listing<'a, AdminKeys<'a>>,
+    first: Read<Sighting>,
+    subject: Subject,
+}
+
 impl Session {
+    /// Asks for the first page, alone: where the credential or the page size is refused, nothing more is asked.
+    pub async fn open_scan(&self) -> Result<Opening<'_>, Error> {
+        let mut listing = Listing::new(self, self.admin_keys());
+        loop {
+            let subject = Subject::Page(listing.pages + 1);
+            match self.list_page(&listing, &subject).await? {
+                Answer::Found(found) => {
+                    let first = listing.read(found, &subject)?;
+                    return Ok(Opening { listing, first, subject });
+                }
+                Answer::Refused(refusal) => listing.take_refusal(refusal, &subject)?,
+            }
+        }
+    }
+
     /// Lists every key, as [`Session::scan`] does and with the same promise, in a few round trips where it can.
     /// `boundaries`: keys of the last snapshot in the order of their age, about a page from each other.
     #[instrument(name = "openai.scan", level = "debug", skip_all, fields(segments.total = boundaries.len() + 1))]
     pub async fn scan_side_by_side(
         &self,
+        opening: Opening<'_>,
         boundaries: Vec<Boundary>,
         audience: &mut dyn Audience,
     ) -> Result<(Scan, Early), Error> {
-        let mut listing = Listing::new(self, self.admin_keys());
-        let (first, subject) = self.first_page(&mut listing).await?;
+        let Opening { mut listing, first, subject } = opening;
         let mut early = Early::new();
         let at_once = self.client.options.max_concurrency;
         let rest =
@@ -167,27 +240,13 @@ impl Session {
         Ok((listing.conclude(), early))
     }
 
-    /// The first page alone: where the credential or the page size is refused, nothing more is asked.
-    async fn first_page(
-        &self,
-        listing: &mut Listing<'_, AdminKeys<'_>>,
-    ) -> Result<(Read<Sighting>, Subject), Error> {
-        loop {
-            let subject = Subject::Page(listing.pages + 1);
-            match self.list_page(listing, &subject).await? {
-                Answer::Found(found) => return Ok((listing.read(found, &subject)?, subject)),
-                Answer::Refused(refusal) => listing.take_refusal(refusal, &subject)?,
-            }
-        }
-    }
-
     async fn ask_for_page(
         &self,
         wanted: Wanted,
         limit: Option<u32>,
         page: u64,
         newest_first: bool,
-    ) -> (Wanted, Subject, Result<Answer, Error>) {
+    ) -> Arrived {
         let subject = Subject::Page(page);
         let endpoints = &self.client.endpoints;
         let after = wanted.after.as_deref();
@@ -220,13 +279,32 @@ impl Session {
             None => None,
         };
         let mut asked = listing.pages;
+        let mut arrived: VecDeque<Arrived> = VecDeque::new();
         while hindrance.is_none() {
             while !segments.is_complete()
                 && pages.len() < self.at_once()
                 && let Some(wanted) = segments.next()
             {
                 asked += 1;
-                pages.push(self.ask_for_page(wanted, listing.limit, asked, false).boxed());
+                let mut page = self.ask_for_page(wanted, listing.limit, asked, false).boxed();
+                // It is on its way before any answer is looked at.
+                match (&mut page).now_or_never() {
+                    Some(answered) => arrived.push_back(answered),
+                    None => pages.push(page),
+                }
+            }
+            if let Some((wanted, subject, answer)) = arrived.pop_front() {
+                if !segments.is_complete() {
+                    hindrance = self.take_answer(
+                        listing,
+                        &mut segments,
+                        &wanted,
+                        &subject,
+                        answer?,
+                        audience,
+                    )?;
+                }
+                continue;
             }
             if segments.is_complete() && !is_told {
                 is_told = true;
@@ -237,16 +315,23 @@ impl Session {
                 told = segments.front_number();
                 asking.queue.extend(audience.missing(segments.front()));
             }
-            asking.ask(self.at_once().saturating_sub(pages.len()).max(1), audience);
+            let room = self.at_once().saturating_sub(pages.len());
+            asking.ask(room.max(1), audience);
+            if room > 0 && !segments.is_complete() {
+                asking.close();
+            }
             if segments.is_complete() && asking.is_idle() {
                 break;
             }
             tokio::select! {
                 biased;
-                Some((wanted, subject, answer)) = pages.next(), if !segments.is_complete() => {
-                    hindrance = self.take_answer(listing, &mut segments, &wanted, &subject, answer?, audience)?;
+                Some(answered) = pages.next(), if !segments.is_complete() => {
+                    arrived.push_back(answered);
+                    while let Some(Some(answered)) = pages.next().now_or_never() {
+                        arrived.push_back(answered);
+                    }
                 }
-                Some((scope, id, answer)) = asking.under_way.next() => asking.take(scope, id, answer),
+                Some((question, answer)) = asking.under_way.next() => asking.take(question, answer),
                 else => hindrance = Some("nothing is left to ask for"),
             }
         }

@@ -89,7 +89,8 @@ fn boundaries(known: &[(KeyId, i64)], every: usize) -> Vec<Boundary> {
 async fn scan(server: &Server, at_once: usize, known: &[(KeyId, i64)]) -> (Scan, Early, Keeper) {
     let mut keeper = Keeper { known: known.to_vec(), ..Keeper::default() };
     let session = session(server, at_once);
-    let scanned = session.scan_side_by_side(boundaries(known, 10), &mut keeper).await;
+    let opening = session.open_scan().await.unwrap();
+    let scanned = session.scan_side_by_side(opening, boundaries(known, 10), &mut keeper).await;
     let (scan, early) = scanned.unwrap();
     (scan, early, keeper)
 }
@@ -142,7 +143,7 @@ async fn what_is_gone_is_looked_up_while_the_list_is_read() {
         let (_, early, keeper) = scan(&server, 4, &known).await;
         assert_eq!(keeper.keys.keys().cloned().collect::<Vec<_>>(), ids(&server), "{vanished:?}");
         assert_eq!(early.len(), 3, "{vanished:?}");
-        assert!(gone.iter().all(|id| early[id] == LookUp::Gone), "{vanished:?}");
+        assert!(gone.iter().all(|id| early[id].answer == LookUp::Gone), "{vanished:?}");
     }
 }
 

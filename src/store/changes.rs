@@ -12,14 +12,17 @@ use super::attributions::{
 };
 use super::chain::{Salts, Told, Witness, placed};
 use super::court::Court;
-use super::findings::{FindingCounts, write_findings};
+use super::findings::write_happenings;
 use super::record::{Numbers, RunIds};
 use super::rows::{OwnerState, own_other};
 use super::snapshot::ids_json;
-use super::write::{Batch, json, write_absences, write_batch, write_notice};
+use super::write::{
+    Batch, Insertion, MovedKey, insert_all, json, move_keys, write_absences, write_batch,
+    write_notice,
+};
 use crate::audit::{Content, PartDigest, Placed, Salt, Sealer, is_personal};
 use crate::clock::Timestamp;
-use crate::findings::{Difference, Judgement};
+use crate::findings::{Difference, Finding, Judgement};
 use crate::inventory::{
     Alteration, Appearance, Changes, Column, EventKind, FieldChange, Key, KeyId, Notice,
 };
@@ -206,24 +209,21 @@ async fn load_owners(
 /// Keys that appeared, ready to be written.
 #[derive(Default)]
 struct Prepared {
-    batch: Batch,
-    /// What they were found to break.
-    difference: Difference,
+    /// All but what follows.
+    insertions: Vec<Insertion>,
+    moved_keys: Vec<MovedKey>,
+    happened: Difference,
 }
 
 impl Prepared {
     async fn write(
-        &self,
+        self,
         connection: &mut SqliteConnection,
         ids: RunIds,
-    ) -> Result<FindingCounts, sqlx::Error> {
-        let mut counts = FindingCounts::default();
-        write_batch(connection, ids, &self.batch).await?;
-        let keys = self.batch.new_keys.iter();
-        let keys: HashMap<&str, i64> = keys.map(|it| (&*it.key_id, it.key)).collect();
-        let key_of = |id: &KeyId| keys.get(id.as_str()).copied();
-        write_findings(connection, ids, &self.difference, key_of, &mut counts).await?;
-        Ok(counts)
+    ) -> Result<(), sqlx::Error> {
+        insert_all(connection, self.insertions).await?;
+        move_keys(connection, &self.moved_keys).await?;
+        write_happenings(connection, ids, &self.happened).await
     }
 }
 
@@ -284,10 +284,7 @@ impl Planner<'_> {
             // The next ones are worked out while the database takes these.
             let (written, prepared) =
                 tokio::join!(ready.write(connection, ids), self.prepare(some, court.as_mut()));
-            let counts = written?;
-            if let Some(court) = court.as_mut() {
-                court.count(counts);
-            }
+            written?;
             ready = prepared?;
             if is_last {
                 return Ok(());
@@ -298,12 +295,13 @@ impl Planner<'_> {
     async fn prepare(
         &mut self,
         some: Vec<Appearance>,
-        court: Option<&mut Court<'_>>,
+        mut court: Option<&mut Court<'_>>,
     ) -> Result<Prepared, sqlx::Error> {
+        let ids = self.numbers.ids();
         let some = some.into_iter().map(|it| Ok((self.row(&it)?, it)));
         let some: Vec<(i64, Appearance)> = some.collect::<Result<_, sqlx::Error>>()?;
-        let Judgement { difference, due } =
-            court.map(|court| court.judge_appeared(&some)).unwrap_or_default();
+        let judged = court.as_mut().map(|court| court.judge_appeared(&some));
+        let Judgement { mut difference, due } = judged.unwrap_or_default();
         let mut batch = Batch::default();
         for (at, (row, appearance)) in some.iter().enumerate() {
             if at.is_multiple_of(AT_ONCE) {
@@ -313,7 +311,18 @@ impl Planner<'_> {
             let due_at = due.get(at).copied().flatten();
             self.appear(&mut batch, *row, appearance, due_at.map(Timestamp::unix))?;
         }
-        Ok(Prepared { batch, difference })
+        let mut insertions = batch.insertions(ids);
+        tokio::task::yield_now().await;
+        if let Some(court) = court {
+            let rows: HashMap<&KeyId, i64> =
+                some.iter().map(|(row, it)| (&it.key().id, *row)).collect();
+            let opened = std::mem::take(&mut difference.opened);
+            let row_of = |finding: &Finding| finding.key_id.as_ref().and_then(|id| rows.get(id));
+            let opened: Option<Vec<(Option<i64>, &Finding)>> =
+                opened.iter().map(|finding| Some((Some(*row_of(finding)?), finding))).collect();
+            insertions.extend(court.open(ids, &opened.ok_or(sqlx::Error::RowNotFound)?));
+        }
+        Ok(Prepared { insertions, moved_keys: batch.moved_keys, happened: difference })
     }
 
     /// Looks up the rows of keys that were in the inventory once.

@@ -9,12 +9,14 @@ use sqlx::SqliteConnection;
 
 use namesakes::Newcomer;
 
-use super::findings::{FindingCounts, load_open_of_organization, load_past, write_findings};
-use super::record::{Judge, Numbers};
+use super::findings::{
+    FindingBook, FindingCounts, load_open_of_organization, load_past, write_findings,
+};
+use super::record::{Judge, Numbers, RunIds};
 use super::snapshot::{ids_json, load_keys};
-use super::write::json;
+use super::write::{Insertion, json};
 use crate::clock::Timestamp;
-use crate::findings::{Basis, Difference, Judgement, Past, Subject};
+use crate::findings::{Basis, Difference, Finding, Judgement, Past, Subject};
 use crate::inventory::{
     Alteration, Appearance, Changes, Column, EventKind, Key, KeyId, Scope, Snapshot,
 };
@@ -31,7 +33,7 @@ pub(super) struct Court<'a> {
     before: &'a Snapshot,
     changes: &'a Changes,
     now: Timestamp,
-    counts: FindingCounts,
+    book: FindingBook,
     newcomers: Vec<Newcomer>,
     /// How many more admin keys there are than before.
     more_admin_keys: i64,
@@ -58,7 +60,7 @@ impl<'a> Court<'a> {
         let judged_by: Option<String> =
             sqlx::query_scalar("select judged_by from organizations where organization = ?1")
                 .bind(numbers.organization)
-                .fetch_one(connection)
+                .fetch_one(&mut *connection)
                 .await?;
         let digest = basis.digest(now);
         Ok(Self {
@@ -68,7 +70,7 @@ impl<'a> Court<'a> {
             before,
             changes,
             now,
-            counts: FindingCounts::default(),
+            book: FindingBook::open(connection).await?,
             newcomers: Vec::new(),
             more_admin_keys: 0,
             restored: Vec::new(),
@@ -105,10 +107,13 @@ impl<'a> Court<'a> {
         Judgement { difference, due: due.collect() }
     }
 
-    /// Counts findings that were written down elsewhere.
-    pub(super) const fn count(&mut self, counts: FindingCounts) {
-        self.counts.opened += counts.opened;
-        self.counts.closed += counts.closed;
+    /// Opens findings, each of the key in a row, and gives back what writes them down.
+    pub(super) fn open(
+        &mut self,
+        ids: RunIds,
+        opened: &[(Option<i64>, &Finding)],
+    ) -> Vec<Insertion> {
+        self.book.take(ids, opened)
     }
 
     /// Judges all others, when everything is written.
@@ -141,7 +146,7 @@ impl<'a> Court<'a> {
                 .execute(connection)
                 .await?;
         }
-        Ok(self.counts)
+        Ok(self.book.counts)
     }
 
     /// What is gone breaks nothing.
@@ -164,8 +169,7 @@ impl<'a> Court<'a> {
                 ..Difference::default()
             };
             let nobody = |_: &KeyId| None;
-            write_findings(connection, numbers.ids(), &difference, nobody, &mut self.counts)
-                .await?;
+            write_findings(connection, numbers.ids(), &difference, nobody, &mut self.book).await?;
         }
         Ok(())
     }
@@ -211,7 +215,7 @@ impl<'a> Court<'a> {
             .collect();
         let Judgement { difference, due } = self.basis.judge(&subjects, &past, self.now);
         let key_of = |id: &KeyId| keys.get(id).map(|(row, _)| *row);
-        write_findings(connection, numbers.ids(), &difference, key_of, &mut self.counts).await?;
+        write_findings(connection, numbers.ids(), &difference, key_of, &mut self.book).await?;
         let due = ids.iter().zip(due);
         let due: Vec<(i64, Option<i64>)> =
             due.map(|(id, due)| (keys[*id].0, due.map(Timestamp::unix))).collect();
@@ -248,7 +252,7 @@ impl<'a> Court<'a> {
         let past = Past { open, ..Past::default() };
         let difference = self.basis.judge_number(began, &past, self.now);
         let nobody = |_: &KeyId| None;
-        write_findings(connection, numbers.ids(), &difference, nobody, &mut self.counts).await
+        write_findings(connection, numbers.ids(), &difference, nobody, &mut self.book).await
     }
 }
 

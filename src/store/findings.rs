@@ -9,7 +9,7 @@ use super::Reader;
 use super::error::Error;
 use super::record::RunIds;
 use super::rows::row;
-use super::write::{CHUNK, insert, json};
+use super::write::{CHUNK, Insertion, insert_all, insertions, json};
 use crate::clock::Timestamp;
 use crate::findings::{Difference, Finding, Happening, OpenFinding, Past, Rule, Severity};
 use crate::inventory::KeyId;
@@ -173,8 +173,43 @@ fn read_happened(rows: Vec<OpenRow>) -> Result<HashMap<(KeyId, Rule), Happening>
     Ok(happened)
 }
 
+/// What a run writes down of findings: by which number the next one goes, and how many there are by now.
+pub(super) struct FindingBook {
+    next: i64,
+    pub(super) counts: FindingCounts,
+}
+
+impl FindingBook {
+    pub(super) async fn open(connection: &mut SqliteConnection) -> Result<Self, sqlx::Error> {
+        let last: i64 = sqlx::query_scalar("select ifnull(max(finding_id), 0) from finding_log")
+            .fetch_one(connection)
+            .await?;
+        Ok(Self { next: last + 1, counts: FindingCounts::default() })
+    }
+
+    /// Takes in findings that are opened, each with the row of its key, and gives back what writes them down.
+    pub(super) fn take(
+        &mut self,
+        ids: RunIds,
+        opened: &[(Option<i64>, &Finding)],
+    ) -> Vec<Insertion> {
+        let rows: Vec<(i64, &(Option<i64>, &Finding))> = (self.next..).zip(opened).collect();
+        self.counts.opened += rows.len() as u64;
+        self.next = rows.last().map_or(self.next, |(id, _)| id + 1);
+        let into = "insert into finding_log (finding_id, organization, key, rule, severity, since, detail, memory,
+                 opened_run) ";
+        insertions(into, &rows, |row, (finding_id, (key, finding))| {
+            let Finding { rule, severity, since, detail, memory, .. } = finding;
+            row.push_bind(*finding_id).push_bind(ids.organization).push_bind(*key);
+            row.push_bind(rule.as_str()).push_bind(severity.as_str()).push_bind(since.unix());
+            row.push_bind(detail.clone()).push_bind(memory.map(Timestamp::unix));
+            row.push_bind(ids.run_id);
+        })
+    }
+}
+
 /// Remembers what happened once, and forgets what is over. The rows of the run and of its keys must be there.
-async fn write_happenings(
+pub(super) async fn write_happenings(
     connection: &mut SqliteConnection,
     ids: RunIds,
     difference: &Difference,
@@ -220,7 +255,7 @@ pub(super) async fn write_findings(
     ids: RunIds,
     difference: &Difference,
     key_of: impl Fn(&KeyId) -> Option<i64>,
-    counts: &mut FindingCounts,
+    book: &mut FindingBook,
 ) -> Result<(), sqlx::Error> {
     let Difference { opened, closed, .. } = difference;
     write_happenings(connection, ids, difference).await?;
@@ -233,7 +268,7 @@ pub(super) async fn write_findings(
         if update.rows_affected() != chunk.len() as u64 {
             return Err(sqlx::Error::RowNotFound);
         }
-        counts.closed += update.rows_affected();
+        book.counts.closed += update.rows_affected();
     }
     let mut rows = Vec::with_capacity(opened.len());
     for finding in opened {
@@ -244,34 +279,7 @@ pub(super) async fn write_findings(
         };
         rows.push((key, finding));
     }
-    open_findings(connection, ids, &rows, counts).await
-}
-
-/// Writes down findings that a run opens, each with the row of its key.
-pub(super) async fn open_findings(
-    connection: &mut SqliteConnection,
-    ids: RunIds,
-    opened: &[(Option<i64>, &Finding)],
-    counts: &mut FindingCounts,
-) -> Result<(), sqlx::Error> {
-    if opened.is_empty() {
-        return Ok(());
-    }
-    let last: i64 = sqlx::query_scalar("select ifnull(max(finding_id), 0) from finding_log")
-        .fetch_one(&mut *connection)
-        .await?;
-    let rows: Vec<(i64, &(Option<i64>, &Finding))> = (last + 1..).zip(opened).collect();
-    let into = "insert into finding_log (finding_id, organization, key, rule, severity, since, detail, memory,
-             opened_run) ";
-    counts.opened += insert(connection, into, &rows, |row, (finding_id, (key, finding))| {
-        let Finding { rule, severity, since, detail, memory, .. } = finding;
-        row.push_bind(*finding_id).push_bind(ids.organization).push_bind(*key);
-        row.push_bind(rule.as_str()).push_bind(severity.as_str()).push_bind(since.unix());
-        row.push_bind(detail.clone()).push_bind(memory.map(Timestamp::unix));
-        row.push_bind(ids.run_id);
-    })
-    .await?;
-    Ok(())
+    insert_all(connection, book.take(ids, &rows)).await
 }
 
 impl Reader {

@@ -3,27 +3,26 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use super::{Ledger, Progress, Request, is_denied};
 use crate::inventory::{Comparison, KeyId, Project, Scope, SeenProjects, Sighting, keys};
-use crate::openai::{self, Audience, Boundary, Early, ProjectListing, Scan, ScanProgress, Session};
+use crate::openai::{
+    self, Audience, Boundary, Early, Opening, ProjectListing, Scan, ScanProgress, Session,
+};
+
+/// Keys of projects that are held until the admin list is read.
+const MOST_AHEAD: usize = 5_000;
 
 /// Reads every list there is. What keeps a project's keys from being listed costs nothing but them.
 pub(super) async fn list(
     session: &Session,
+    opening: Opening<'_>,
     comparison: &mut Comparison<'_>,
     may_ask: bool,
     request: &Request<'_>,
     ledger: &mut Ledger,
 ) -> Result<(Scan, Early), openai::Error> {
-    // Not before the first page: where the credential is refused, nothing more is asked.
-    let (begun, begins) = oneshot::channel();
-    let projects = async {
-        if !request.organization.project_keys || begins.await.is_err() {
-            return Ok(None);
-        }
-        Ok(Some(session.list_projects().await))
+    let beside = async {
+        Ok(if request.organization.project_keys { Some(look_ahead(session).await) } else { None })
     };
     let boundaries = comparison.boundaries(request.api.page_size.into()).into_iter();
     let boundaries =
@@ -33,17 +32,15 @@ pub(super) async fn list(
         comparison,
         ledger,
         progress: request.progress,
-        begun: Some(begun),
         room: if may_ask { limit } else { 0 },
     };
-    let admin = session.scan_side_by_side(boundaries, &mut intake);
-    let ((scan, early), projects) = tokio::try_join!(admin, projects)?;
+    let admin = session.scan_side_by_side(opening, boundaries, &mut intake);
+    // Projects first: what they hold is asked for in turn with the pages, and not after them.
+    let (projects, (scan, early)) = tokio::try_join!(beside, admin)?;
     note_scan(&scan, ledger);
     let seen = match projects {
         None => SeenProjects::NotAsked,
-        Some(Ok(projects)) => {
-            list_of_projects(session, comparison, projects, request, ledger).await?
-        }
+        Some(Ok(ahead)) => list_of_projects(session, comparison, ahead, request, ledger).await?,
         Some(Err(deferred @ openai::Error::Deferred { .. })) => return Err(deferred),
         Some(Err(error)) => {
             tracing::warn!(http.request_id = error.request_id(), "{error}");
@@ -62,18 +59,12 @@ struct Intake<'i, 'c> {
     comparison: &'i mut Comparison<'c>,
     ledger: &'i mut Ledger,
     progress: &'i (dyn Fn(Progress) + Send + Sync),
-    /// Told that the first page is there.
-    begun: Option<oneshot::Sender<()>>,
     /// How many missing keys may still be asked about before all are known: with more, the run is held.
     room: usize,
 }
 
 impl Audience for Intake<'_, '_> {
     fn take(&mut self, sightings: Vec<Sighting>, progress: ScanProgress) {
-        if let Some(begun) = self.begun.take() {
-            // Where nobody asks for projects, nobody waits.
-            begun.send(()).ok();
-        }
         for sighting in sightings {
             self.comparison.observe(sighting);
         }
@@ -98,26 +89,47 @@ impl Audience for Intake<'_, '_> {
     }
 }
 
+/// What is known of the projects when the admin list is read.
+struct Ahead {
+    projects: Vec<Project>,
+    listed: Vec<(Project, Result<ProjectListing, openai::Error>)>,
+    rest: std::vec::IntoIter<Project>,
+}
+
+/// Lists the projects, and the keys of some, which have to wait until the admin list is whole.
+async fn look_ahead(session: &Session) -> Result<Ahead, openai::Error> {
+    let projects = session.list_projects().await?;
+    let mut rest = projects.clone().into_iter();
+    let (mut listed, mut keys) = (Vec::new(), 0);
+    let mut on_project = |project: Project, listing: Result<ProjectListing, openai::Error>| {
+        keys += listing.as_ref().map_or(0, |listing| listing.sightings.len());
+        listed.push((project, listing));
+        keys < MOST_AHEAD
+    };
+    session.scan_projects(&mut rest, &mut on_project).await;
+    Ok(Ahead { projects, listed, rest })
+}
+
 /// The keys of each project. Only that the API wants to be left alone ends the run.
 async fn list_of_projects(
     session: &Session,
     comparison: &mut Comparison<'_>,
-    projects: Vec<Project>,
+    ahead: Ahead,
     request: &Request<'_>,
     ledger: &mut Ledger,
 ) -> Result<SeenProjects, openai::Error> {
+    let Ahead { projects, listed, mut rest } = ahead;
     let mut problems: HashMap<Arc<str>, String> = HashMap::new();
     let mut refused = 0;
     let mut deferred = None;
-    let mut on_project = |project: &Project, listing: Result<ProjectListing, openai::Error>| {
-        let problem = match listing {
+    let mut on_project = |project: Project, listing: Result<ProjectListing, openai::Error>| {
+        match listing {
             Ok(ProjectListing { sightings, scan }) => {
                 note_scan(&scan, ledger);
-                comparison.observe_project(project, sightings);
+                comparison.observe_project(&project, sightings);
                 ledger.tally.keys_seen = comparison.keys_seen();
                 let pages = session.traffic().pages;
                 (request.progress)(Progress::Listed { keys: ledger.tally.keys_seen, pages });
-                None
             }
             Err(error) => {
                 tracing::warn!(http.request_id = error.request_id(), "{error}");
@@ -126,14 +138,15 @@ async fn list_of_projects(
                 if matches!(error, openai::Error::Deferred { .. }) {
                     deferred.get_or_insert(error);
                 }
-                Some(problem)
+                problems.insert(project.id, problem);
             }
-        };
-        if let Some(problem) = problem {
-            problems.insert(Arc::clone(&project.id), problem);
         }
+        true
     };
-    session.scan_projects(&projects, &mut on_project).await;
+    for (project, listing) in listed {
+        on_project(project, listing);
+    }
+    session.scan_projects(&mut rest, &mut on_project).await;
     if let Some(deferred) = deferred {
         return Err(deferred);
     }

@@ -393,19 +393,23 @@ async fn attempt(
     let credential = (request.credential)()?;
     ledger.credential_is_copy = credential.is_copy();
     let is_own = |redacted: &str| credential.matches_redacted(redacted);
-    let (snapshot, header_before) = writer.lock().await.load_snapshot(name, &is_own).await?;
-    let scratch = writer.lock().await.scratch();
-    let mut comparison = Comparison::new(snapshot, is_own).on(scratch);
-
     let client = openai::Client::new(
         options(request.organization, request.api),
         credential.expose(),
         Arc::clone(clock),
     )?;
     let session = openai::Session::new(Arc::new(client));
+    // What was is read while the first page is awaited.
+    let load = async { writer.lock().await.load_snapshot(name, &is_own).await };
+    let (loaded, opened) = tokio::join!(load, unless_stopped(request, session.open_scan()));
+    count_traffic(&session, ledger);
+    let (snapshot, header_before) = loaded?;
+    let opening = opened??;
+    let scratch = writer.lock().await.scratch();
+    let mut comparison = Comparison::new(snapshot, is_own).on(scratch);
     // Where somebody accepts what is missing, nothing is asked about it before all is known.
     let may_ask = accepted.is_none();
-    let listing = listing::list(&session, &mut comparison, may_ask, request, ledger);
+    let listing = listing::list(&session, opening, &mut comparison, may_ask, request, ledger);
     let scanned = unless_stopped(request, listing).await;
     count_traffic(&session, ledger);
     let (scan, early) = scanned??;

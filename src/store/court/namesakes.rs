@@ -9,10 +9,10 @@ use std::ops::Range;
 use futures_util::TryStreamExt;
 use sqlx::SqliteConnection;
 
-use super::super::findings::{load_past, open_findings, write_findings};
+use super::super::findings::{load_past, write_findings};
 use super::super::record::Numbers;
 use super::super::snapshot::{ids_json, load_keys};
-use super::super::write::json;
+use super::super::write::{insert_all, json};
 use super::{Court, SOME};
 use crate::clock::Timestamp;
 use crate::findings::{OpenFinding, Rule};
@@ -143,7 +143,7 @@ impl Court<'_> {
             opened.extend(group.iter().map(|new| Some(new.row)).zip(found));
         }
         let opened = opened.iter().map(|(row, finding)| (*row, finding)).collect::<Vec<_>>();
-        open_findings(connection, numbers.ids(), &opened, &mut self.counts).await
+        insert_all(connection, self.book.take(numbers.ids(), &opened)).await
     }
 
     /// The keys of all groups that have to be judged.
@@ -247,7 +247,7 @@ impl Court<'_> {
         let all: Vec<&Key> = keys.values().map(|(_, key)| key).collect();
         let difference = self.basis.judge_namesakes(&all, &past, self.now);
         let key_of = |id: &KeyId| keys.get(id).map(|(row, _)| *row);
-        write_findings(connection, numbers.ids(), &difference, key_of, &mut self.counts).await
+        write_findings(connection, numbers.ids(), &difference, key_of, &mut self.book).await
     }
 }
 
