@@ -122,6 +122,20 @@ impl Stopped {
     }
 }
 
+/// Gathers what is to be hashed, as many small pieces take far longer than all of them at once.
+struct Gathered(Vec<u8>);
+
+impl Hasher for Gathered {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        // Only what was gathered is of use.
+        0
+    }
+}
+
 impl fmt::Debug for Outline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outline").field("keys", &self.len()).finish_non_exhaustive()
@@ -191,19 +205,21 @@ impl Outline {
     /// What there is to compare of a key, but for its id and scope.
     fn content(&self, key: &Key, source: Source) -> u64 {
         let stopped = &self.stopped[source as usize];
-        let mut hasher = self.state.build_hasher();
+        let mut gathered = Gathered(Vec::with_capacity(512));
         for column in Column::ALL {
             if !stopped.columns.contains(&column) {
-                key.text(column).hash(&mut hasher);
-                key.time(column).hash(&mut hasher);
+                key.text(column).hash(&mut gathered);
+                key.time(column).hash(&mut gathered);
             }
         }
         for (path, value) in key.other.iter() {
             if stopped.fields.is_empty() || !stopped.concerns(path) {
-                path.hash(&mut hasher);
-                value.hash(&mut hasher);
+                path.hash(&mut gathered);
+                value.hash(&mut gathered);
             }
         }
+        let mut hasher = self.state.build_hasher();
+        hasher.write(&gathered.0);
         hasher.finish()
     }
 

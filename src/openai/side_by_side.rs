@@ -36,6 +36,9 @@ pub trait Audience: Send {
     fn listed(&self, scope: Scope) -> Option<KeyId>;
 }
 
+/// How often a listed key vouches once more. More would be more requests than it spares.
+const MOST_CLOSINGS: u32 = 3;
+
 /// What look-ups told while the list was read. Only answers that a listed key vouched for before.
 pub type Early = HashMap<KeyId, Told>;
 
@@ -49,9 +52,18 @@ pub struct Told {
 
 /// An answer to what was wanted.
 type Arrived = (Wanted, Subject, Result<Answer, Error>);
-type Answers<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Arrived> + Send + 'a>>>;
-type LookUps<'a> =
-    FuturesUnordered<Pin<Box<dyn Future<Output = (Question, Option<LookUp>)> + Send + 'a>>>;
+type Answers<'a> = FuturesUnordered<Request<'a, Arrived>>;
+type LookUps<'a> = FuturesUnordered<Request<'a, (Question, Option<LookUp>)>>;
+
+type Request<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A request that is on its way, rather than when somebody waits for its answer.
+fn begun<'a, T: Send + 'a>(mut request: Request<'a, T>) -> Request<'a, T> {
+    match (&mut request).now_or_never() {
+        None => request,
+        Some(answered) => std::future::ready(answered).boxed(),
+    }
+}
 
 /// What a look-up is for.
 #[derive(Debug)]
@@ -82,6 +94,7 @@ struct Asking<'a> {
     told: Early,
     /// Keys that are gone, until somebody vouches for it once more.
     gone: HashMap<Scope, Vec<KeyId>>,
+    closings: u32,
 }
 
 impl<'a> Asking<'a> {
@@ -94,6 +107,7 @@ impl<'a> Asking<'a> {
             under_way: LookUps::new(),
             told: Early::new(),
             gone: HashMap::new(),
+            closings: 0,
         }
     }
 
@@ -110,15 +124,12 @@ impl<'a> Asking<'a> {
                 Some(Voucher::Fails) => {}
                 Some(Voucher::Asked(_)) => waiting.push_back((scope, id)),
                 None => {
-                    let voucher = match audience.listed(scope) {
-                        None => Voucher::Fails,
-                        Some(control) => {
-                            self.look_up(control.clone(), Question::Control(scope));
-                            waiting.push_back((scope, id));
-                            Voucher::Asked(control)
-                        }
-                    };
-                    self.vouchers.insert(scope, voucher);
+                    waiting.push_back((scope, id));
+                    // One of the other scope may be missing next.
+                    for scope in [Scope::Admin, Scope::Project] {
+                        self.ask_for_control(scope, audience);
+                    }
+                    self.vouchers.entry(scope).or_insert(Voucher::Fails);
                 }
             }
         }
@@ -126,12 +137,23 @@ impl<'a> Asking<'a> {
         self.queue = waiting;
     }
 
+    /// Asks for a listed key of the scope, once.
+    fn ask_for_control(&mut self, scope: Scope, audience: &dyn Audience) {
+        if !self.vouchers.contains_key(&scope)
+            && let Some(control) = audience.listed(scope)
+        {
+            self.look_up(control.clone(), Question::Control(scope));
+            self.vouchers.insert(scope, Voucher::Asked(control));
+        }
+    }
+
     /// Lets what vouched before vouch once more, where nothing else is to be asked: what is told by then needs nobody
     /// to vouch for it when the list is read.
     fn close(&mut self) {
-        if !self.is_idle() {
+        if !self.is_idle() || self.gone.is_empty() || self.closings == MOST_CLOSINGS {
             return;
         }
+        self.closings += 1;
         for (scope, gone) in std::mem::take(&mut self.gone) {
             if let Some(Voucher::Vouches(control)) = self.vouchers.get(&scope) {
                 self.look_up(control.clone(), Question::Closing(scope, gone));
@@ -145,7 +167,7 @@ impl<'a> Asking<'a> {
             let answer = session.look_up(&id, organization.as_deref()).await;
             (question, answer)
         };
-        self.under_way.push(asked.boxed());
+        self.under_way.push(begun(asked.boxed()));
     }
 
     fn take(&mut self, question: Question, answer: Option<LookUp>) {
@@ -281,51 +303,41 @@ impl Session {
         let mut asked = listing.pages;
         let mut arrived: VecDeque<Arrived> = VecDeque::new();
         while hindrance.is_none() {
-            while !segments.is_complete()
-                && pages.len() < self.at_once()
-                && let Some(wanted) = segments.next()
-            {
-                asked += 1;
-                let mut page = self.ask_for_page(wanted, listing.limit, asked, false).boxed();
-                // It is on its way before any answer is looked at.
-                match (&mut page).now_or_never() {
-                    Some(answered) => arrived.push_back(answered),
-                    None => pages.push(page),
-                }
-            }
-            if let Some((wanted, subject, answer)) = arrived.pop_front() {
-                if !segments.is_complete() {
-                    hindrance = self.take_answer(
-                        listing,
-                        &mut segments,
-                        &wanted,
-                        &subject,
-                        answer?,
-                        audience,
-                    )?;
-                }
-                continue;
-            }
             if segments.is_complete() && !is_told {
                 is_told = true;
                 // What is still under way is of no use any more.
                 pages.clear();
+                arrived.clear();
                 asking.queue.extend(audience.missing(None));
             } else if !is_told && segments.front_number() > told {
                 told = segments.front_number();
                 asking.queue.extend(audience.missing(segments.front()));
             }
-            let room = self.at_once().saturating_sub(pages.len());
-            asking.ask(room.max(1), audience);
-            if room > 0 && !segments.is_complete() {
+            // Look-ups come first, as who waits for them waits for the last one; but they leave pages their half.
+            let at_once = self.at_once();
+            asking.ask(if is_told { at_once } else { (at_once / 2).max(1) }, audience);
+            while !is_told
+                && pages.len() + asking.under_way.len() < at_once
+                && let Some(wanted) = segments.next()
+            {
+                asked += 1;
+                let page = self.ask_for_page(wanted, listing.limit, asked, false).boxed();
+                pages.push(begun(page));
+            }
+            if let Some((wanted, subject, answer)) = arrived.pop_front() {
+                hindrance =
+                    self.take_answer(listing, &mut segments, &wanted, &subject, answer?, audience)?;
+                continue;
+            }
+            if !is_told && pages.len() < at_once {
                 asking.close();
             }
-            if segments.is_complete() && asking.is_idle() {
+            if is_told && asking.is_idle() {
                 break;
             }
             tokio::select! {
                 biased;
-                Some(answered) = pages.next(), if !segments.is_complete() => {
+                Some(answered) = pages.next(), if !is_told => {
                     arrived.push_back(answered);
                     while let Some(Some(answered)) = pages.next().now_or_never() {
                         arrived.push_back(answered);

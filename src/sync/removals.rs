@@ -1,6 +1,6 @@
 //! What became of the keys that the lists do not hold.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Ledger, Progress, Request};
@@ -36,16 +36,13 @@ pub(super) async fn find(
     if !asked.is_empty() {
         (request.progress)(Progress::LookingUp { missing: asked.len() as u64 });
     }
-    let mut answers = HashMap::new();
-    for inquiries in inquiries(comparison, asked) {
-        answers.extend(session.look_up_all(&inquiries, organization, most_unknown, early).await);
-    }
+    let inquiries = inquiries(comparison, asked);
+    let answers = session.look_up_all(&inquiries, organization, most_unknown, early).await;
     judge_missing(&missing, &answers, snapshot, guards, acceptance)
 }
 
-/// Which keys to ask for where, and what has to vouch there for a *gone*: one kind of keys after the other, the
-/// projects side by side.
-fn inquiries(comparison: &Comparison<'_>, missing: &[KeyId]) -> Vec<Vec<Inquiry>> {
+/// Which keys to ask for where, and what has to vouch there for a *gone*.
+fn inquiries(comparison: &Comparison<'_>, missing: &[KeyId]) -> Vec<Inquiry> {
     let mut of_admin: BTreeMap<Scope, Vec<KeyId>> = BTreeMap::new();
     let mut of_projects: BTreeMap<Arc<str>, Vec<KeyId>> = BTreeMap::new();
     for id in missing {
@@ -65,7 +62,7 @@ fn inquiries(comparison: &Comparison<'_>, missing: &[KeyId]) -> Vec<Vec<Inquiry>
             controls = comparison.some_listed(other, CONTROLS);
         }
         let controls = controls.into_iter().map(|id| Control::Key(Place::Admin, id)).collect();
-        vec![Inquiry { place: Place::Admin, missing, controls }]
+        Inquiry { place: Place::Admin, missing, controls }
     });
     let of_projects = of_projects.into_iter().map(|(project, missing)| {
         let place = Place::Project(Arc::clone(&project));
@@ -77,7 +74,7 @@ fn inquiries(comparison: &Comparison<'_>, missing: &[KeyId]) -> Vec<Vec<Inquiry>
         }
         Inquiry { place, missing, controls }
     });
-    of_admin.chain([of_projects.collect()]).collect()
+    of_admin.chain(of_projects).collect()
 }
 
 fn guards(removal: RemovalSettings) -> Guards {
