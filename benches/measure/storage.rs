@@ -46,8 +46,9 @@ fn space(place: &Place, keys: usize) -> anyhow::Result<Vec<String>> {
     }
     let later = Size::of(&place.read()?)?;
     let wal_left = std::fs::metadata(wal_file(&place.database())).map_or(0, |file| file.len());
-    eprintln!("by table: {:#?}", first.by_table);
+    eprintln!("by table: {:#?}, later {:#?}", first.by_table, later.by_table);
     let each = |bytes: u64, of: usize| bytes / of as u64;
+    let grown = |size: fn(&Size) -> u64| each(size(&later).saturating_sub(size(&first)), events);
     let kib = |bytes: u64| format!("{} KiB", bytes / 1_024);
     Ok(vec![
         format!(
@@ -57,7 +58,11 @@ fn space(place: &Place, keys: usize) -> anyhow::Result<Vec<String>> {
         format!("| the same with its findings | {} | |", each(first.total(), keys)),
         format!(
             "| bytes a `used` event, runs and chain included | {} | 50 |",
-            each(later.total().saturating_sub(first.total()), events)
+            grown(Size::without_findings)
+        ),
+        format!(
+            "| the same with the findings that it opens and closes | {} | |",
+            grown(Size::total)
         ),
         format!(
             "| most in the write-ahead log, first sync ({} file) | {} | |",

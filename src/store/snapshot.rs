@@ -26,6 +26,9 @@ pub struct Accepted {
 /// How many keys are read with one statement.
 const ROWS_AT_ONCE: i64 = 1_000;
 
+/// An outline makes room for so many keys at the most before it has seen them.
+const MOST_EXPECTED: usize = 2_000_000;
+
 /// A key as [`StoredKey`] has it, as one JSON array: of many rows, text is handed over faster than rows are.
 macro_rules! key_as_json {
     () => {
@@ -110,15 +113,13 @@ impl Writer {
         snapshot: &Snapshot,
         is_own: &(dyn Fn(&str) -> bool + Sync),
     ) -> Result<Outline, Error> {
-        // `+`: as in `LOAD_KEYS`.
-        let keys: i64 = sqlx::query_scalar(
-            "select count(*) from keys where +organization = ?1 and removed_run is null",
-        )
-        .bind(organization)
-        .fetch_one(&mut self.connection)
-        .await
-        .map_err(|source| self.failed(source))?;
-        let keys = usize::try_from(keys).unwrap_or(0);
+        let keys: Option<i64> = sqlx::query_scalar("select keys_after from runs where run_id = ?1")
+            .bind(snapshot.last_run)
+            .fetch_optional(&mut self.connection)
+            .await
+            .map_err(|source| self.failed(source))?;
+        // So that the outline need not grow. A number that cannot be true costs no more than that.
+        let keys = keys.and_then(|keys| usize::try_from(keys).ok()).unwrap_or(0).min(MOST_EXPECTED);
         let mut outline = Outline::new(keys, &snapshot.fields, &snapshot.project_fields);
         let mut reader = KeyReader::default();
         let mut rows = self.load_some_keys(organization, 0).await?;
@@ -213,17 +214,17 @@ impl Writer {
         organization: &str,
         ids: impl Iterator<Item = io::Result<KeyId>>,
     ) -> Result<HashSet<KeyId>, Error> {
-        let has_gone: bool = sqlx::query_scalar(
+        let has_keys: bool = sqlx::query_scalar(
             "select exists (
                  select 1 from organizations o join keys k on k.organization = o.organization
-                 where o.name = ?1 and k.removed_run is not null)",
+                 where o.name = ?1)",
         )
         .bind(organization)
         .fetch_one(&mut self.connection)
         .await
         .map_err(|source| self.failed(source))?;
         let mut gone = HashSet::new();
-        if !has_gone {
+        if !has_keys {
             return Ok(gone);
         }
         let mut ids = ids;
