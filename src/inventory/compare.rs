@@ -98,7 +98,8 @@ fn stopped(fields: &FieldStates) -> Vec<String> {
 
 impl<'a> Comparison<'a> {
     /// `is_own` tells from a redacted value whether it is that of the credential in use.
-    pub fn new(snapshot: Snapshot, is_own: impl Fn(&str) -> bool + Send + Sync + 'a) -> Self {
+    pub fn new(mut snapshot: Snapshot, is_own: impl Fn(&str) -> bool + Send + Sync + 'a) -> Self {
+        snapshot.outline.sort();
         Self {
             stopped: stopped(&snapshot.fields),
             projects: ProjectSide::new(stopped(&snapshot.project_fields)),
@@ -159,13 +160,6 @@ impl<'a> Comparison<'a> {
             return !self.snapshot.outline.is_listed(id);
         }
         self.new.insert(id.clone())
-    }
-
-    /// Keys that the admin list should still hold, from the oldest to the newest, about so many from each other, with
-    /// the times when they were made.
-    pub fn boundaries(&mut self, every: usize) -> Vec<(KeyId, Timestamp)> {
-        let boundaries = self.snapshot.outline.boundaries(every).into_iter();
-        boundaries.filter_map(|(id, at)| Some((id, Timestamp::from_unix(at)?))).collect()
     }
 
     /// Keys made up to then (`None`: ever) that the admin list should hold and has not shown, each once. Projects'

@@ -37,7 +37,7 @@ pub use judge::{
 };
 pub use key::{InvalidKey, Key, KeyId, Namesake, Other, Scope};
 pub use mask::{looks_like_secret, mask_secrets};
-pub use outline::Outline;
+pub use outline::{Outline, boundaries};
 pub use personal::{ERASED, is_erased, is_personal, known_changes};
 pub use project::Project;
 pub use projects::{KnownProject, KnownProjects, SeenProjects};

@@ -36,7 +36,7 @@ pub struct Outline {
     place_of_project: HashMap<Arc<str>, u32>,
     /// Equal for keys with one name and owner; 0 where these are unknown.
     namesakes: Vec<u64>,
-    /// Keys of the admin list from the oldest to the newest, once somebody asked.
+    /// Keys of the admin list from the oldest to the newest, once they were sorted.
     by_age: Vec<u32>,
     /// How many of these were asked about as missing.
     asked: usize,
@@ -134,6 +134,29 @@ impl Hasher for Gathered {
         // Only what was gathered is of use.
         0
     }
+}
+
+/// Of keys of these ages, from the oldest on, the places of some that are at most so many from each other, where that
+/// can be. The order in which a server lists keys of one second is not known, so that none of these is among them.
+#[must_use]
+pub fn boundaries(ages: &[i64], every: usize) -> Vec<usize> {
+    let mut boundaries = Vec::new();
+    // How many keys are behind the last boundary, and the latest place since then where the next one may be.
+    let (mut last, mut latest) = (0, None);
+    for place in 1..ages.len() {
+        // Behind the last key there is nothing to ask for.
+        let Some(after) = ages.get(place + 1) else { break };
+        if ages[place - 1] < ages[place] && ages[place] < *after {
+            latest = Some(place);
+        }
+        if place + 1 >= last + every
+            && let Some(place) = latest.take()
+        {
+            last = place + 1;
+            boundaries.push(place);
+        }
+    }
+    boundaries
 }
 
 impl fmt::Debug for Outline {
@@ -346,34 +369,12 @@ impl Outline {
         self.find(id.as_str()).is_some_and(|at| self.marks[at] & LISTED != 0)
     }
 
-    /// Keys of the admin list from the oldest to the newest, at most so many from each other where that can be, with
-    /// their ages in Unix seconds.
-    /// The order in which a server lists keys of one second is not known, so that none of these is among
-    /// them, nor one of unknown age.
-    pub(super) fn boundaries(&mut self, every: usize) -> Vec<(KeyId, i64)> {
+    /// Puts the keys of the admin list in the order of their ages. One of unknown age is not among them.
+    pub(super) fn sort(&mut self) {
         let mut by_age: Vec<u32> = (0..).take(self.len()).collect();
         by_age.retain(|at| self.projects[*at as usize] == 0 && self.created[*at as usize] > 0);
         by_age.sort_by_key(|at| self.created[*at as usize]);
         self.by_age = by_age;
-        let age = |place: usize| self.by_age.get(place).map(|at| self.created[*at as usize]);
-        let mut boundaries = Vec::new();
-        // How many keys are behind the last boundary, and the latest place since then where the next one may be.
-        let (mut last, mut latest) = (0, None);
-        for place in 1..self.by_age.len() {
-            if age(place - 1) < age(place) && age(place) < age(place + 1) {
-                latest = Some(place);
-            }
-            // Behind the last key there is nothing to ask for.
-            if place + 1 >= last + every
-                && place + 1 < self.by_age.len()
-                && let Some(place) = latest.take()
-            {
-                last = place + 1;
-                let at = self.by_age[place] as usize;
-                boundaries.extend(self.id(at).map(|id| (id, i64::from(self.created[at]))));
-            }
-        }
-        boundaries
     }
 
     /// The keys made up to then (`None`: ever) that the admin list should hold and did not show, each once.

@@ -220,14 +220,7 @@ fn what_cannot_be_used_is_said_when_the_client_is_made() {
 
 /// A server with a certificate of its own making, and that certificate.
 async fn start_tls() -> (Url, String) {
-    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(
-        rustls::crypto::ring::default_provider(),
-    ));
-    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
-    let config = config.with_single_cert(vec![made.cert.der().clone()], key).unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let (acceptor, pem) = test_server::tls(&[]);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("https://{}/v1", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -238,7 +231,7 @@ async fn start_tls() -> (Url, String) {
             test_server::serve_once(stream, Reply::page(&["a"], false)).await;
         }
     });
-    (base.parse().unwrap(), made.cert.pem())
+    (base.parse().unwrap(), pem)
 }
 
 #[tokio::test]

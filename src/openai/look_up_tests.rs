@@ -1,6 +1,7 @@
 use LookUp::{Gone, Present, Unknown};
 use serde_json::json;
 
+use super::super::side_by_side::Told;
 use super::super::test_server::{self, Reply, Request, Server, key};
 use super::*;
 
@@ -380,4 +381,44 @@ async fn ids_that_are_no_segment_are_no_control_and_reach_nothing_else() {
             ["projects", "..%2Fx", "api_keys", "l" | "a%2Fb"]
         ));
     }
+}
+
+/// How many requests it takes to settle on two keys that were found gone while the list was read.
+async fn requests_after(is_vouched: [bool; 2]) -> (Vec<LookUp>, u64) {
+    let server = Server::start(with_listed(|_| Reply::hanging())).await;
+    let missing = ids(&["a", "b"]);
+    let told = is_vouched.map(|is_vouched| Told { answer: LookUp::Gone, is_vouched });
+    let early: Early = missing.iter().cloned().zip(told).collect();
+    let controls = ids(&["l1", "l2"]).iter().map(admin).collect();
+    let inquiry = Inquiry { place: Place::Admin, missing: missing.clone(), controls };
+    let session = server.session();
+    let answers = session.look_up_all(&[inquiry], None, 10, &early).await;
+    (missing.iter().map(|id| answers[id]).collect(), session.traffic().requests)
+}
+
+#[tokio::test]
+async fn what_was_vouched_for_before_and_after_is_not_asked_for_again() {
+    let gone = vec![LookUp::Gone; 2];
+    assert_eq!(requests_after([true, true]).await, (gone.clone(), 0));
+    assert_eq!(requests_after([true, false]).await, (gone, 1));
+}
+
+#[tokio::test]
+async fn a_project_is_not_vouched_for_by_the_admin_list() {
+    let server = Server::start(|request: &Request| match request.last_segment() {
+        "l1" => found("l1"),
+        _ => gone(),
+    })
+    .await;
+    let inquiry = in_project(
+        "p",
+        &["a"],
+        vec![Control::Key(Place::Project("p".into()), ids(&["l1"])[0].clone())],
+    );
+    let told = Told { answer: LookUp::Gone, is_vouched: true };
+    let early = Early::from([(ids(&["a"])[0].clone(), told)]);
+    let session = server.session();
+    let answers = session.look_up_all(&[inquiry], None, 10, &early).await;
+    assert_eq!(answers[&ids(&["a"])[0]], LookUp::Gone);
+    assert_eq!(session.traffic().requests, 3, "the key, and what vouches for it before and after");
 }

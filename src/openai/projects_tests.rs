@@ -378,8 +378,8 @@ async fn projects_can_be_scanned_on_another_thread() {
 
 #[tokio::test]
 async fn no_others_begin_where_it_is_enough() {
-    let (ids, pages) = (["a", "b", "c", "d", "e", "f"], ["k"; 6]);
-    let server = Server::playing(pages.iter().map(|id| page(&[id], false)).collect()).await;
+    let ids = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+    let server = Server::playing(ids.iter().map(|id| page(&[id], false)).collect()).await;
     let session = server.session();
     let mut projects = projects(&ids).into_iter();
     let mut listed = Vec::new();

@@ -24,6 +24,9 @@ use crate::inventory::{KeyId, LookUp, Scope, Sighting};
 
 /// Who a scan hands its keys to.
 pub trait Audience: Send {
+    /// Waits until there is somebody to take keys. All else is asked for after that.
+    fn ready(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
     /// Takes the new keys of a page. Where the list could not be read side by side after all, or where the server
     /// began anew at a cursor that was lost, a key may come again.
     fn take(&mut self, sightings: Vec<Sighting>, progress: ScanProgress);
@@ -35,6 +38,9 @@ pub trait Audience: Send {
     /// A key of that scope that was, and that is still there as far as anybody knows.
     fn listed(&self, scope: Scope) -> Option<KeyId>;
 }
+
+/// Answers that wait for somebody to take them. With more, no more is asked for.
+const MOST_ARRIVED: usize = 32;
 
 /// How often a listed key vouches once more. More would be more requests than it spares.
 const MOST_CLOSINGS: u32 = 3;
@@ -241,6 +247,13 @@ impl Session {
         let Opening { mut listing, first, subject } = opening;
         let mut early = Early::new();
         let at_once = self.client.options.max_concurrency;
+        let in_segments = self.client.options.side_by_side
+            && at_once >= 2
+            && first.has_more == Some(true)
+            && !boundaries.is_empty();
+        if !in_segments {
+            audience.ready().await;
+        }
         let rest =
             if !self.client.options.side_by_side || at_once < 2 || first.has_more != Some(true) {
                 !listing.take_read(first, &subject, &mut |keys, progress| {
@@ -293,13 +306,9 @@ impl Session {
         let mut asking = Asking::new(self, listing.organization.clone());
         let mut pages = Answers::new();
         let (mut told, mut is_told) = (0, false);
-        let first = segments.next().map(|wanted| (wanted, Subject::Page(1), first));
-        let mut hindrance = match first {
-            Some((wanted, subject, read)) => {
-                take_page(listing, &mut segments, &wanted, &subject, read, audience)?
-            }
-            None => None,
-        };
+        let mut first = segments.next().map(|wanted| (wanted, Subject::Page(1), first));
+        let mut hindrance = None;
+        let mut is_ready = false;
         let mut asked = listing.pages;
         let mut arrived: VecDeque<Arrived> = VecDeque::new();
         while hindrance.is_none() {
@@ -313,18 +322,23 @@ impl Session {
                 told = segments.front_number();
                 asking.queue.extend(audience.missing(segments.front()));
             }
+            if is_ready && let Some((wanted, subject, read)) = first.take() {
+                hindrance = take_page(listing, &mut segments, &wanted, &subject, read, audience)?;
+                continue;
+            }
             // Look-ups come first, as who waits for them waits for the last one; but they leave pages their half.
             let at_once = self.at_once();
             asking.ask(if is_told { at_once } else { (at_once / 2).max(1) }, audience);
             while !is_told
                 && pages.len() + asking.under_way.len() < at_once
+                && arrived.len() < MOST_ARRIVED
                 && let Some(wanted) = segments.next()
             {
                 asked += 1;
                 let page = self.ask_for_page(wanted, listing.limit, asked, false).boxed();
                 pages.push(begun(page));
             }
-            if let Some((wanted, subject, answer)) = arrived.pop_front() {
+            if is_ready && let Some((wanted, subject, answer)) = arrived.pop_front() {
                 hindrance =
                     self.take_answer(listing, &mut segments, &wanted, &subject, answer?, audience)?;
                 continue;
@@ -337,6 +351,7 @@ impl Session {
             }
             tokio::select! {
                 biased;
+                () = audience.ready(), if !is_ready => is_ready = true,
                 Some(answered) = pages.next(), if !is_told => {
                     arrived.push_back(answered);
                     while let Some(Some(answered)) = pages.next().now_or_never() {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 use url::Url;
 
 use super::client::{Client, Options};
@@ -252,6 +253,20 @@ pub(super) async fn serve(
     // The client may have gone.
     drop(stream.write_all(&reply.bytes()).await);
     drop(stream.shutdown().await);
+}
+
+/// What makes TLS of a connection, offering these protocols, with a certificate of its own making; and that
+/// certificate.
+pub(super) fn tls(protocols: &[&str]) -> (TlsAcceptor, String) {
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let mut config = config.with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    (TlsAcceptor::from(Arc::new(config)), made.cert.pem())
 }
 
 pub(super) fn options(base_url: Url) -> Options {

@@ -11,8 +11,11 @@ use super::error::Error;
 use super::projects::{Source, load_projects};
 use super::rows::{KeyReader, StoredKey};
 use super::scratch::Scratch;
-use super::write::CHUNK;
-use crate::inventory::{Acceptance, FieldStates, Key, KeyId, Medium, Outline, Sent, Snapshot};
+use super::write::{CHUNK, json};
+use crate::clock::Timestamp;
+use crate::inventory::{
+    Acceptance, FieldStates, Key, KeyId, Medium, Outline, Sent, Snapshot, boundaries,
+};
 
 /// What `sync --accept` found to accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +108,44 @@ impl Writer {
         };
         snapshot.outline = self.load_outline(organization, &snapshot, is_own).await?;
         Ok((snapshot, header))
+    }
+
+    /// Keys of the snapshot of an organization that the admin list should still hold, from the oldest to the newest,
+    /// about so many from each other, with the times when they were made: they are there long before the snapshot.
+    pub async fn load_boundaries(
+        &mut self,
+        organization: &str,
+        every: usize,
+    ) -> Result<Vec<(KeyId, Timestamp)>, Error> {
+        // `+`: as in `LOAD_KEYS`. What a project's list told of, the admin list may not hold.
+        let (ages, rows): (String, String) = sqlx::query_as(
+            "select json_group_array(created_at), json_group_array(key) from (
+                 select v.created_at, k.key from organizations o
+                 cross join keys k on +k.organization = o.organization and k.removed_run is null
+                 cross join key_versions v on v.version = k.version
+                     and v.created_at > 0 and not (v.scope = 'project' and v.project_id is not null)
+                 where o.name = ?1
+                 order by v.created_at)",
+        )
+        .bind(organization)
+        .fetch_one(&mut self.connection)
+        .await
+        .map_err(|source| self.failed(source))?;
+        let inconsistent =
+            |column| Error::Inconsistent { table: "key_versions", column, row: "one".to_owned() };
+        let ages: Vec<i64> = serde_json::from_str(&ages).map_err(|_| inconsistent("created_at"))?;
+        let rows: Vec<i64> = serde_json::from_str(&rows).map_err(|_| inconsistent("key"))?;
+        let places = boundaries(&ages, every);
+        let some: Vec<i64> = places.iter().map(|place| rows[*place]).collect();
+        let ids: Vec<String> = sqlx::query_scalar(
+            "select k.key_id from json_each(?1) j cross join keys k on k.key = j.value order by j.id",
+        )
+        .bind(json(&some))
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(|source| self.failed(source))?;
+        let ages = places.iter().map(|place| Timestamp::from_unix(ages[*place]));
+        Ok(ids.iter().zip(ages).filter_map(|(id, at)| Some((KeyId::new(id)?, at?))).collect())
     }
 
     async fn load_outline(

@@ -1,35 +1,83 @@
 //! All lists of one run: the admin keys, the projects, and the keys of each project.
 
 use std::collections::HashMap;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use super::{Ledger, Progress, Request, is_denied};
+use tokio::sync::oneshot;
+
+use super::{Error, Ledger, Progress, Request, is_denied, unless_stopped};
 use crate::inventory::{Comparison, KeyId, Project, Scope, SeenProjects, Sighting, keys};
-use crate::openai::{
-    self, Audience, Boundary, Early, Opening, ProjectListing, Scan, ScanProgress, Session,
-};
+use crate::openai::{self, Audience, Boundary, Early, ProjectListing, Scan, ScanProgress, Session};
+use crate::store::SharedWriter;
 
 /// Keys of projects that are held until the admin list is read.
 const MOST_AHEAD: usize = 5_000;
 
-/// Reads every list there is. What keeps a project's keys from being listed costs nothing but them.
-pub(super) async fn list(
+/// Loads what was, reads every list there is, and compares them. Gives back the header that was remembered, too.
+pub(super) async fn compare<'c>(
+    writer: &SharedWriter,
     session: &Session,
-    opening: Opening<'_>,
-    comparison: &mut Comparison<'_>,
+    is_own: &'c (dyn Fn(&str) -> bool + Send + Sync),
     may_ask: bool,
     request: &Request<'_>,
     ledger: &mut Ledger,
-) -> Result<(Scan, Early), openai::Error> {
+) -> Result<(Option<String>, Listed<'c>), Error> {
+    // What was is read while pages are awaited: first where they begin, then all of it.
+    let (found, boundaries) = oneshot::channel();
+    let (ready, before) = oneshot::channel();
+    let name = request.organization.name.as_str();
+    let load = async {
+        let mut writer = writer.lock().await;
+        let boundaries = if request.api.side_by_side {
+            writer.load_boundaries(name, request.api.page_size.into()).await?
+        } else {
+            Vec::new()
+        };
+        let boundaries = boundaries.into_iter();
+        let boundaries = boundaries.map(|(id, created_at)| Boundary { id: id.into(), created_at });
+        // Where nobody waits any more, the listing has failed and says so.
+        found.send(boundaries.collect()).ok();
+        let (snapshot, header) = writer.load_snapshot(name, is_own).await?;
+        ready.send(Comparison::new(snapshot, is_own).on(writer.scratch())).ok();
+        Ok::<_, Error>(header)
+    };
+    let listing = async {
+        let listing = list(session, boundaries, before, may_ask, request, ledger);
+        Ok::<_, Error>(unless_stopped(request, listing).await??)
+    };
+    let (mut load, mut listing) = (pin!(load), pin!(listing));
+    tokio::select! {
+        loaded = &mut load => match loaded {
+            Ok(header) => listing.await.map(|listed| (header, listed)),
+            // Nobody waits for pages that there is nothing to compare with.
+            Err(error) => Err(error),
+        },
+        // It has failed: without the snapshot it does not end otherwise. No query is left half done.
+        listed = &mut listing => load.await.and_then(|header| Ok((header, listed?))),
+    }
+}
+
+/// Reads every list there is. What keeps a project's keys from being listed costs nothing but them.
+///
+/// The lists are compared with what comes of `before`; until then, answers wait.
+async fn list<'c>(
+    session: &Session,
+    boundaries: oneshot::Receiver<Vec<Boundary>>,
+    before: oneshot::Receiver<Comparison<'c>>,
+    may_ask: bool,
+    request: &Request<'_>,
+    ledger: &mut Ledger,
+) -> Result<Listed<'c>, openai::Error> {
+    let opening = session.open_scan().await?;
     let beside = async {
         Ok(if request.organization.project_keys { Some(look_ahead(session).await) } else { None })
     };
-    let boundaries = comparison.boundaries(request.api.page_size.into()).into_iter();
-    let boundaries =
-        boundaries.map(|(id, created_at)| Boundary { id: id.into(), created_at }).collect();
+    // Whoever sends them has failed otherwise, and ends this.
+    let boundaries = boundaries.await.unwrap_or_default();
     let limit = usize::try_from(request.removal.confirm_limit).unwrap_or(usize::MAX);
     let mut intake = Intake {
-        comparison,
+        comparison: Err(before),
         ledger,
         progress: request.progress,
         room: if may_ask { limit } else { 0 },
@@ -37,10 +85,14 @@ pub(super) async fn list(
     let admin = session.scan_side_by_side(opening, boundaries, &mut intake);
     // Projects first: what they hold is asked for in turn with the pages, and not after them.
     let (projects, (scan, early)) = tokio::try_join!(beside, admin)?;
+    // The scan has waited for it, or this is about to end: as above.
+    let Ok(mut comparison) = intake.comparison else { return std::future::pending().await };
     note_scan(&scan, ledger);
     let seen = match projects {
         None => SeenProjects::NotAsked,
-        Some(Ok(ahead)) => list_of_projects(session, comparison, ahead, request, ledger).await?,
+        Some(Ok(ahead)) => {
+            list_of_projects(session, &mut comparison, ahead, request, ledger).await?
+        }
         Some(Err(deferred @ openai::Error::Deferred { .. })) => return Err(deferred),
         Some(Err(error)) => {
             tracing::warn!(http.request_id = error.request_id(), "{error}");
@@ -51,12 +103,20 @@ pub(super) async fn list(
     comparison.conclude_projects(seen);
     ledger.tally.keys_seen = comparison.keys_seen();
     ledger.notices.extend(comparison.project_notices());
-    Ok((scan, early))
+    Ok(Listed { scan, early, comparison })
+}
+
+/// What came of the lists.
+pub(super) struct Listed<'c> {
+    pub(super) scan: Scan,
+    pub(super) early: Early,
+    pub(super) comparison: Comparison<'c>,
 }
 
 /// Takes in the admin list.
 struct Intake<'i, 'c> {
-    comparison: &'i mut Comparison<'c>,
+    /// Or where it will come from.
+    comparison: Result<Comparison<'c>, oneshot::Receiver<Comparison<'c>>>,
     ledger: &'i mut Ledger,
     progress: &'i (dyn Fn(Progress) + Send + Sync),
     /// How many missing keys may still be asked about before all are known: with more, the run is held.
@@ -64,19 +124,33 @@ struct Intake<'i, 'c> {
 }
 
 impl Audience for Intake<'_, '_> {
+    fn ready(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            if let Err(before) = &mut self.comparison {
+                match before.await {
+                    Ok(comparison) => self.comparison = Ok(comparison),
+                    // As with the boundaries.
+                    Err(_) => std::future::pending().await,
+                }
+            }
+        })
+    }
+
     fn take(&mut self, sightings: Vec<Sighting>, progress: ScanProgress) {
+        let Ok(comparison) = &mut self.comparison else { return };
         for sighting in sightings {
-            self.comparison.observe(sighting);
+            comparison.observe(sighting);
         }
-        self.ledger.tally.keys_seen = self.comparison.keys_seen();
+        self.ledger.tally.keys_seen = comparison.keys_seen();
         let keys = self.ledger.tally.keys_seen;
         (self.progress)(Progress::Listed { keys, pages: progress.pages });
     }
 
     fn missing(&mut self, until: Option<&Boundary>) -> Vec<(Scope, KeyId)> {
-        let missing = self.comparison.missing_until(until.map(|boundary| boundary.created_at));
+        let Ok(comparison) = &mut self.comparison else { return Vec::new() };
+        let missing = comparison.missing_until(until.map(|boundary| boundary.created_at));
         // A list without a known key is another organization's.
-        if missing.len() > self.room || !self.comparison.has_common() {
+        if missing.len() > self.room || !comparison.has_common() {
             self.room = 0;
             return Vec::new();
         }
@@ -85,7 +159,7 @@ impl Audience for Intake<'_, '_> {
     }
 
     fn listed(&self, scope: Scope) -> Option<KeyId> {
-        self.comparison.some_listed(scope, 1).pop()
+        self.comparison.as_ref().ok()?.some_listed(scope, 1).pop()
     }
 }
 

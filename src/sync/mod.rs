@@ -41,6 +41,7 @@ use crate::store::{
 };
 
 use announce::{News, announce};
+use listing::Listed;
 
 /// What a run is to do.
 pub struct Request<'a> {
@@ -399,20 +400,11 @@ async fn attempt(
         Arc::clone(clock),
     )?;
     let session = openai::Session::new(Arc::new(client));
-    // What was is read while the first page is awaited.
-    let load = async { writer.lock().await.load_snapshot(name, &is_own).await };
-    let (loaded, opened) = tokio::join!(load, unless_stopped(request, session.open_scan()));
-    count_traffic(&session, ledger);
-    let (snapshot, header_before) = loaded?;
-    let opening = opened??;
-    let scratch = writer.lock().await.scratch();
-    let mut comparison = Comparison::new(snapshot, is_own).on(scratch);
     // Where somebody accepts what is missing, nothing is asked about it before all is known.
     let may_ask = accepted.is_none();
-    let listing = listing::list(&session, opening, &mut comparison, may_ask, request, ledger);
-    let scanned = unless_stopped(request, listing).await;
+    let listed = listing::compare(writer, &session, &is_own, may_ask, request, ledger).await;
     count_traffic(&session, ledger);
-    let (scan, early) = scanned??;
+    let (header_before, Listed { scan, early, mut comparison }) = listed?;
     comparison.check().map_err(Error::SetAside)?;
     let wanted = comparison.wanted();
     comparison.resolve(writer.lock().await.load_keys(name, &wanted).await?);
