@@ -13,13 +13,13 @@ use futures_util::{StreamExt, stream};
 use tracing::instrument;
 use url::Url;
 
+use super::ahead::Early;
 use super::client::{Answer, Found};
 use super::error::Error;
 use super::fields::Warnings;
 use super::mask::Mask;
 use super::projects::read_project;
 use super::session::Session;
-use super::side_by_side::Early;
 use super::subject::Subject;
 use super::wire::is_key;
 use crate::inventory::{KeyId, LookUp};

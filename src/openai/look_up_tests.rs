@@ -1,7 +1,7 @@
 use LookUp::{Gone, Present, Unknown};
 use serde_json::json;
 
-use super::super::side_by_side::Told;
+use super::super::ahead::Told;
 use super::super::test_server::{self, Reply, Request, Server, key};
 use super::*;
 

@@ -16,6 +16,7 @@
 //! It sends GET requests and nothing else.
 
 mod address;
+mod ahead;
 mod audit_log;
 mod both_ends;
 mod client;
@@ -41,6 +42,7 @@ mod test_server;
 mod walk;
 mod wire;
 
+pub use ahead::Early;
 pub use audit_log::AuditQuery;
 pub(crate) use client::set_up_way_out;
 pub use client::{Client, Options};
@@ -52,5 +54,5 @@ pub use projects::{OnProject, ProjectListing};
 pub use scan::{OnPage, Scan, ScanProgress};
 pub use segments::Boundary;
 pub use session::{Outcomes, Session, Traffic};
-pub use side_by_side::{Audience, Early, Opening};
+pub use side_by_side::{Audience, Opening};
 pub use subject::{Lost, Origin, Subject};

@@ -1,9 +1,9 @@
 //! Listing the admin keys with several requests under way: in segments where a snapshot gives cursors (`segments`),
 //! else from both ends until these meet. What that cannot do, the listing page by page does.
 //!
-//! While pages are awaited, keys that the finished part of the list should have held and did not are looked up.
+//! While pages are awaited, keys that the finished part of the list should have held and did not are looked up (`ahead`).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tracing::instrument;
 
+use super::ahead::{Asking, Early, Request, begun};
 use super::both_ends::Meeting;
 use super::client::Answer;
 use super::error::Error;
@@ -20,7 +21,7 @@ use super::segments::{Boundary, Hindrance, Segments, Taken, Wanted};
 use super::session::Session;
 use super::subject::{Origin, Subject};
 use super::walk::{Item, Verdict, Walk};
-use crate::inventory::{KeyId, LookUp, Scope, Sighting};
+use crate::inventory::{KeyId, Scope, Sighting};
 
 /// Who a scan hands its keys to.
 pub trait Audience: Send {
@@ -42,173 +43,73 @@ pub trait Audience: Send {
 /// Answers that wait for somebody to take them. With more, no more is asked for.
 const MOST_ARRIVED: usize = 32;
 
-/// How often a listed key vouches once more. More would be more requests than it spares.
-const MOST_CLOSINGS: u32 = 3;
-
-/// What look-ups told while the list was read. Only answers that a listed key vouched for before.
-pub type Early = HashMap<KeyId, Told>;
-
-/// What one of them told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Told {
-    pub answer: LookUp,
-    /// Whether a listed key vouched for it afterwards, too.
-    pub is_vouched: bool,
-}
-
 /// An answer to what was wanted.
 type Arrived = (Wanted, Subject, Result<Answer, Error>);
 type Answers<'a> = FuturesUnordered<Request<'a, Arrived>>;
-type LookUps<'a> = FuturesUnordered<Request<'a, (Question, Option<LookUp>)>>;
 
-type Request<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// A request that is on its way, rather than when somebody waits for its answer.
-fn begun<'a, T: Send + 'a>(mut request: Request<'a, T>) -> Request<'a, T> {
-    match (&mut request).now_or_never() {
-        None => request,
-        Some(answered) => std::future::ready(answered).boxed(),
-    }
-}
-
-/// What a look-up is for.
-#[derive(Debug)]
-enum Question {
-    Missing(Scope, KeyId),
-    /// Whether what is listed is found.
-    Control(Scope),
-    /// Whether it still is, after these were not.
-    Closing(Scope, Vec<KeyId>),
-}
-
-/// How the look-ups of a scope stand.
-#[derive(Debug)]
-enum Voucher {
-    Asked(KeyId),
-    Vouches(KeyId),
-    /// What is listed is not found: nothing else is asked for.
-    Fails,
-}
-
-/// Look-ups beside the listing.
-struct Asking<'a> {
+/// A list in segments, and what was asked for of it and is not dealt with.
+struct Reading<'a> {
     session: &'a Session,
-    organization: Option<String>,
-    vouchers: HashMap<Scope, Voucher>,
-    queue: VecDeque<(Scope, KeyId)>,
-    under_way: LookUps<'a>,
-    told: Early,
-    /// Keys that are gone, until somebody vouches for it once more.
-    gone: HashMap<Scope, Vec<KeyId>>,
-    closings: u32,
+    segments: Segments,
+    asking: Asking<'a>,
+    pages: Answers<'a>,
+    /// In the order in which they came.
+    arrived: VecDeque<Arrived>,
+    /// Pages that were asked for, the first one included.
+    asked: u64,
+    /// Up to where what is missing was asked about.
+    told: usize,
+    /// Whether all has been seen, and asked about.
+    is_whole: bool,
 }
 
-impl<'a> Asking<'a> {
-    fn new(session: &'a Session, organization: Option<String>) -> Self {
+impl<'a> Reading<'a> {
+    fn new(
+        session: &'a Session,
+        listing: &Listing<'_, AdminKeys<'_>>,
+        boundaries: Vec<Boundary>,
+    ) -> Self {
         Self {
             session,
-            organization,
-            vouchers: HashMap::new(),
-            queue: VecDeque::new(),
-            under_way: LookUps::new(),
-            told: Early::new(),
-            gone: HashMap::new(),
-            closings: 0,
+            segments: Segments::new(boundaries),
+            asking: Asking::new(session, listing.organization.clone()),
+            pages: Answers::new(),
+            arrived: VecDeque::new(),
+            asked: listing.pages,
+            told: 0,
+            is_whole: false,
         }
     }
 
-    /// Asks for what it may, within so many requests.
-    fn ask(&mut self, room: usize, audience: &dyn Audience) {
-        let mut waiting = VecDeque::new();
-        while self.under_way.len() < room
-            && let Some((scope, id)) = self.queue.pop_front()
-        {
-            match self.vouchers.get(&scope) {
-                Some(Voucher::Vouches(_)) => {
-                    self.look_up(id.clone(), Question::Missing(scope, id));
-                }
-                Some(Voucher::Fails) => {}
-                Some(Voucher::Asked(_)) => waiting.push_back((scope, id)),
-                None => {
-                    waiting.push_back((scope, id));
-                    // One of the other scope may be missing next.
-                    for scope in [Scope::Admin, Scope::Project] {
-                        self.ask_for_control(scope, audience);
-                    }
-                    self.vouchers.entry(scope).or_insert(Voucher::Fails);
-                }
-            }
+    /// Asks for what there is room for.
+    fn ask(&mut self, limit: Option<u32>, audience: &mut dyn Audience) {
+        if !self.is_whole && self.segments.is_complete() {
+            self.is_whole = true;
+            // What is still under way is of no use any more.
+            self.pages.clear();
+            self.arrived.clear();
+            self.asking.queue.extend(audience.missing(None));
+        } else if !self.is_whole && self.segments.front_number() > self.told {
+            self.told = self.segments.front_number();
+            self.asking.queue.extend(audience.missing(self.segments.front()));
         }
-        waiting.append(&mut self.queue);
-        self.queue = waiting;
-    }
-
-    /// Asks for a listed key of the scope, once.
-    fn ask_for_control(&mut self, scope: Scope, audience: &dyn Audience) {
-        if !self.vouchers.contains_key(&scope)
-            && let Some(control) = audience.listed(scope)
-        {
-            self.look_up(control.clone(), Question::Control(scope));
-            self.vouchers.insert(scope, Voucher::Asked(control));
-        }
-    }
-
-    /// Lets what vouched before vouch once more, where nothing else is to be asked: what is told by then needs nobody
-    /// to vouch for it when the list is read.
-    fn close(&mut self) {
-        if !self.is_idle() || self.gone.is_empty() || self.closings == MOST_CLOSINGS {
+        // Look-ups come first, as who waits for them waits for the last one; but they leave pages their half.
+        let at_once = self.session.at_once();
+        self.asking.ask(if self.is_whole { at_once } else { (at_once / 2).max(1) }, audience);
+        if self.is_whole {
             return;
         }
-        self.closings += 1;
-        for (scope, gone) in std::mem::take(&mut self.gone) {
-            if let Some(Voucher::Vouches(control)) = self.vouchers.get(&scope) {
-                self.look_up(control.clone(), Question::Closing(scope, gone));
-            }
+        while self.pages.len() + self.asking.under_way.len() < at_once
+            && self.arrived.len() < MOST_ARRIVED
+        {
+            let Some(wanted) = self.segments.next() else {
+                self.asking.close();
+                break;
+            };
+            self.asked += 1;
+            let page = self.session.ask_for_page(wanted, limit, self.asked, false);
+            self.pages.push(begun(page.boxed()));
         }
-    }
-
-    fn look_up(&self, id: KeyId, question: Question) {
-        let (session, organization) = (self.session, self.organization.clone());
-        let asked = async move {
-            let answer = session.look_up(&id, organization.as_deref()).await;
-            (question, answer)
-        };
-        self.under_way.push(begun(asked.boxed()));
-    }
-
-    fn take(&mut self, question: Question, answer: Option<LookUp>) {
-        let is_there = answer == Some(LookUp::Present);
-        match (question, answer) {
-            (Question::Missing(scope, id), Some(answer @ (LookUp::Gone | LookUp::Present))) => {
-                if answer == LookUp::Gone {
-                    self.gone.entry(scope).or_default().push(id.clone());
-                }
-                self.told.insert(id, Told { answer, is_vouched: false });
-            }
-            (Question::Control(scope), _) if is_there => {
-                if let Some(Voucher::Asked(control)) = self.vouchers.remove(&scope) {
-                    self.vouchers.insert(scope, Voucher::Vouches(control));
-                }
-            }
-            (Question::Closing(_, gone), _) if is_there => {
-                for id in gone {
-                    self.told.entry(id).and_modify(|told| told.is_vouched = true);
-                }
-            }
-            // There is time enough, and patience, when the list is read.
-            (
-                Question::Missing(scope, _)
-                | Question::Control(scope)
-                | Question::Closing(scope, _),
-                _,
-            ) => {
-                self.vouchers.insert(scope, Voucher::Fails);
-            }
-        }
-    }
-
-    fn is_idle(&self) -> bool {
-        self.under_way.is_empty() && self.queue.is_empty()
     }
 }
 
@@ -302,57 +203,31 @@ impl Session {
         first: Read<Sighting>,
         audience: &mut dyn Audience,
     ) -> Result<Option<Early>, Error> {
-        let mut segments = Segments::new(boundaries);
-        let mut asking = Asking::new(self, listing.organization.clone());
-        let mut pages = Answers::new();
-        let (mut told, mut is_told) = (0, false);
-        let mut first = segments.next().map(|wanted| (wanted, Subject::Page(1), first));
+        let mut reading = Reading::new(self, listing, boundaries);
+        let mut first = reading.segments.next().map(|wanted| (wanted, Subject::Page(1), first));
         let mut hindrance = None;
         let mut is_ready = false;
-        let mut asked = listing.pages;
-        let mut arrived: VecDeque<Arrived> = VecDeque::new();
         while hindrance.is_none() {
-            if segments.is_complete() && !is_told {
-                is_told = true;
-                // What is still under way is of no use any more.
-                pages.clear();
-                arrived.clear();
-                asking.queue.extend(audience.missing(None));
-            } else if !is_told && segments.front_number() > told {
-                told = segments.front_number();
-                asking.queue.extend(audience.missing(segments.front()));
-            }
+            reading.ask(listing.limit, audience);
             if is_ready && let Some((wanted, subject, read)) = first.take() {
-                hindrance = take_page(listing, &mut segments, &wanted, &subject, read, audience)?;
+                let segments = &mut reading.segments;
+                hindrance = take_page(listing, segments, &wanted, &subject, read, audience)?;
                 continue;
             }
-            // Look-ups come first, as who waits for them waits for the last one; but they leave pages their half.
-            let at_once = self.at_once();
-            asking.ask(if is_told { at_once } else { (at_once / 2).max(1) }, audience);
-            while !is_told
-                && pages.len() + asking.under_way.len() < at_once
-                && arrived.len() < MOST_ARRIVED
-                && let Some(wanted) = segments.next()
-            {
-                asked += 1;
-                let page = self.ask_for_page(wanted, listing.limit, asked, false).boxed();
-                pages.push(begun(page));
-            }
-            if is_ready && let Some((wanted, subject, answer)) = arrived.pop_front() {
+            if is_ready && let Some((wanted, subject, answer)) = reading.arrived.pop_front() {
+                let segments = &mut reading.segments;
                 hindrance =
-                    self.take_answer(listing, &mut segments, &wanted, &subject, answer?, audience)?;
+                    self.take_answer(listing, segments, &wanted, &subject, answer?, audience)?;
                 continue;
             }
-            if !is_told && pages.len() < at_once {
-                asking.close();
-            }
-            if is_told && asking.is_idle() {
+            if reading.is_whole && reading.asking.is_idle() {
                 break;
             }
+            let Reading { pages, asking, arrived, is_whole, .. } = &mut reading;
             tokio::select! {
                 biased;
                 () = audience.ready(), if !is_ready => is_ready = true,
-                Some(answered) = pages.next(), if !is_told => {
+                Some(answered) = pages.next(), if !*is_whole => {
                     arrived.push_back(answered);
                     while let Some(Some(answered)) = pages.next().now_or_never() {
                         arrived.push_back(answered);
@@ -362,6 +237,7 @@ impl Session {
                 else => hindrance = Some("nothing is left to ask for"),
             }
         }
+        let Reading { segments, asking, .. } = reading;
         let handed = listing.others;
         listing.walk = segments.into_first();
         // What the first walk has not seen, others have.

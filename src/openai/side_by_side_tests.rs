@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use super::super::test_server;
 use super::*;
 use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::inventory::LookUp;
 use crate::openai::{Client, Options};
 use crate::sim::{ANY_PORT, Churn, Endpoint, Fault, Matcher, Organization, Server, VanishedCursor};
 
@@ -347,7 +348,8 @@ async fn pass_on(
         passage.others.fetch_add(1, Ordering::SeqCst);
     }
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    let asked = reqwest::Client::new().get(format!("http://{behind}{path}"));
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let asked = client.get(format!("http://{behind}{path}"));
     let authorization = request.headers()["authorization"].clone();
     let answer = asked.header("authorization", authorization).send().await?;
     let mut response = hyper::Response::builder().status(answer.status());

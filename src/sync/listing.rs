@@ -44,9 +44,9 @@ pub(super) async fn compare<'c>(
     };
     let listing = async {
         let listing = list(session, boundaries, before, may_ask, request, ledger);
-        Ok::<_, Error>(unless_stopped(request, listing).await??)
+        Ok::<_, Error>(unless_stopped(request, Box::pin(listing)).await??)
     };
-    let (mut load, mut listing) = (pin!(load), pin!(listing));
+    let (mut load, mut listing) = (Box::pin(load), pin!(listing));
     tokio::select! {
         loaded = &mut load => match loaded {
             Ok(header) => listing.await.map(|listed| (header, listed)),

@@ -402,7 +402,8 @@ async fn attempt(
     let session = openai::Session::new(Arc::new(client));
     // Where somebody accepts what is missing, nothing is asked about it before all is known.
     let may_ask = accepted.is_none();
-    let listed = listing::compare(writer, &session, &is_own, may_ask, request, ledger).await;
+    let listing = listing::compare(writer, &session, &is_own, may_ask, request, ledger);
+    let listed = Box::pin(listing).await;
     count_traffic(&session, ledger);
     let (header_before, Listed { scan, early, mut comparison }) = listed?;
     comparison.check().map_err(Error::SetAside)?;
