@@ -3,54 +3,68 @@
 //! Nothing else in the program may ask the machine for the time: a [`Clock`] is passed in.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use chrono::{DateTime, SecondsFormat};
 
 /// A point in time: Unix seconds, UTC, within the years 1 to 9999 (the range that RFC 3339 can write).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp(i64);
+///
+/// It counts from a second before the first of these, so that an optional one takes no more room: there are millions.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(NonZeroU64);
+
+const MIN_SECONDS: i64 = -62_135_596_800;
+const MAX_SECONDS: i64 = 253_402_300_799;
 
 impl Timestamp {
     /// 0001-01-01T00:00:00Z
-    pub const MIN: Self = Self(-62_135_596_800);
+    pub const MIN: Self = Self(NonZeroU64::MIN);
     /// 9999-12-31T23:59:59Z
-    pub const MAX: Self = Self(253_402_300_799);
+    pub const MAX: Self = Self(NonZeroU64::MIN.saturating_add(MAX_SECONDS.abs_diff(MIN_SECONDS)));
 
     /// `None` outside the years 1 to 9999.
     #[must_use]
     pub fn from_unix(seconds: i64) -> Option<Self> {
-        (Self::MIN.0..=Self::MAX.0).contains(&seconds).then_some(Self(seconds))
+        let is_within = (MIN_SECONDS..=MAX_SECONDS).contains(&seconds);
+        is_within.then(|| Self(NonZeroU64::MIN.saturating_add(seconds.abs_diff(MIN_SECONDS))))
     }
 
     /// Unix seconds.
     #[must_use]
     pub const fn unix(self) -> i64 {
-        self.0
+        (self.0.get() - 1).cast_signed() + MIN_SECONDS
     }
 
     /// This point moved later by `duration` (whole seconds), at most [`Timestamp::MAX`].
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
-        let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-        Self(self.0.saturating_add(seconds).min(Self::MAX.0))
+        Self(self.0.saturating_add(duration.as_secs())).min(Self::MAX)
     }
 
     /// This point moved earlier by `duration` (whole seconds), at least [`Timestamp::MIN`].
     #[must_use]
-    pub fn saturating_sub(self, duration: Duration) -> Self {
-        let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-        Self(self.0.saturating_sub(seconds).max(Self::MIN.0))
+    pub const fn saturating_sub(self, duration: Duration) -> Self {
+        match NonZeroU64::new(self.0.get().saturating_sub(duration.as_secs())) {
+            Some(earlier) => Self(earlier),
+            None => Self::MIN,
+        }
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Timestamp").field(&self.unix()).finish()
     }
 }
 
 /// RFC 3339 in UTC with whole seconds, as in every view: `2026-11-23T12:29:00Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match DateTime::from_timestamp(self.0, 0) {
+        match DateTime::from_timestamp(self.unix(), 0) {
             Some(time) => f.write_str(&time.to_rfc3339_opts(SecondsFormat::Secs, true)),
-            None => write!(f, "{}", self.0),
+            None => write!(f, "{}", self.unix()),
         }
     }
 }
@@ -89,27 +103,67 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine")]
     fn now(&self) -> Timestamp {
         let since_epoch = std::time::SystemTime::now().duration_since(UNIX_EPOCH);
-        Timestamp(0).saturating_add(since_epoch.unwrap_or(Duration::ZERO))
+        let epoch = Timestamp::from_unix(0).unwrap_or(Timestamp::MIN);
+        epoch.saturating_add(since_epoch.unwrap_or(Duration::ZERO))
     }
 }
 
 /// A clock that stands still until it is set: for the demo and for tests.
 #[derive(Debug)]
-pub struct ManualClock(std::sync::atomic::AtomicI64);
+pub struct ManualClock(std::sync::atomic::AtomicU64);
 
 impl ManualClock {
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
-        Self(std::sync::atomic::AtomicI64::new(now.0))
+        Self(std::sync::atomic::AtomicU64::new(now.0.get()))
     }
 
     pub fn set(&self, now: Timestamp) {
-        self.0.store(now.0, std::sync::atomic::Ordering::SeqCst);
+        self.0.store(now.0.get(), std::sync::atomic::Ordering::SeqCst);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(std::sync::atomic::Ordering::SeqCst))
+        let now = NonZeroU64::new(self.0.load(std::sync::atomic::Ordering::SeqCst));
+        now.map_or(Timestamp::MIN, Timestamp)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_optional_time_takes_no_more_room() {
+        assert_eq!(size_of::<Option<Timestamp>>(), size_of::<i64>());
+        assert_eq!(Timestamp::MIN.to_string(), "0001-01-01T00:00:00Z");
+        assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59Z");
+        assert_eq!(format!("{:?}", Timestamp::from_unix(-7).unwrap()), "Timestamp(-7)");
+    }
+
+    proptest! {
+        #[test]
+        fn times_are_the_seconds_that_they_are_made_of(
+            a in MIN_SECONDS - 2..=MAX_SECONDS + 2,
+            b in MIN_SECONDS..=MAX_SECONDS,
+            seconds in any::<u64>(),
+        ) {
+            let time = Timestamp::from_unix(a);
+            prop_assert_eq!(time.is_some(), (MIN_SECONDS..=MAX_SECONDS).contains(&a));
+            let other = Timestamp::from_unix(b).unwrap();
+            if let Some(time) = time {
+                prop_assert_eq!(time.unix(), a);
+                prop_assert_eq!(time.cmp(&other), a.cmp(&b));
+            }
+            let wide = |seconds: i128| i64::try_from(seconds.clamp(MIN_SECONDS.into(), MAX_SECONDS.into())).unwrap();
+            for seconds in [seconds, seconds % 1_000_000_000_000] {
+                let moved = Duration::from_secs(seconds);
+                prop_assert_eq!(other.saturating_add(moved).unix(), wide(i128::from(b) + i128::from(seconds)));
+                prop_assert_eq!(other.saturating_sub(moved).unix(), wide(i128::from(b) - i128::from(seconds)));
+            }
+        }
     }
 }

@@ -10,7 +10,7 @@ pub(crate) struct Numbered {
     state: RandomState,
     texts: String,
     /// Where each text ends in `texts`.
-    ends: Vec<usize>,
+    ends: Vec<u32>,
     by_text: HashTable<u32>,
 }
 
@@ -41,11 +41,12 @@ impl Numbered {
         self.by_text.find(self.state.hash_one(text), is_it).map(|number| *number as usize)
     }
 
-    /// Adds a text that is not there yet, and gives back its number. `None` beyond four thousand million.
+    /// Adds a text that is not there yet, and gives back its number. `None` beyond four thousand million bytes.
     pub(crate) fn add(&mut self, text: &str) -> Option<usize> {
         let number = u32::try_from(self.len()).ok()?;
+        let end = u32::try_from(self.texts.len() + text.len()).ok()?;
         self.texts.push_str(text);
-        self.ends.push(self.texts.len());
+        self.ends.push(end);
         let Self { state, texts, ends, by_text } = self;
         let rehash = |number: &u32| state.hash_one(text_at(texts, ends, *number as usize));
         by_text.insert_unique(state.hash_one(text), number, rehash);
@@ -53,9 +54,9 @@ impl Numbered {
     }
 }
 
-fn text_at<'a>(texts: &'a str, ends: &[usize], number: usize) -> &'a str {
+fn text_at<'a>(texts: &'a str, ends: &[u32], number: usize) -> &'a str {
     let start = number.checked_sub(1).map_or(0, |before| ends[before]);
-    &texts[start..ends[number]]
+    &texts[start as usize..ends[number] as usize]
 }
 
 #[cfg(test)]
