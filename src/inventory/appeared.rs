@@ -1,6 +1,7 @@
 //! The keys that a run sees and the snapshot before does not have: as many as the organization has, the first time.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 
 use super::changes::Appearance;
@@ -20,6 +21,30 @@ pub struct Appeared {
     /// Those that were in the inventory once.
     returning: HashSet<KeyId>,
     baseline: usize,
+}
+
+/// Where keys stand, by a part of a digest of their ids: eight bytes for each, as there may be a million.
+#[derive(Debug, Default)]
+pub(super) struct AppearedIndex {
+    state: RandomState,
+    /// Sorted.
+    places: Vec<(u32, u32)>,
+}
+
+impl AppearedIndex {
+    fn hash(&self, id: &KeyId) -> u32 {
+        // One half of it is enough to find few.
+        let [a, b, c, d, ..] = self.state.hash_one(id).to_le_bytes();
+        u32::from_le_bytes([a, b, c, d])
+    }
+
+    /// The places where the key may stand.
+    fn find(&self, id: &KeyId) -> impl Iterator<Item = usize> {
+        let hash = self.hash(id);
+        let start = self.places.partition_point(|(other, _)| *other < hash);
+        let found = self.places[start..].iter().take_while(move |(other, _)| *other == hash);
+        found.map(|(_, place)| *place as usize)
+    }
 }
 
 /// How many keys appeared, by how.
@@ -70,6 +95,38 @@ impl Appeared {
             self.baseline -= usize::from(is_baseline);
         }
         Ok(sighting)
+    }
+
+    /// Where each of them stands.
+    pub(super) fn index(&self) -> io::Result<AppearedIndex> {
+        let mut index = AppearedIndex::default();
+        index.places.reserve_exact(self.shelf.len());
+        for read in self.sightings() {
+            let (place, (sighting, _)) = read?;
+            // No organization has that many.
+            let place = u32::try_from(place).map_err(io::Error::other)?;
+            index.places.push((index.hash(&sighting.key.id), place));
+        }
+        index.places.sort_unstable();
+        Ok(index)
+    }
+
+    /// Takes back the key with this id, if it is one of those in the index and was not taken before.
+    pub(super) fn take_of(
+        &mut self,
+        index: &AppearedIndex,
+        id: &KeyId,
+    ) -> io::Result<Option<Sighting>> {
+        for place in index.find(id).filter(|place| !self.taken.contains(place)).collect::<Vec<_>>()
+        {
+            let (sighting, is_baseline) = self.shelf.get(place)?;
+            if sighting.key.id == *id {
+                self.taken.insert(place);
+                self.baseline -= usize::from(is_baseline);
+                return Ok(Some(sighting));
+            }
+        }
+        Ok(None)
     }
 
     /// Those that are there, with their places.

@@ -10,6 +10,7 @@ use super::{
     Absent, BTreeMap, Comparison, Differing, FieldCensus, HashMap, HashSet, KeyId, Scope,
     SeenProjects, Sifted, Sighting, Source, keep_field,
 };
+use crate::inventory::appeared::AppearedIndex;
 use crate::inventory::project::Project;
 
 /// So many listed keys of a project are remembered, to try look-ups on.
@@ -34,8 +35,10 @@ pub(super) struct ProjectSide {
     /// Those of them that the admin list showed as well.
     in_both: HashSet<KeyId>,
     controls: HashMap<Arc<str>, Vec<KeyId>>,
-    /// Keys that appeared or differ, by where they stand. Made when the first project's keys come in.
-    places: Option<HashMap<KeyId, Place>>,
+    /// Keys that differ, and those of projects that appeared, by where they stand.
+    places: HashMap<KeyId, Place>,
+    /// Where those of the admin list stand that appeared. Made when the first project's keys come in.
+    of_admin: Option<AppearedIndex>,
     /// Keys that more than one project showed.
     pub(super) in_several: usize,
 }
@@ -73,8 +76,10 @@ impl Comparison<'_> {
             .map(|sighting| sighting.key.id.clone())
             .collect();
         self.projects.controls.insert(Arc::clone(&project.id), controls);
-        if self.projects.places.is_none() && !sightings.is_empty() {
-            self.projects.places = Some(self.places());
+        if self.projects.of_admin.is_none() && !sightings.is_empty() {
+            let index = self.appeared.index();
+            let index = index.map_err(|error| self.failure.get_or_insert(error));
+            self.projects.of_admin = Some(index.unwrap_or_default());
             self.note_places_of_differing();
         }
         for sighting in sightings {
@@ -163,7 +168,7 @@ impl Comparison<'_> {
                 self.projects.in_both.insert(id.clone());
             }
             if let Some(place) = self.appear(&sighting, is_baseline) {
-                self.projects.places.get_or_insert_default().insert(id, Place::Appeared(place));
+                self.projects.places.insert(id, Place::Appeared(place));
             }
             return;
         };
@@ -281,46 +286,34 @@ impl Comparison<'_> {
     fn differ(&mut self, differing: Differing) {
         let (id, place) =
             (differing.sighting.key.id.clone(), Place::Differing(self.differing.len()));
-        self.projects.places.get_or_insert_default().insert(id, place);
+        self.projects.places.insert(id, place);
         self.differing.push(Some(differing));
     }
 
     fn place_of(&self, id: &KeyId) -> Option<Place> {
-        self.projects.places.as_ref()?.get(id).copied()
+        self.projects.places.get(id).copied()
     }
 
     /// What was noted of a key until now, if anything.
     fn take_back(&mut self, id: &KeyId) -> Option<Sighting> {
-        match self.projects.places.as_mut()?.remove(id)? {
-            Place::Appeared(at) => match self.appeared.take(at) {
-                Ok(sighting) => {
-                    self.appeared_of[sighting.key.scope as usize] -= 1;
-                    Some(sighting)
-                }
-                Err(error) => {
-                    self.failure.get_or_insert(error);
-                    None
-                }
-            },
-            Place::Differing(at) => self.differing[at].take().map(|differing| differing.sighting),
-        }
-    }
-
-    /// Where the keys stand that appeared so far.
-    fn places(&mut self) -> HashMap<KeyId, Place> {
-        let mut places = HashMap::with_capacity(self.appeared.len());
-        for read in self.appeared.sightings() {
-            match read {
-                Ok((at, (sighting, _))) => {
-                    places.insert(sighting.key.id, Place::Appeared(at));
-                }
-                Err(error) => {
-                    self.failure.get_or_insert(error);
-                    break;
-                }
+        let taken = match self.projects.places.remove(id) {
+            Some(Place::Differing(at)) => {
+                return self.differing[at].take().map(|differing| differing.sighting);
+            }
+            Some(Place::Appeared(at)) => self.appeared.take(at).map(Some),
+            None => self.appeared.take_of(self.projects.of_admin.as_ref()?, id),
+        };
+        match taken {
+            Ok(sighting) => {
+                let sighting = sighting?;
+                self.appeared_of[sighting.key.scope as usize] -= 1;
+                Some(sighting)
+            }
+            Err(error) => {
+                self.failure.get_or_insert(error);
+                None
             }
         }
-        places
     }
 
     /// Where the keys stand that differ from what the snapshot has.
@@ -329,6 +322,6 @@ impl Comparison<'_> {
             let sighting = &place.as_ref()?.sighting;
             Some((sighting.key.id.clone(), Place::Differing(at)))
         });
-        self.projects.places.get_or_insert_default().extend(differing);
+        self.projects.places.extend(differing);
     }
 }
