@@ -139,14 +139,14 @@ impl Hasher for Gathered {
 /// Of keys of these ages, from the oldest on, the places of some that are at most so many from each other, where that
 /// can be. The order in which a server lists keys of one second is not known, so that none of these is among them.
 #[must_use]
-pub fn boundaries(ages: &[i64], every: usize) -> Vec<usize> {
+pub fn boundaries(ages: impl Iterator<Item = i64> + Clone, every: usize) -> Vec<usize> {
     let mut boundaries = Vec::new();
     // How many keys are behind the last boundary, and the latest place since then where the next one may be.
     let (mut last, mut latest) = (0, None);
-    for place in 1..ages.len() {
-        // Behind the last key there is nothing to ask for.
-        let Some(after) = ages.get(place + 1) else { break };
-        if ages[place - 1] < ages[place] && ages[place] < *after {
+    let neighbours = ages.clone().zip(ages.clone().skip(1)).zip(ages.skip(2));
+    // Behind the last key there is nothing to ask for.
+    for (place, ((before, age), after)) in (1..).zip(neighbours) {
+        if before < age && age < after {
             latest = Some(place);
         }
         if place + 1 >= last + every
@@ -411,5 +411,37 @@ impl Outline {
         let listed = (0..self.len())
             .filter(move |at| self.marks[*at] & LISTED != 0 && self.scope(*at) == scope);
         listed.filter_map(|at| self.id(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::boundaries;
+
+    proptest! {
+        #[test]
+        fn boundaries_are_alone_in_their_second_and_no_further_apart_than_need_be(
+            mut ages in prop::collection::vec(1..60_i64, 0..80),
+            every in 1..12_usize,
+        ) {
+            ages.sort_unstable();
+            let found = boundaries(ages.iter().copied(), every);
+            let alone = |place: usize| {
+                place > 0
+                    && place + 1 < ages.len()
+                    && ages[place - 1] < ages[place]
+                    && ages[place] < ages[place + 1]
+            };
+            prop_assert!(found.iter().all(|place| alone(*place)));
+            let mut from = 0;
+            for until in found.into_iter().chain([ages.len()]) {
+                // Where they are further apart, nothing between them will do.
+                let within = from..(from + every).min(ages.len());
+                prop_assert!(until < from + every || !within.clone().any(alone), "{from} {until}");
+                from = until + 1;
+            }
+        }
     }
 }

@@ -52,6 +52,18 @@ const LOAD_KEYS: &str = concat!(
      left join owners w on w.owner = v.owner"
 );
 
+/// The same with the ages of those that the admin list should hold, and their rows. What a project's list told of, it
+/// may not hold; nor can anybody say where a key without an age stands in it.
+const LOAD_AGES: &str = "select max(key), json_group_array(json_array(age, key)) from (
+        select k.key, iif(v.scope = 'project' and v.project_id is not null, 0, ifnull(v.created_at, 0)) as age
+        from organizations o
+        cross join keys k on k.key > ?2 and +k.organization = o.organization and k.removed_run is null
+        cross join key_versions v on v.version = k.version
+        where o.name = ?1 order by k.key limit ?3)";
+
+/// How many of them are read with one statement.
+const AGES_AT_ONCE: i64 = 10_000;
+
 const LOAD_KEYS_BY_ID: &str = concat!(
     "select ",
     key_as_json!(),
@@ -117,26 +129,30 @@ impl Writer {
         organization: &str,
         every: usize,
     ) -> Result<Vec<(KeyId, Timestamp)>, Error> {
-        // `+`: as in `LOAD_KEYS`. What a project's list told of, the admin list may not hold.
-        let (ages, rows): (String, String) = sqlx::query_as(
-            "select json_group_array(created_at), json_group_array(key) from (
-                 select v.created_at, k.key from organizations o
-                 cross join keys k on +k.organization = o.organization and k.removed_run is null
-                 cross join key_versions v on v.version = k.version
-                     and v.created_at > 0 and not (v.scope = 'project' and v.project_id is not null)
-                 where o.name = ?1
-                 order by v.created_at)",
-        )
-        .bind(organization)
-        .fetch_one(&mut self.connection)
-        .await
-        .map_err(|source| self.failed(source))?;
-        let inconsistent =
-            |column| Error::Inconsistent { table: "key_versions", column, row: "one".to_owned() };
-        let ages: Vec<i64> = serde_json::from_str(&ages).map_err(|_| inconsistent("created_at"))?;
-        let rows: Vec<i64> = serde_json::from_str(&rows).map_err(|_| inconsistent("key"))?;
-        let places = boundaries(&ages, every);
-        let some: Vec<i64> = places.iter().map(|place| rows[*place]).collect();
+        // Ages and rows.
+        let mut keys: Vec<(i64, i64)> = Vec::new();
+        let mut after = 0;
+        loop {
+            let (last, some): (Option<i64>, String) = sqlx::query_as(LOAD_AGES)
+                .bind(organization)
+                .bind(after)
+                .bind(AGES_AT_ONCE)
+                .fetch_one(&mut self.connection)
+                .await
+                .map_err(|source| self.failed(source))?;
+            let some: Vec<(i64, i64)> = serde_json::from_str(&some).map_err(|_| {
+                let row = "one of the inventory".to_owned();
+                Error::Inconsistent { table: "key_versions", column: "created_at", row }
+            })?;
+            keys.extend(some.into_iter().filter(|(age, _)| *age > 0));
+            match last {
+                Some(last) => after = last,
+                None => break,
+            }
+        }
+        keys.sort_unstable();
+        let places = boundaries(keys.iter().map(|(age, _)| *age), every);
+        let some: Vec<i64> = places.iter().map(|place| keys[*place].1).collect();
         let ids: Vec<String> = sqlx::query_scalar(
             "select k.key_id from json_each(?1) j cross join keys k on k.key = j.value order by j.id",
         )
@@ -144,7 +160,7 @@ impl Writer {
         .fetch_all(&mut self.connection)
         .await
         .map_err(|source| self.failed(source))?;
-        let ages = places.iter().map(|place| Timestamp::from_unix(ages[*place]));
+        let ages = places.iter().map(|place| Timestamp::from_unix(keys[*place].0));
         Ok(ids.iter().zip(ages).filter_map(|(id, at)| Some((KeyId::new(id)?, at?))).collect())
     }
 
