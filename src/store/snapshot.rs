@@ -129,8 +129,8 @@ impl Writer {
         organization: &str,
         every: usize,
     ) -> Result<Vec<(KeyId, Timestamp)>, Error> {
-        // Ages and rows.
-        let mut keys: Vec<(i64, i64)> = Vec::new();
+        // Ages and rows. Where one does not fit, there is another to begin at.
+        let mut keys: Vec<(u32, u32)> = Vec::new();
         let mut after = 0;
         loop {
             let (last, some): (Option<i64>, String) = sqlx::query_as(LOAD_AGES)
@@ -144,15 +144,16 @@ impl Writer {
                 let row = "one of the inventory".to_owned();
                 Error::Inconsistent { table: "key_versions", column: "created_at", row }
             })?;
-            keys.extend(some.into_iter().filter(|(age, _)| *age > 0));
+            let fit = |(age, row)| Some((u32::try_from(age).ok()?, u32::try_from(row).ok()?));
+            keys.extend(some.into_iter().filter(|(age, _)| *age > 0).filter_map(fit));
             match last {
                 Some(last) => after = last,
                 None => break,
             }
         }
         keys.sort_unstable();
-        let places = boundaries(keys.iter().map(|(age, _)| *age), every);
-        let some: Vec<i64> = places.iter().map(|place| keys[*place].1).collect();
+        let places = boundaries(keys.iter().map(|(age, _)| i64::from(*age)), every);
+        let some: Vec<u32> = places.iter().map(|place| keys[*place].1).collect();
         let ids: Vec<String> = sqlx::query_scalar(
             "select k.key_id from json_each(?1) j cross join keys k on k.key = j.value order by j.id",
         )
@@ -160,7 +161,7 @@ impl Writer {
         .fetch_all(&mut self.connection)
         .await
         .map_err(|source| self.failed(source))?;
-        let ages = places.iter().map(|place| Timestamp::from_unix(keys[*place].0));
+        let ages = places.iter().map(|place| Timestamp::from_unix(keys[*place].0.into()));
         Ok(ids.iter().zip(ages).filter_map(|(id, at)| Some((KeyId::new(id)?, at?))).collect())
     }
 
