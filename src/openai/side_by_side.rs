@@ -41,7 +41,7 @@ pub trait Audience: Send {
 }
 
 /// Answers that wait for somebody to take them. With more, no more is asked for.
-const MOST_ARRIVED: usize = 32;
+const MOST_ARRIVED: usize = 16;
 
 /// An answer to what was wanted.
 type Arrived = (Wanted, Subject, Result<Answer, Error>);
