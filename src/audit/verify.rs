@@ -233,6 +233,17 @@ impl<'a> Verifier<'a> {
         Ok(self)
     }
 
+    /// Where somebody else may take up all of the history: at its beginning.
+    #[must_use]
+    pub fn beginning(&self) -> Start {
+        let forgotten = self.chains.iter().filter(|(_, chain)| !chain.forgotten.is_empty());
+        let chains = forgotten.map(|(name, chain)| {
+            let forgotten = chain.forgotten.clone();
+            (name.clone(), StartOfChain { forgotten, ..StartOfChain::default() })
+        });
+        Start { chains: chains.collect(), ..Start::default() }
+    }
+
     /// Where somebody else may take up the history, and the inventories there.
     #[must_use]
     pub fn pause(&self) -> (Start, Inventories) {

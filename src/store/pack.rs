@@ -130,7 +130,7 @@ async fn load(
     // Of what was there before the chain, only all of it together has a digest.
     let (mut start, before, pending) = if verifier.is_unchained() {
         refuse_before_chain(connection).await?;
-        (Start::default(), Inventories::new(), load_acts(connection).await?.into())
+        (verifier.beginning(), Inventories::new(), load_acts(connection).await?.into())
     } else {
         let (start, before) = verifier.pause();
         (start, before, aside.acts.clone())

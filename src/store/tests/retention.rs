@@ -313,3 +313,32 @@ async fn a_pack_holds_where_who_was_forgotten_since_had_the_name_of_somebody_els
     }
     assert_eq!(books.problem().await, None);
 }
+
+#[tokio::test]
+async fn a_pack_holds_where_who_was_forgotten_took_over_a_key_of_nobody() {
+    let mut books = Books::new().await;
+    let first =
+        world([("7", json!({"owner": {"email": "c@example"}, "permissions": 0, "scope": "\""}))]);
+    let taken = json!({
+        "created_at": 1_760_259_200, "name": "ba", "owner": {"id": "user-2", "role": "owner"},
+        "scope": 2_651_997_361_207_832_375_i64,
+    });
+    let other = json!({
+        "name": {}, "owner": {"email": "c@example", "id": "user-1", "name": "json:"},
+        "scope": 8_813_692_464_376_324_910_i64,
+    });
+    books.sync_projects_as(ORG, &world([]), &[]).await;
+    books.unchain().await;
+    books.sync_projects_as(ORG, &first, &[]).await;
+    books.sync_projects_as(ORG, &world([("7", taken), ("json:1", other)]), &[]).await;
+    books.forget(ORG, "user-2").await;
+    assert_eq!(books.problem().await, None);
+    let mut script = Script::start();
+    for (from, to) in [(0, 3), (1, 3), (2, 3), (1, 2)] {
+        let pack = pack(&books, from, to).await.unwrap();
+        if let Some(script) = &mut script {
+            let (theirs, said) = script.verify(pack.path());
+            assert!(theirs.values().all(Option::is_none), "{said}");
+        }
+    }
+}
