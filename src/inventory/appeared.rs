@@ -91,10 +91,14 @@ impl Appeared {
     /// The same, which did not appear after all.
     pub(super) fn take(&mut self, place: usize) -> io::Result<Sighting> {
         let (sighting, is_baseline) = self.shelf.get(place)?;
+        self.leave_out(place, is_baseline);
+        Ok(sighting)
+    }
+
+    fn leave_out(&mut self, place: usize, is_baseline: bool) {
         if self.taken.insert(place) {
             self.baseline -= usize::from(is_baseline);
         }
-        Ok(sighting)
     }
 
     /// Where each of them stands.
@@ -117,12 +121,13 @@ impl Appeared {
         index: &AppearedIndex,
         id: &KeyId,
     ) -> io::Result<Option<Sighting>> {
-        for place in index.find(id).filter(|place| !self.taken.contains(place)).collect::<Vec<_>>()
-        {
+        for place in index.find(id) {
+            if self.taken.contains(&place) {
+                continue;
+            }
             let (sighting, is_baseline) = self.shelf.get(place)?;
             if sighting.key.id == *id {
-                self.taken.insert(place);
-                self.baseline -= usize::from(is_baseline);
+                self.leave_out(place, is_baseline);
                 return Ok(Some(sighting));
             }
         }

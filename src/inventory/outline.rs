@@ -139,7 +139,7 @@ impl Hasher for Gathered {
 /// Of keys of these ages, from the oldest on, the places of some that are at most so many from each other, where that
 /// can be. The order in which a server lists keys of one second is not known, so that none of these is among them.
 #[must_use]
-pub fn boundaries(ages: impl Iterator<Item = i64> + Clone, every: usize) -> Vec<usize> {
+pub fn boundaries(ages: impl Iterator<Item: Ord> + Clone, every: usize) -> Vec<usize> {
     let mut boundaries = Vec::new();
     // How many keys are behind the last boundary, and the latest place since then where the next one may be.
     let (mut last, mut latest) = (0, None);

@@ -148,27 +148,25 @@ impl Session {
         let Opening { mut listing, first, subject } = opening;
         let mut early = Early::new();
         let at_once = self.client.options.max_concurrency;
-        let in_segments = self.client.options.side_by_side
-            && at_once >= 2
-            && first.has_more == Some(true)
-            && !boundaries.is_empty();
-        if !in_segments {
+        let is_one_by_one =
+            !self.client.options.side_by_side || at_once < 2 || first.has_more != Some(true);
+        // In segments, pages are asked for meanwhile.
+        if is_one_by_one || boundaries.is_empty() {
             audience.ready().await;
         }
-        let rest =
-            if !self.client.options.side_by_side || at_once < 2 || first.has_more != Some(true) {
-                !listing.take_read(first, &subject, &mut |keys, progress| {
-                    audience.take(keys, progress);
-                })?
-            } else if boundaries.is_empty() {
-                self.list_from_both_ends(&mut listing, first, &subject, audience).await?;
-                false
-            } else {
-                let told = self.list_in_segments(&mut listing, boundaries, first, audience).await?;
-                let is_whole = told.is_some();
-                early = told.unwrap_or_default();
-                !is_whole
-            };
+        let rest = if is_one_by_one {
+            !listing.take_read(first, &subject, &mut |keys, progress| {
+                audience.take(keys, progress);
+            })?
+        } else if boundaries.is_empty() {
+            self.list_from_both_ends(&mut listing, first, &subject, audience).await?;
+            false
+        } else {
+            let told = self.list_in_segments(&mut listing, boundaries, first, audience).await?;
+            let is_whole = told.is_some();
+            early = told.unwrap_or_default();
+            !is_whole
+        };
         if rest {
             let on_items = &mut |keys, progress| audience.take(keys, progress);
             self.list_rest(&mut listing, on_items).await?;

@@ -72,18 +72,11 @@ fn session_with(server: &Server, options: Options) -> Session {
 
 fn options(base_url: &str, at_once: usize) -> Options {
     Options {
-        base_url: base_url.parse().unwrap(),
-        organization_id: None,
         page_size: 10,
-        side_by_side: true,
         max_concurrency: at_once,
-        connect_timeout: Duration::from_secs(5),
         read_timeout: Duration::from_secs(5),
         request_timeout: Duration::from_secs(5),
-        run_deadline: Duration::from_mins(1),
-        max_attempts: 3,
-        proxy: None,
-        tls_ca_file: None,
+        ..test_server::options(base_url.parse().unwrap())
     }
 }
 

@@ -17,19 +17,19 @@ use super::record::{Numbers, RunIds};
 use super::rows::{OwnerState, own_other};
 use super::snapshot::ids_json;
 use super::write::{
-    Batch, Insertion, MovedKey, insert_all, json, move_keys, write_absences, write_batch,
+    Batch, Insertion, MovedKey, ROWS, insert_all, json, move_keys, write_absences, write_batch,
     write_notice,
 };
 use crate::audit::{Content, PartDigest, Placed, Salt, Sealer, is_personal};
 use crate::clock::Timestamp;
-use crate::findings::{Difference, Finding, Judgement};
+use crate::findings::{Difference, Judgement};
 use crate::inventory::{
     Alteration, Appearance, Changes, Column, EventKind, FieldChange, Key, KeyId, Notice,
 };
 use crate::run::EventCounts;
 
-/// Rows are written when there are so many of a kind.
-const BATCH: usize = 200;
+/// Rows are written when there are so many of a kind: as many as one statement takes.
+const BATCH: usize = ROWS;
 
 /// So many keys are worked out before somebody else has a turn.
 const AT_ONCE: usize = 10;
@@ -317,10 +317,8 @@ impl Planner<'_> {
             let rows: HashMap<&KeyId, i64> =
                 some.iter().map(|(row, it)| (&it.key().id, *row)).collect();
             let opened = std::mem::take(&mut difference.opened);
-            let row_of = |finding: &Finding| finding.key_id.as_ref().and_then(|id| rows.get(id));
-            let opened: Option<Vec<(Option<i64>, &Finding)>> =
-                opened.iter().map(|finding| Some((Some(*row_of(finding)?), finding))).collect();
-            insertions.extend(court.open(ids, &opened.ok_or(sqlx::Error::RowNotFound)?));
+            let row_of = |id: &KeyId| rows.get(id).copied();
+            insertions.extend(court.book.take_by_id(ids, &opened, row_of)?);
         }
         Ok(Prepared { insertions, moved_keys: batch.moved_keys, happened: difference })
     }

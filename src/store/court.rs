@@ -12,11 +12,11 @@ use namesakes::Newcomer;
 use super::findings::{
     FindingBook, FindingCounts, load_open_of_organization, load_past, write_findings,
 };
-use super::record::{Judge, Numbers, RunIds};
+use super::record::{Judge, Numbers};
 use super::snapshot::{ids_json, load_keys};
-use super::write::{Insertion, json};
+use super::write::json;
 use crate::clock::Timestamp;
-use crate::findings::{Basis, Difference, Finding, Judgement, Past, Subject};
+use crate::findings::{Basis, Difference, Judgement, Past, Subject};
 use crate::inventory::{
     Alteration, Appearance, Changes, Column, EventKind, Key, KeyId, Scope, Snapshot,
 };
@@ -33,7 +33,7 @@ pub(super) struct Court<'a> {
     before: &'a Snapshot,
     changes: &'a Changes,
     now: Timestamp,
-    book: FindingBook,
+    pub(super) book: FindingBook,
     newcomers: Vec<Newcomer>,
     /// How many more admin keys there are than before.
     more_admin_keys: i64,
@@ -105,15 +105,6 @@ impl<'a> Court<'a> {
         let mut due = due.into_iter();
         let due = some.iter().map(|(_, it)| if is_new(it) { due.next().flatten() } else { None });
         Judgement { difference, due: due.collect() }
-    }
-
-    /// Opens findings, each of the key in a row, and gives back what writes them down.
-    pub(super) fn open(
-        &mut self,
-        ids: RunIds,
-        opened: &[(Option<i64>, &Finding)],
-    ) -> Vec<Insertion> {
-        self.book.take(ids, opened)
     }
 
     /// Judges all others, when everything is written.

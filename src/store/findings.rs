@@ -206,6 +206,25 @@ impl FindingBook {
             row.push_bind(ids.run_id);
         })
     }
+
+    /// The same with findings whose keys are found by their ids.
+    pub(super) fn take_by_id(
+        &mut self,
+        ids: RunIds,
+        opened: &[Finding],
+        key_of: impl Fn(&KeyId) -> Option<i64>,
+    ) -> Result<Vec<Insertion>, sqlx::Error> {
+        let mut rows = Vec::with_capacity(opened.len());
+        for finding in opened {
+            // A key that is not there is an error, and not the organization.
+            let key = match &finding.key_id {
+                None => None,
+                Some(key_id) => Some(key_of(key_id).ok_or(sqlx::Error::RowNotFound)?),
+            };
+            rows.push((key, finding));
+        }
+        Ok(self.take(ids, &rows))
+    }
 }
 
 /// Remembers what happened once, and forgets what is over. The rows of the run and of its keys must be there.
@@ -270,16 +289,7 @@ pub(super) async fn write_findings(
         }
         book.counts.closed += update.rows_affected();
     }
-    let mut rows = Vec::with_capacity(opened.len());
-    for finding in opened {
-        // A key that is not there is an error, and not the organization.
-        let key = match &finding.key_id {
-            None => None,
-            Some(key_id) => Some(key_of(key_id).ok_or(sqlx::Error::RowNotFound)?),
-        };
-        rows.push((key, finding));
-    }
-    insert_all(connection, book.take(ids, &rows)).await
+    insert_all(connection, book.take_by_id(ids, opened, key_of)?).await
 }
 
 impl Reader {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 
+use serde::de::DeserializeOwned;
 use sqlx::SqliteConnection;
 
 use super::Writer;
@@ -74,10 +75,10 @@ const LOAD_KEYS_BY_ID: &str = concat!(
      where k.removed_run is null"
 );
 
-fn read_rows(json: &str) -> Result<Vec<(i64, StoredKey)>, Error> {
+fn read_rows<T: DeserializeOwned>(json: &str, column: &'static str) -> Result<Vec<T>, Error> {
     serde_json::from_str(json).map_err(|_| {
         let row = "one of the inventory".to_owned();
-        Error::Inconsistent { table: "key_versions", column: "name", row }
+        Error::Inconsistent { table: "key_versions", column, row }
     })
 }
 
@@ -140,10 +141,7 @@ impl Writer {
                 .fetch_one(&mut self.connection)
                 .await
                 .map_err(|source| self.failed(source))?;
-            let some: Vec<(i64, i64)> = serde_json::from_str(&some).map_err(|_| {
-                let row = "one of the inventory".to_owned();
-                Error::Inconsistent { table: "key_versions", column: "created_at", row }
-            })?;
+            let some: Vec<(i64, i64)> = read_rows(&some, "created_at")?;
             let fit = |(age, row)| Some((u32::try_from(age).ok()?, u32::try_from(row).ok()?));
             keys.extend(some.into_iter().filter(|(age, _)| *age > 0).filter_map(fit));
             match last {
@@ -152,7 +150,7 @@ impl Writer {
             }
         }
         keys.sort_unstable();
-        let places = boundaries(keys.iter().map(|(age, _)| i64::from(*age)), every);
+        let places = boundaries(keys.iter().map(|(age, _)| age), every);
         let some: Vec<u32> = places.iter().map(|place| keys[*place].1).collect();
         let ids: Vec<String> = sqlx::query_scalar(
             "select k.key_id from json_each(?1) j cross join keys k on k.key = j.value order by j.id",
@@ -184,7 +182,7 @@ impl Writer {
         while let (Some(last), some) = rows {
             // The next ones are read while these are looked at.
             let (next, added) = tokio::join!(self.load_some_keys(organization, last), async {
-                for (_, row) in read_rows(&some)? {
+                for (_, row) in read_rows::<(i64, StoredKey)>(&some, "name")? {
                     let key = reader.read(row)?;
                     let is_own = snapshot.own_key.as_ref() == Some(&key.id)
                         || key.redacted_value.as_deref().is_some_and(is_own);
@@ -363,7 +361,8 @@ pub(super) async fn load_keys(
             .bind(ids_json(ids))
             .fetch_one(&mut *connection)
             .await?;
-        for (number, row) in read_rows(&rows).map_err(Error::into_sqlx)? {
+        let rows: Vec<(i64, StoredKey)> = read_rows(&rows, "name").map_err(Error::into_sqlx)?;
+        for (number, row) in rows {
             let key = reader.read(row).map_err(Error::into_sqlx)?;
             keys.insert(key.id.clone(), (number, key));
         }
