@@ -15,6 +15,8 @@ use crate::table::{Report, median, seconds, thousands};
 
 /// One run in which a tenth of the keys is used.
 const BUSY: Life = Life { used: 100, new: 0, gone: 0 };
+/// How often: each time the same keys.
+const USES: usize = 10;
 
 pub(crate) fn measure(wish: &Wish) -> anyhow::Result<Report> {
     let (keys, events) = if wish.quick { (1_000, 20_000) } else { (100_000, 10_000_000) };
@@ -37,18 +39,21 @@ pub(crate) fn measure(wish: &Wish) -> anyhow::Result<Report> {
 fn space(place: &Place, keys: usize) -> anyhow::Result<Vec<String>> {
     let wal = most_in_wal(&place.database(), || place.sync(place.unchanged(), &[]))?;
     let first = Size::of(&place.read()?)?;
-    // Each key's first `used` event may cost it a row or an entry that the next one finds there.
-    let (mut events, mut busiest) = (0, 0);
-    for _ in 0..10 {
+    // A key's first `used` event costs it rows and entries that later ones find there.
+    let (mut events, mut busiest, mut sizes) = (0, 0, Vec::new());
+    for _ in 0..USES {
         let expected = place.live(BUSY);
-        events += expected.used;
+        events = expected.used;
         busiest = busiest.max(most_in_wal(&place.database(), || place.sync(expected, &[]))?);
+        sizes.push(Size::of(&place.read()?)?);
     }
-    let later = Size::of(&place.read()?)?;
+    let (once, later) = (&sizes[0], &sizes[sizes.len() - 1]);
     let wal_left = std::fs::metadata(wal_file(&place.database())).map_or(0, |file| file.len());
     eprintln!("by table: {:#?}, later {:#?}", first.by_table, later.by_table);
     let each = |bytes: u64, of: usize| bytes / of as u64;
-    let grown = |size: fn(&Size) -> u64| each(size(&later).saturating_sub(size(&first)), events);
+    let grown = |from: &Size, to: &Size, uses: usize, size: fn(&Size) -> u64| {
+        each(size(to).saturating_sub(size(from)), events * uses)
+    };
     let kib = |bytes: u64| format!("{} KiB", bytes / 1_024);
     Ok(vec![
         format!(
@@ -57,12 +62,20 @@ fn space(place: &Place, keys: usize) -> anyhow::Result<Vec<String>> {
         ),
         format!("| the same with its findings | {} | |", each(first.total(), keys)),
         format!(
-            "| bytes a `used` event, runs and chain included | {} | 50 |",
-            grown(Size::without_findings)
+            "| bytes a `used` event, runs and chain included: {USES} uses of each key | {} | 50 |",
+            grown(&first, later, USES, Size::without_findings)
         ),
         format!(
-            "| the same with the findings that it opens and closes | {} | |",
-            grown(Size::total)
+            "| the same: the first use of a key | {} | |",
+            grown(&first, once, 1, Size::without_findings)
+        ),
+        format!(
+            "| the same: each later one | {} | |",
+            grown(once, later, USES - 1, Size::without_findings)
+        ),
+        format!(
+            "| the same, {USES} uses, with the findings that they open and close | {} | |",
+            grown(&first, later, USES, Size::total)
         ),
         format!(
             "| most in the write-ahead log, first sync ({} file) | {} | |",
@@ -95,7 +108,9 @@ impl Size {
     }
 
     fn without_findings(&self) -> u64 {
-        let others = self.by_table.iter().filter(|(name, _)| !name.starts_with("finding"));
+        let is_of_findings =
+            |name: &str| name.starts_with("finding") || name.starts_with("happenings:");
+        let others = self.by_table.iter().filter(|(name, _)| !is_of_findings(name));
         others.map(|(_, bytes)| bytes).sum()
     }
 }
