@@ -1,5 +1,6 @@
 //! A simulated organization, and the database of one who syncs it.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -125,7 +126,12 @@ impl Place {
             let own = organization.own_key(organization.credential()).map(str::to_owned);
             let ids = organization.ids().map(str::to_owned);
             let ids: Vec<String> = ids.filter(|id| Some(id) != own.as_ref()).collect();
-            let (used, gone) = (spread(&ids, life.used, 0), spread(&ids, life.gone, 1));
+            // Nobody sees the use of a key that is gone.
+            let used = spread(&ids, share(ids.len(), life.used));
+            let is_used: HashSet<&String> = used.iter().copied().collect();
+            let idle: Vec<String> =
+                ids.iter().filter(|id| !is_used.contains(id)).cloned().collect();
+            let gone = spread(&idle, share(ids.len(), life.gone));
             let new = share(ids.len(), life.new);
             for id in &used {
                 organization.touch(id);
@@ -147,8 +153,7 @@ fn share(keys: usize, per_mille: usize) -> usize {
     if per_mille == 0 { 0 } else { (keys * per_mille / 1_000).max(1) }
 }
 
-/// So many parts of a thousand, as far from each other as can be. Those of another `offset` are others.
-fn spread(ids: &[String], per_mille: usize, offset: usize) -> Vec<&String> {
-    let count = share(ids.len(), per_mille);
-    (0..count).map(|at| &ids[at * ids.len() / count + offset]).collect()
+/// So many, as far from each other as can be.
+fn spread(ids: &[String], count: usize) -> Vec<&String> {
+    (0..count).map(|at| &ids[at * ids.len() / count]).collect()
 }
